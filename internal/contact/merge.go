@@ -1,0 +1,142 @@
+package contact
+
+import "slices"
+
+// Outcome is what became of a fact when it was merged. It depends on what had
+// arrived before; the resulting state does not.
+type Outcome string
+
+// The values of [Outcome], as they stand in contact_audit_log.
+const (
+	// Applied facts changed what is known of the contact.
+	Applied Outcome = "applied"
+	// NoOp facts said what was known already.
+	NoOp Outcome = "no_op"
+	// Superseded facts arrived after later ones that say all they say, or
+	// belong to a contact since hard-deleted.
+	Superseded Outcome = "superseded"
+	// AfterDelete facts come later in order than the contact's hard delete.
+	AfterDelete Outcome = "after_delete"
+)
+
+// Result is the outcome of one merged fact.
+type Result struct {
+	Outcome Outcome
+	// LastKnown is the row that a hard delete took away; nil for any other fact,
+	// and when no row was known.
+	LastKnown *State
+}
+
+// NeedsHistory reports whether [State.Merge] of facts needs the facts folded
+// into s before: whether one of them arrives after a later one.
+func (s *State) NeedsHistory(facts []Fact) bool {
+	return s.Life == Live && slices.ContainsFunc(facts, s.late)
+}
+
+// late facts belong between facts already folded. A hard delete never needs to
+// know them: whatever they said, it ends them.
+func (s *State) late(f Fact) bool {
+	return f.Order.Kind != Deleted && f.Order.Compare(s.Last) < 0
+}
+
+// Merge folds facts, in any order, into s. history is the facts folded into s
+// before, in any order; it may be nil when [State.NeedsHistory] says so.
+// Results are in the order of facts.
+//
+// Facts merged in one call count as having arrived in the source's order.
+func (s *State) Merge(facts, history []Fact) []Result {
+	byOrder := make([]int, len(facts))
+	for i := range byOrder {
+		byOrder[i] = i
+	}
+	slices.SortFunc(byOrder, func(a, b int) int { return facts[a].Order.Compare(facts[b].Order) })
+
+	results := make([]Result, len(facts))
+	past := timeline{facts: history}
+	for _, i := range byOrder {
+		results[i] = s.merge(&facts[i], &past)
+	}
+	return results
+}
+
+func (s *State) merge(f *Fact, past *timeline) Result {
+	switch {
+	case s.Life == Gone:
+		return Result{Outcome: s.mergeGone(f)}
+	case f.Order.Kind == Deleted:
+		var known *State
+		if s.Life == Live {
+			before := *s
+			known = &before
+		}
+		s.Apply(f)
+		return Result{Outcome: Applied, LastKnown: known}
+	case s.Life == Live && s.late(*f):
+		return Result{Outcome: past.insert(f, &s.Row)}
+	case s.Apply(f):
+		return Result{Outcome: Applied}
+	}
+	return Result{Outcome: NoOp}
+}
+
+// mergeGone merges a fact of a contact that is hard-deleted already. The
+// earliest hard delete counts.
+func (s *State) mergeGone(f *Fact) Outcome {
+	switch {
+	case f.Order.Compare(s.Last) > 0:
+		return AfterDelete
+	case f.Order.Kind == Deleted:
+		s.Last = f.Order
+		return Applied
+	}
+	return Superseded
+}
+
+// timeline is the facts of a live contact, into which late ones are inserted,
+// earlier ones first.
+type timeline struct {
+	facts  []Fact
+	sorted bool
+	// prefix is the fold of facts[:next], where the last insertion took place.
+	prefix State
+	next   int
+}
+
+// insert puts f into t and row, the fold of all of t, where f is not the last.
+func (t *timeline) insert(f *Fact, row *Row) Outcome {
+	if !t.sorted {
+		t.facts = slices.SortedFunc(slices.Values(t.facts), func(a, b Fact) int { return a.Order.Compare(b.Order) })
+		t.sorted = true
+	}
+	for t.next < len(t.facts) && t.facts[t.next].Order.Compare(f.Order) < 0 {
+		t.prefix.Apply(&t.facts[t.next])
+		t.next++
+	}
+	without, with := t.prefix, t.prefix
+	with.Apply(f)
+	t.facts = slices.Insert(t.facts, t.next, *f)
+
+	for i := t.next + 1; i < len(t.facts); i++ {
+		without.Apply(&t.facts[i])
+		with.Apply(&t.facts[i])
+		if with.Row == without.Row { // from here on the same facts say the same
+			return t.fruitless(f)
+		}
+	}
+	*row = with.Row
+	return Applied
+}
+
+// fruitless tells the outcome of f, just inserted, that changed nothing.
+func (t *timeline) fruitless(f *Fact) Outcome {
+	said, flag := f.Said(), f.SoftDeleted() != Silent
+	for i := t.next + 1; i < len(t.facts) && (said != 0 || flag); i++ {
+		later := &t.facts[i]
+		said = said.Without(later.Said())
+		flag = flag && later.SoftDeleted() == Silent
+	}
+	if said == 0 && !flag {
+		return Superseded
+	}
+	return NoOp
+}

@@ -1,0 +1,13 @@
+// Package event reads SuperOffice webhook deliveries.
+//
+// [Parse] turns the verified bytes of one request into an [Event]: what the
+// envelope says, and for a contact event the [contact.Fact] that the mirror
+// folds. What can't be understood is an [InvalidError] that names the field;
+// nothing is filled in. Reading the same bytes again, received at the same
+// time, gives the same event, so the sync worker reads the stored body again
+// rather than trust a second copy.
+//
+// The package is pure and reads every shape that SuperOffice's documentation
+// shows, with its oddities. It never sees a signature: until that is checked
+// only [Tenant] may be asked, to choose the secret.
+package event
