@@ -24,13 +24,15 @@ create table webhook_events (
     occurred_ticks     bigint,
     received_at        timestamptz not null,
     ignored            boolean not null,
-    -- Set only where the key's other columns can't tell one event from another.
     keyless_sha256     bytea,
-    constraint webhook_events_key unique nulls not distinct
-        (context_identifier, event_id, event, primary_key, keyless_sha256),
+    constraint webhook_events_key unique (context_identifier, event_id, event, primary_key),
+    constraint webhook_events_keyless check
+        ((keyless_sha256 is null) = (event_id is not null and primary_key is not null)),
     constraint webhook_events_contact_event check
         (ignored or (event_id is not null and primary_key > 0 and occurred_at is not null and occurred_ticks is not null))
 );
+
+create unique index webhook_events_keyless_sha256 on webhook_events (keyless_sha256) where keyless_sha256 is not null;
 
 comment on table webhook_events is 'Every accepted event, once; never changed. The bytes it came in are in webhook_bodies.';
 comment on column webhook_events.event_seq is 'The order in which events were stored. Numbers have gaps and may become visible out of order.';
@@ -43,7 +45,7 @@ comment on column webhook_events.occurred_at is 'SuperOffice''s Timestamp, cut t
 comment on column webhook_events.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 comment on column webhook_events.received_at is 'When the first delivery of the event arrived, by the receiver''s clock.';
 comment on column webhook_events.ignored is 'Not a contact event: never queued, no audit row.';
-comment on column webhook_events.keyless_sha256 is 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its part of the dedupe key.';
+comment on column webhook_events.keyless_sha256 is 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its dedupe key.';
 
 create trigger webhook_events_append_only
     before update or delete or truncate on webhook_events

@@ -17,7 +17,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/stdlib" // the driver goose uses
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 )
@@ -163,10 +164,11 @@ func Check(ctx context.Context, db interface {
 
 // with runs do on a goose provider for the database at url.
 func with[T any](url string, do func(*goose.Provider, *sql.DB) (T, error)) (result T, err error) {
-	db, err := sql.Open("pgx", url)
+	config, err := pgxpool.ParseConfig(url) // takes pool_… parameters out, which a single connection refuses
 	if err != nil {
-		return result, fmt.Errorf("migrations: open the database: %w", err)
+		return result, fmt.Errorf("migrations: database URL: %w", err)
 	}
+	db := stdlib.OpenDB(*config.ConnConfig)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	locker, err := lock.NewPostgresTableLocker()
 	if err != nil {

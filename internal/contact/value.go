@@ -119,8 +119,11 @@ func decodeInt(s Scalar, least, most int64) (Value, bool) {
 }
 
 // parseInt reads an integer as JSON writes one: no leading plus, no leading
-// zeros, no fraction but zeros (6.0 is 6).
+// zeros, no fraction but zeros (6.0 is 6), and no more digits than one needs.
 func parseInt(text string) (int64, bool) {
+	if len(text) > 32 {
+		return 0, false
+	}
 	if whole, fraction, found := strings.Cut(text, "."); found {
 		if fraction == "" || strings.Trim(fraction, "0") != "" {
 			return 0, false

@@ -1,17 +1,24 @@
 // Package inbox keeps every accepted event until the sync worker has dealt
 // with it.
 //
-// It stands between receiving and applying: [Inbox.Put] returns once the
-// delivery is committed, and deliveries that wait at the same moment share one
-// commit. Putting the same event again is harmless and counted, so a Put whose
-// answer was lost may simply be repeated. What can't be stored in time is an
-// error, never a silent loss. Nothing here reads a queue row back; that is the
-// worker's, and the table is all they share.
+// It stands between receiving and applying, which share nothing but its tables.
+// [Inbox.Put] returns once the delivery is committed, and deliveries that wait
+// at the same moment share one commit. Putting the same event again is harmless
+// and counted, so a Put whose answer was lost may simply be repeated. What can't
+// be stored in time is an error, never a silent loss. [LockShards] and [Claim]
+// give an event to one worker at a time, within the worker's transaction. What
+// an event means is not known here.
 package inbox
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
 	"contactmirror/internal/event"
 )
@@ -29,7 +36,8 @@ const (
 
 // Delivery is one verified request: an event, or the reason why it is none.
 type Delivery struct {
-	// Body is the request body; it must not be changed while Put runs.
+	// Body is the request body. It must not be changed, even after Put has
+	// returned an error: a commit may still be under way.
 	Body       []byte
 	ReceivedAt time.Time
 	// Retry is SuperOffice's retry counter, nil where it is no number.
@@ -40,4 +48,113 @@ type Delivery struct {
 	Reason  string
 	Tenant  *string
 	Headers http.Header
+}
+
+// Timeout is how long [Inbox.Put] tries: the sender has five seconds for three
+// attempts, so an answer that takes longer is as bad as none.
+const Timeout = time.Second
+
+const (
+	// Writers is how many commits may be under way at once. More than a few only
+	// make the commits smaller.
+	Writers = 3
+	// maxBatch bounds the deliveries, and maxBatchBytes their bodies, in a commit.
+	maxBatch      = 512
+	maxBatchBytes = 8 << 20
+)
+
+// ErrClosed is returned by [Inbox.Put] once the inbox has stopped.
+var ErrClosed = errors.New("inbox: stopped")
+
+// Inbox stores deliveries. Make one with [New], and [Inbox.Run] it.
+type Inbox struct {
+	pool    *pgxpool.Pool
+	queued  func()
+	waiting chan *request
+	stopped chan struct{}
+}
+
+type request struct {
+	Delivery
+	key      key // of an event
+	deadline time.Time
+	answer   chan answer // has room for one
+}
+
+type answer struct {
+	result Result
+	err    error
+}
+
+// New makes an inbox on the database behind pool. queued is called after each
+// commit that has put contact events into the queue; it must not block.
+func New(pool *pgxpool.Pool, queued func()) *Inbox {
+	return &Inbox{pool: pool, queued: queued, waiting: make(chan *request), stopped: make(chan struct{})}
+}
+
+// Run stores what is put until ctx ends; then it stores what it has taken, and
+// returns nil.
+func (in *Inbox) Run(ctx context.Context) error {
+	defer close(in.stopped)
+	var writers errgroup.Group
+	for range Writers {
+		writers.Go(func() error {
+			in.write(ctx)
+			return nil
+		})
+	}
+	return writers.Wait()
+}
+
+// Put makes d durable and reports what became of it. It returns within
+// [Timeout], give or take a scheduler's delay. After an error the delivery may
+// be stored or not; putting it again is safe either way.
+func (in *Inbox) Put(ctx context.Context, d Delivery) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	r := &request{Delivery: d, deadline: deadline, answer: make(chan answer, 1)}
+	if d.Event != nil {
+		r.key = keyOf(&d)
+	}
+	select {
+	case in.waiting <- r:
+	case <-in.stopped:
+		return "", ErrClosed
+	case <-ctx.Done():
+		return "", fmt.Errorf("inbox: no writer was free: %w", ctx.Err())
+	}
+	select {
+	case a := <-r.answer:
+		return a.result, a.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("inbox: commit: %w", ctx.Err())
+	}
+}
+
+// write drains the deliveries that wait, over and over, one commit for all that
+// wait at a moment.
+func (in *Inbox) write(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case first := <-in.waiting:
+			in.store(in.gather(first))
+		}
+	}
+}
+
+// gather adds to first what waits behind it at this moment.
+func (in *Inbox) gather(first *request) []*request {
+	batch, size := []*request{first}, len(first.Body)
+	for len(batch) < maxBatch && size < maxBatchBytes {
+		select {
+		case r := <-in.waiting:
+			batch, size = append(batch, r), size+len(r.Body)
+		default:
+			return batch
+		}
+	}
+	return batch
 }

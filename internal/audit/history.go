@@ -1,0 +1,80 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/contact"
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var (
+	tenants = pg.Column[string](sql.AuditTenants)
+	history = pg.Query[Entry](sql.AuditHistory)
+	current = pg.Query[Current](sql.AuditContact)
+)
+
+// Entry is a row of the log.
+type Entry struct {
+	EventSeq             *int64          `json:"event_seq"`
+	Event                string          `json:"event"`
+	EventID              pgtype.UUID     `json:"event_id"`
+	OccurredAt           time.Time       `json:"occurred_at"`
+	ReceivedAt           time.Time       `json:"received_at"`
+	RecordedAt           time.Time       `json:"recorded_at"`
+	ChangedColumns       []string        `json:"changed_columns"`
+	FieldValues          json.RawMessage `json:"field_values"`
+	IDValues             json.RawMessage `json:"id_values"`
+	UnreadableColumns    []string        `json:"unreadable_columns"`
+	SoftDeleted          *bool           `json:"soft_deleted"`
+	HardDeleted          bool            `json:"hard_deleted"`
+	Outcome              string          `json:"outcome"`
+	ChangedByAssociateID *int64          `json:"changed_by_associate_id"`
+	WebhookName          *string         `json:"webhook_name"`
+	Origin               string          `json:"origin"`
+	LastKnown            json.RawMessage `json:"last_known"`
+}
+
+// Current is what the mirror says of a contact now.
+type Current struct {
+	// Live is set while contacts has a row, soft-deleted or not.
+	Live                     bool       `json:"live"`
+	Name                     *string    `json:"name"`
+	Department               *string    `json:"department"`
+	SoftDeleted              bool       `json:"soft_deleted"`
+	SoftDeletedAt            *time.Time `json:"soft_deleted_at"`
+	HardDeletedAt            *time.Time `json:"hard_deleted_at"`
+	PendingColumns           []string   `json:"pending_columns"`
+	LastEventAt              *time.Time `json:"last_event_at"`
+	LastChangedByAssociateID *int64     `json:"last_changed_by_associate_id"`
+}
+
+// Tenants returns the tenants that have, or had, a contact of this id.
+func Tenants(ctx context.Context, db pg.DB, contactID int64) ([]string, error) {
+	found, err := tenants.All(ctx, db, pgx.StrictNamedArgs{"contact_id": contactID})
+	if err != nil {
+		return nil, fmt.Errorf("audit: tenants of contact %d: %w", contactID, err)
+	}
+	return found, nil
+}
+
+// History returns what the mirror says of a contact, and everything logged of
+// it in the source's order. A contact never seen has no entries.
+func History(ctx context.Context, db pg.DB, key contact.Key) (Current, []Entry, error) {
+	args := pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID}
+	now, err := current.All(ctx, db, args)
+	if err != nil {
+		return Current{}, nil, fmt.Errorf("audit: contact %v: %w", key, err)
+	}
+	entries, err := history.All(ctx, db, args)
+	if err != nil {
+		return Current{}, nil, fmt.Errorf("audit: history of %v: %w", key, err)
+	}
+	return now[0], entries, nil
+}

@@ -1,0 +1,191 @@
+package event
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"contactmirror/internal/contact"
+)
+
+// field is a key of the envelope that is read. Keys match case and all, for
+// properties that a webhook injects may be called event.
+type field uint8
+
+const (
+	eventID field = iota
+	timestamp
+	eventName
+	entity
+	primaryKey
+	changes
+	values
+	fieldValues
+	contextIdentifier
+	changedBy
+	webhookName
+	numFields
+)
+
+var fieldNames = [numFields]string{
+	"EventId", "Timestamp", "Event", "Entity", "PrimaryKey", "Changes", "Values", "FieldValues",
+	"ContextIdentifier", "ChangedByAssociateId", "WebhookName",
+}
+
+// envelope is a delivery's members, not yet read.
+type envelope struct {
+	values [numFields]jsontext.Value
+	count  [numFields]int
+}
+
+// Parse reads the body of a delivery that was received at receivedAt. A body
+// that is no acceptable event is an [*InvalidError]; there is no other error.
+func Parse(body []byte, receivedAt time.Time) (Event, error) {
+	var env envelope
+	if err := env.scan(body); err != nil {
+		return Event{}, err
+	}
+	name, err := env.name()
+	if err != nil {
+		return Event{}, err
+	}
+	if kind, ok := contact.ParseKind(name); ok {
+		return env.contactEvent(kind, receivedAt)
+	}
+	return env.ignoredEvent(name), nil
+}
+
+// Tenant finds the ContextIdentifier in bytes that nobody has vouched for yet,
+// solely to choose the secret to check them with. known is false when it can't
+// be read; an absent one is readable and empty. A body that names two tenants
+// is held to the first and then refused by [Parse].
+func Tenant(body []byte) (tenant string, known bool) {
+	found := &InvalidError{} // ends the walk
+	err := members(body, func(name string, value jsontext.Value) error {
+		if name != fieldNames[contextIdentifier] {
+			return nil
+		}
+		switch value.Kind() {
+		case '"':
+			tenant, known = text(value), true
+		case 'n':
+			known = true
+		}
+		return found
+	})
+	if err == nil {
+		return "", true
+	}
+	return tenant, known
+}
+
+func (env *envelope) scan(body []byte) error {
+	err := members(body, func(name string, value jsontext.Value) error {
+		for f, n := range fieldNames {
+			if n == name {
+				env.values[f] = value
+				env.count[f]++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return &InvalidError{Reason: "the body " + err.Error()}
+	}
+	return nil
+}
+
+// name is the event's name, which decides what else is asked of it.
+func (env *envelope) name() (string, error) {
+	name, err := env.text(eventName)
+	switch {
+	case err != nil:
+		return "", err
+	case name == nil:
+		return "", invalid(eventName, "is missing")
+	case len(*name) > MaxName:
+		return "", invalid(eventName, "is longer than %d bytes", MaxName)
+	}
+	return *name, nil
+}
+
+// ignoredEvent takes what it can: nothing of an event that is never applied can
+// be wrong enough to refuse it.
+func (env *envelope) ignoredEvent(name string) Event {
+	e := Event{Name: name}
+	e.Tenant, _ = env.tenant()
+	if id, err := env.id(); err == nil {
+		e.ID = &id
+	}
+	if n, err := env.integer(primaryKey); err == nil {
+		e.PrimaryKey = n
+	}
+	if ticks, err := env.occurred(); err == nil {
+		e.Occurred = &ticks
+	}
+	e.Entity, _ = env.text(entity)
+	e.WebhookName, _ = env.text(webhookName)
+	return e
+}
+
+func (env *envelope) contactEvent(kind contact.Kind, receivedAt time.Time) (Event, error) {
+	e := Event{Name: kind.String(), Contact: &Contact{}}
+	id, err := env.id()
+	if err != nil {
+		return Event{}, err
+	}
+	ticks, err := env.occurred()
+	if err != nil {
+		return Event{}, err
+	}
+	if limit := contact.TicksOf(receivedAt.Add(futureLimit)); ticks > limit {
+		return Event{}, invalid(timestamp, "%s lies more than a day ahead of its receipt", ticks.Time().Format(time.RFC3339))
+	}
+	if e.Tenant, err = env.tenant(); err != nil {
+		return Event{}, err
+	}
+	if e.PrimaryKey, err = env.integer(primaryKey); err != nil {
+		return Event{}, err
+	}
+	if e.PrimaryKey == nil || *e.PrimaryKey < 1 {
+		return Event{}, invalid(primaryKey, "is missing or below 1")
+	}
+	if e.Entity, err = env.text(entity); err != nil {
+		return Event{}, err
+	}
+	if e.WebhookName, err = env.text(webhookName); err != nil {
+		return Event{}, err
+	}
+	e.ID, e.Occurred = &id, &ticks
+	e.Contact.Key = contact.Key{Tenant: e.Tenant, ID: *e.PrimaryKey}
+	return e, env.contents(e.Contact, contact.Order{Ticks: ticks, Kind: kind, ID: id})
+}
+
+// contents reads what a contact event says of its contact.
+func (env *envelope) contents(c *Contact, order contact.Order) error {
+	by, err := env.integer(changedBy)
+	if err != nil {
+		return err
+	}
+	if c.Changes, err = env.changes(); err != nil {
+		return err
+	}
+	if c.IDValues, err = env.idValues(); err != nil {
+		return err
+	}
+	cells, unreadable, err := env.fieldValues(c)
+	if err != nil {
+		return err
+	}
+	c.Unreadable = []string{}
+	for column := range unreadable.All() {
+		c.Unreadable = append(c.Unreadable, column.Spec().Source)
+	}
+	c.Fact = contact.NewFact(order, by, c.Changes, cells, unreadable)
+	return nil
+}
+
+func invalid(f field, format string, args ...any) *InvalidError {
+	return &InvalidError{Field: fieldNames[f], Reason: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,86 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var (
+	waiting = pg.Column[bool](sql.InboxWaiting)
+	lock    = pg.Query[lockedShard](sql.InboxLock)
+	claim   = pg.Query[Claimed](sql.InboxClaim)
+	blame   = pg.Command(sql.InboxBlame)
+)
+
+type lockedShard struct {
+	Shard int16
+	Now   time.Time
+}
+
+// Lock is the shards that a transaction has locked: until it ends, nobody else
+// applies events of their contacts.
+type Lock struct {
+	Shards []int16
+	// At is when the transaction began, by the database's clock.
+	At time.Time
+}
+
+// Claimed is an event taken out of the queue.
+type Claimed struct {
+	EventSeq int64
+	// ReceivedAt is nil, and Body is, where they have been lost.
+	ReceivedAt *time.Time
+	Body       []byte
+}
+
+// Waiting reports whether anything is queued, locked or not.
+func Waiting(ctx context.Context, db pg.DB) (bool, error) {
+	found, err := waiting.One(ctx, db, nil)
+	if err != nil {
+		return false, fmt.Errorf("inbox: look at the queue: %w", err)
+	}
+	return found, nil
+}
+
+// LockShards locks up to n shards that have something queued, beginning the
+// search at a place that rotation, a small number, moves. It must be the
+// transaction's first statement, and the isolation READ COMMITTED.
+func LockShards(ctx context.Context, tx pgx.Tx, n int, rotation int32) (Lock, error) {
+	rows, err := lock.All(ctx, tx, pgx.StrictNamedArgs{"shards": n, "rotation": rotation})
+	if err != nil {
+		return Lock{}, fmt.Errorf("inbox: lock shards: %w", err)
+	}
+	var l Lock
+	for _, row := range rows {
+		l.Shards, l.At = append(l.Shards, row.Shard), row.Now
+	}
+	return l, nil
+}
+
+// Claim takes up to batch events out of the queues of locked shards, shared
+// fairly among the tenants that wait. They are back when tx is rolled back.
+func Claim(ctx context.Context, tx pgx.Tx, l Lock, batch int) ([]Claimed, error) {
+	claimed, err := claim.All(ctx, tx, pgx.StrictNamedArgs{"shards": l.Shards, "batch": batch})
+	if err != nil {
+		return nil, fmt.Errorf("inbox: claim: %w", err)
+	}
+	return claimed, nil
+}
+
+// Blame quarantines a claimed event that can't be applied, for reason.
+func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, reason string) error {
+	n, err := blame.Run(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "reason": reason})
+	if err != nil {
+		return fmt.Errorf("inbox: quarantine event %d: %w", eventSeq, err)
+	}
+	if n != 1 {
+		return fmt.Errorf("inbox: quarantine event %d: no such event", eventSeq)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/contact"
+	"contactmirror/internal/event"
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/pg"
+)
+
+// claimed is a queued event, read.
+type claimed struct {
+	seq        int64
+	receivedAt time.Time
+	webhook    *string
+	*event.Contact
+}
+
+// batch applies what one transaction can claim, and returns how many events
+// that were. busy reports whether there was anything to lock.
+func (w *Worker) batch(ctx context.Context) (applied int, busy bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted} // see inbox.LockShards
+	err = pgx.BeginTxFunc(ctx, w.pool, options, func(tx pgx.Tx) error {
+		held, err := inbox.LockShards(ctx, tx, shardsPerClaim, w.rotation.Add(1)%contact.Shards)
+		if err != nil || len(held.Shards) == 0 {
+			return err
+		}
+		busy = true
+		found, err := inbox.Claim(ctx, tx, held, batchSize)
+		if err != nil {
+			return err
+		}
+		applied = len(found)
+		return applyClaimed(ctx, tx, found, held.At)
+	})
+	if err != nil {
+		return 0, false, fmt.Errorf("mirror: apply a batch: %w", err)
+	}
+	return applied, busy, nil
+}
+
+// applyClaimed reads the claimed events again and applies them.
+func applyClaimed(ctx context.Context, tx pgx.Tx, found []inbox.Claimed, now time.Time) error {
+	events := make([]claimed, 0, len(found))
+	for _, c := range found {
+		e, err := read(c)
+		if err != nil {
+			if err := inbox.Blame(ctx, tx, c.EventSeq, err.Error()); err != nil {
+				return err
+			}
+			continue
+		}
+		events = append(events, e)
+	}
+	return applyOrBlame(ctx, tx, events, now)
+}
+
+// read parses the stored body. The receiver accepted it, so an error means that
+// the body is gone or that another version of this program wrote it.
+func read(c inbox.Claimed) (claimed, error) {
+	if c.ReceivedAt == nil || c.Body == nil {
+		return claimed{}, errors.New("the stored body is missing")
+	}
+	e, err := event.Parse(c.Body, *c.ReceivedAt)
+	switch {
+	case err != nil:
+		return claimed{}, err
+	case e.Ignored():
+		return claimed{}, fmt.Errorf("%s is no contact event", e.Name)
+	}
+	return claimed{seq: c.EventSeq, receivedAt: *c.ReceivedAt, webhook: e.WebhookName, Contact: e.Contact}, nil
+}
+
+// applyOrBlame applies events; where PostgreSQL refuses their data it looks for
+// the one at fault by halves, and quarantines that one alone.
+func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) error {
+	if len(events) == 0 {
+		return nil
+	}
+	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error { return apply(ctx, savepoint, events, now) })
+	switch {
+	case err == nil || !pg.DataFault(err):
+		return err
+	case len(events) == 1:
+		return inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
+	}
+	half := len(events) / 2
+	if err := applyOrBlame(ctx, tx, events[:half], now); err != nil {
+		return err
+	}
+	return applyOrBlame(ctx, tx, events[half:], now)
+}
+
+// apply folds events into what is stored of their contacts, and writes it.
+func apply(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) error {
+	touched := group(events)
+	if err := load(ctx, tx, touched); err != nil {
+		return err
+	}
+	if err := loadHistories(ctx, tx, touched); err != nil {
+		return err
+	}
+	for _, t := range touched {
+		t.results = t.state.Merge(t.facts, t.history)
+	}
+	return write(ctx, tx, touched, len(events), now)
+}
+
+// touched is a contact that a batch is about.
+type touched struct {
+	key    contact.Key
+	events []*claimed
+	facts  []contact.Fact
+
+	stored contact.State // as loaded
+	state  contact.State // as folded
+	// history is loaded only for contacts that a late fact is about.
+	history []contact.Fact
+	results []contact.Result
+}
+
+// group gathers the events of each contact.
+func group(events []claimed) []*touched {
+	byKey := make(map[contact.Key]*touched, len(events))
+	all := make([]*touched, 0, len(events))
+	for i := range events {
+		e := &events[i]
+		t := byKey[e.Key]
+		if t == nil {
+			t = &touched{key: e.Key}
+			byKey[e.Key] = t
+			all = append(all, t)
+		}
+		t.events = append(t.events, e)
+		t.facts = append(t.facts, e.Fact)
+	}
+	return all
+}

@@ -1,0 +1,16 @@
+// Package mirror is the sync worker: it folds queued events into contacts and
+// writes the audit log.
+//
+// One transaction locks a few shards, claims a batch of their events, loads the
+// contacts they are about, folds, and writes contacts, tombstones and audit
+// rows; the queue rows go in the same commit. So an event is applied exactly
+// once whatever dies when, and any number of workers, in one process or many,
+// may run: whoever holds a contact's shard is alone on it. The fold makes the
+// order of claims irrelevant.
+//
+// An event is set aside only where PostgreSQL refuses that event alone for its
+// data; its contact and all others go on. Any other error stops the batch, is
+// retried with growing pauses and shows in [Worker.Health]: the queue is never
+// poured into quarantine. The receiver is unknown here; a wake-up only saves the
+// wait for the next poll.
+package mirror

@@ -1,0 +1,71 @@
+package mirror
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/audit"
+	"contactmirror/internal/contact"
+	"contactmirror/sql"
+)
+
+// load reads what is stored of the contacts, in one round trip.
+func load(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
+	tenants, ids := split(keysOf(contacts))
+	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
+	var batch pgx.Batch
+	batch.Queue(sql.MirrorContacts, args).Query(func(rows pgx.Rows) error {
+		return scanRows(rows, func(place int64, s contact.State) { contacts[place-1].stored = s })
+	})
+	batch.Queue(sql.MirrorTombstones, args).Query(func(rows pgx.Rows) error {
+		var (
+			place, ticks int64
+			id           pgtype.UUID
+		)
+		_, err := pgx.ForEachRow(rows, []any{&place, &ticks, &id}, func() error {
+			last := contact.Order{Ticks: contact.Ticks(ticks), Kind: contact.Deleted, ID: id.Bytes}
+			contacts[place-1].stored = contact.State{Life: contact.Gone, Last: last}
+			return nil
+		})
+		return err
+	})
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("load %d contacts: %w", len(contacts), err)
+	}
+	for _, t := range contacts {
+		t.state = t.stored
+	}
+	return nil
+}
+
+// loadHistories reads the logged facts of the contacts that need them.
+func loadHistories(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
+	var late []*touched
+	for _, t := range contacts {
+		if t.state.NeedsHistory(t.facts) {
+			late = append(late, t)
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	histories, err := audit.Facts(ctx, tx, keysOf(late))
+	if err != nil {
+		return err
+	}
+	for i, t := range late {
+		t.history = histories[i]
+	}
+	return nil
+}
+
+func keysOf(contacts []*touched) []contact.Key {
+	keys := make([]contact.Key, len(contacts))
+	for i, t := range contacts {
+		keys[i] = t.key
+	}
+	return keys
+}

@@ -1,0 +1,212 @@
+package mirror
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/contact"
+)
+
+// cell holds one column's value on its way from or to the server. Which of them
+// is used follows from the column's type.
+type cells struct {
+	int8        []pgtype.Int8
+	int4        []pgtype.Int4
+	bool        []pgtype.Bool
+	text        []pgtype.Text
+	timestamptz []pgtype.Timestamptz
+	timestamp   []pgtype.Timestamp
+}
+
+func newCells(t contact.Type, n int) cells {
+	switch t {
+	case contact.Bigint:
+		return cells{int8: make([]pgtype.Int8, n)}
+	case contact.Integer:
+		return cells{int4: make([]pgtype.Int4, n)}
+	case contact.Boolean:
+		return cells{bool: make([]pgtype.Bool, n)}
+	case contact.Text:
+		return cells{text: make([]pgtype.Text, n)}
+	case contact.Timestamptz:
+		return cells{timestamptz: make([]pgtype.Timestamptz, n)}
+	case contact.Timestamp:
+		return cells{timestamp: make([]pgtype.Timestamp, n)}
+	}
+	panic(fmt.Sprintf("mirror: column type %q", t))
+}
+
+// array is c as a statement's argument.
+func (c *cells) array() any {
+	switch {
+	case c.int8 != nil:
+		return c.int8
+	case c.int4 != nil:
+		return c.int4
+	case c.bool != nil:
+		return c.bool
+	case c.text != nil:
+		return c.text
+	case c.timestamptz != nil:
+		return c.timestamptz
+	}
+	return c.timestamp
+}
+
+// target is where a row's value is scanned to.
+func (c *cells) target() any {
+	switch {
+	case c.int8 != nil:
+		return &c.int8[0]
+	case c.int4 != nil:
+		return &c.int4[0]
+	case c.bool != nil:
+		return &c.bool[0]
+	case c.text != nil:
+		return &c.text[0]
+	case c.timestamptz != nil:
+		return &c.timestamptz[0]
+	}
+	return &c.timestamp[0]
+}
+
+func (c *cells) set(i int, v contact.Value) {
+	if v.IsNull() {
+		return
+	}
+	switch {
+	case c.int8 != nil:
+		c.int8[i] = pgtype.Int8{Int64: v.Int(), Valid: true}
+	case c.int4 != nil:
+		c.int4[i] = pgtype.Int4{Int32: int32(v.Int()), Valid: true}
+	case c.bool != nil:
+		c.bool[i] = pgtype.Bool{Bool: v.Bool(), Valid: true}
+	case c.text != nil:
+		c.text[i] = pgtype.Text{String: v.Text(), Valid: true}
+	case c.timestamptz != nil:
+		c.timestamptz[i] = pgtype.Timestamptz{Time: v.Time(), Valid: true}
+	default:
+		c.timestamp[i] = pgtype.Timestamp{Time: v.Time(), Valid: true}
+	}
+}
+
+// value is the scanned value.
+func (c *cells) value() contact.Value {
+	switch {
+	case c.int8 != nil && c.int8[0].Valid:
+		return contact.IntValue(c.int8[0].Int64)
+	case c.int4 != nil && c.int4[0].Valid:
+		return contact.IntValue(int64(c.int4[0].Int32))
+	case c.bool != nil && c.bool[0].Valid:
+		return contact.BoolValue(c.bool[0].Bool)
+	case c.text != nil && c.text[0].Valid:
+		return contact.TextValue(c.text[0].String)
+	case c.timestamptz != nil && c.timestamptz[0].Valid:
+		return contact.MicrosValue(c.timestamptz[0].Time.UnixMicro())
+	case c.timestamp != nil && c.timestamp[0].Valid:
+		return contact.MicrosValue(c.timestamp[0].Time.UnixMicro())
+	}
+	return contact.Value{}
+}
+
+// mirrored is every column but the id, which the key holds.
+var mirrored = contact.Columns[1:]
+
+// scanRow reads a row of mirror_contacts and calls yield for each.
+func scanRows(rows pgx.Rows, yield func(place int64, s contact.State)) error {
+	var (
+		place       int64
+		softDeleted bool
+		since       pgtype.Timestamptz
+		pending     []string
+		lastEvent   string
+		lastID      pgtype.UUID
+		lastTicks   int64
+		changedBy   *int64
+		columns     = make([]cells, len(mirrored))
+		targets     = []any{&place}
+	)
+	for i, spec := range mirrored {
+		columns[i] = newCells(spec.Type, 1)
+		targets = append(targets, columns[i].target())
+	}
+	targets = append(targets, &softDeleted, &since, &pending, &lastEvent, &lastID, &lastTicks, &changedBy)
+	_, err := pgx.ForEachRow(rows, targets, func() error {
+		kind, ok := contact.ParseKind(lastEvent)
+		if !ok {
+			return fmt.Errorf("last_event %q is no contact event", lastEvent)
+		}
+		s := contact.State{Life: contact.Live}
+		s.Last = contact.Order{Ticks: contact.Ticks(lastTicks), Kind: kind, ID: lastID.Bytes}
+		if changedBy != nil {
+			by := *changedBy
+			s.ChangedBy = &by
+		}
+		for i := range columns {
+			s.Row.Values[i+1] = columns[i].value()
+		}
+		for _, name := range pending {
+			c, ok := contact.ByName(name)
+			if !ok {
+				return fmt.Errorf("pending_columns names %q, which is no column", name)
+			}
+			s.Row.Pending |= contact.SetOf(c)
+		}
+		if s.Row.SoftDeleted = softDeleted; softDeleted {
+			s.Row.SoftDeletedAt = since.Time.UnixMicro()
+		}
+		yield(place, s)
+		return nil
+	})
+	return err
+}
+
+// writeArgs lays rows out in columns, as mirror_write takes them.
+func writeArgs(keys []contact.Key, states []*contact.State, now time.Time) pgx.StrictNamedArgs {
+	n := len(keys)
+	args := pgx.StrictNamedArgs{"now": now}
+	tenants, ids := split(keys)
+	args["context_identifier"], args["contact_id"] = tenants, ids
+	for i, spec := range mirrored {
+		column := newCells(spec.Type, n)
+		for j, s := range states {
+			column.set(j, s.Row.Values[i+1])
+		}
+		args[spec.Name] = column.array()
+	}
+	var (
+		softDeleted = make([]bool, n)
+		since       = make([]pgtype.Timestamptz, n)
+		pending     = make([]string, n)
+		lastEvent   = make([]string, n)
+		lastID      = make([]pgtype.UUID, n)
+		lastAt      = make([]time.Time, n)
+		lastTicks   = make([]int64, n)
+		changedBy   = make([]*int64, n)
+	)
+	for j, s := range states {
+		softDeleted[j] = s.Row.SoftDeleted
+		since[j] = pgtype.Timestamptz{Time: time.UnixMicro(s.Row.SoftDeletedAt), Valid: s.Row.SoftDeleted}
+		pending[j] = "{" + strings.Join(s.Row.Pending.Names(), ",") + "}"
+		lastEvent[j], lastID[j] = s.Last.Kind.String(), pgtype.UUID{Bytes: s.Last.ID, Valid: true}
+		lastAt[j], lastTicks[j], changedBy[j] = s.Last.Ticks.Time(), int64(s.Last.Ticks), s.ChangedBy
+	}
+	args["soft_deleted"], args["soft_deleted_at"], args["pending_columns"] = softDeleted, since, pending
+	args["last_event"], args["last_event_id"] = lastEvent, lastID
+	args["last_event_at"], args["last_event_ticks"] = lastAt, lastTicks
+	args["last_changed_by_associate_id"] = changedBy
+	return args
+}
+
+// split lays keys out in columns.
+func split(keys []contact.Key) (tenants []string, ids []int64) {
+	tenants, ids = make([]string, len(keys)), make([]int64, len(keys))
+	for i, k := range keys {
+		tenants[i], ids[i] = k.Tenant, k.ID
+	}
+	return tenants, ids
+}

@@ -1,0 +1,173 @@
+package mirror
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/contact"
+	"contactmirror/sql"
+)
+
+// write stores the folded contacts and one audit row for each of n events.
+func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, now time.Time) error {
+	var batch pgx.Batch
+	queueRows(&batch, contacts, now)
+	queueRemovals(&batch, contacts)
+	queueTombstones(&batch, contacts)
+	if batch.Len() > 0 {
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return fmt.Errorf("write %d contacts: %w", len(contacts), err)
+		}
+	}
+	rows, err := auditRows(contacts, n, now)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"contact_audit_log"}, auditColumns, pgx.CopyFromRows(rows)); err != nil {
+		return fmt.Errorf("write %d audit rows: %w", n, err)
+	}
+	return nil
+}
+
+// queueRows writes the rows of live contacts of which anything changed, be it
+// only what the last event was.
+func queueRows(batch *pgx.Batch, contacts []*touched, now time.Time) {
+	var (
+		keys   []contact.Key
+		states []*contact.State
+	)
+	for _, t := range contacts {
+		if t.state.Life == contact.Live && (t.state.Row != t.stored.Row || t.state.Last != t.stored.Last) {
+			keys, states = append(keys, t.key), append(states, &t.state)
+		}
+	}
+	if len(keys) > 0 {
+		batch.Queue(sql.MirrorWrite, writeArgs(keys, states, now))
+	}
+}
+
+func queueRemovals(batch *pgx.Batch, contacts []*touched) {
+	var gone []contact.Key
+	for _, t := range contacts {
+		if t.stored.Life == contact.Live && t.state.Life == contact.Gone {
+			gone = append(gone, t.key)
+		}
+	}
+	if len(gone) > 0 {
+		tenants, ids := split(gone)
+		batch.Queue(sql.MirrorRemove, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids})
+	}
+}
+
+func queueTombstones(batch *pgx.Batch, contacts []*touched) {
+	var (
+		keys  []contact.Key
+		at    []time.Time
+		seqs  []int64
+		ticks []int64
+		ids   []pgtype.UUID
+	)
+	for _, t := range contacts {
+		if t.state.Life != contact.Gone || t.state.Last == t.stored.Last {
+			continue
+		}
+		for _, e := range t.events {
+			if last := t.state.Last; e.Fact.Order == last {
+				keys, at, seqs = append(keys, t.key), append(at, last.Ticks.Time()), append(seqs, e.seq)
+				ticks, ids = append(ticks, int64(last.Ticks)), append(ids, pgtype.UUID{Bytes: last.ID, Valid: true})
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return
+	}
+	tenants, contactIDs := split(keys)
+	batch.Queue(sql.MirrorBury, pgx.StrictNamedArgs{
+		"context_identifiers": tenants, "contact_ids": contactIDs, "deleted_at": at,
+		"event_seqs": seqs, "occurred_ticks": ticks, "event_ids": ids,
+	})
+}
+
+// auditColumns are the columns that auditRows fills, in its order.
+var auditColumns = []string{
+	"event_seq", "shard", "context_identifier", "contact_id", "event", "event_id",
+	"occurred_at", "occurred_ticks", "received_at", "recorded_at",
+	"changed_columns", "field_values", "id_values", "unreadable_columns",
+	"soft_deleted", "hard_deleted", "outcome", "changed_by_associate_id", "webhook_name", "origin", "last_known",
+}
+
+func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
+	rows := make([][]any, 0, n)
+	for _, t := range contacts {
+		shard := t.key.Shard()
+		for i, e := range t.events {
+			known, err := lastKnown(t.key, t.results[i].LastKnown)
+			if err != nil {
+				return nil, fmt.Errorf("last known row of %v: %w", t.key, err)
+			}
+			order := e.Fact.Order
+			rows = append(rows, []any{
+				e.seq, shard, t.key.Tenant, t.key.ID, order.Kind.String(), pgtype.UUID{Bytes: order.ID, Valid: true},
+				order.Ticks.Time(), int64(order.Ticks), e.receivedAt, now,
+				e.Changes, e.FieldValues, e.IDValues, e.Unreadable,
+				flag(&e.Fact), order.Kind == contact.Deleted, string(t.results[i].Outcome), e.Fact.ChangedBy, e.webhook, "webhook", known,
+			})
+		}
+	}
+	return rows, nil
+}
+
+// flag is what a fact says of the soft-delete flag, NULL where nothing.
+func flag(f *contact.Fact) *bool {
+	says := f.SoftDeleted()
+	if says == contact.Silent {
+		return nil
+	}
+	deleted := says == contact.IsDeleted
+	return &deleted
+}
+
+// lastKnown is the row that a hard delete took away, as a JSON object by column
+// name; jsonb_populate_record makes a row of contacts of it again. It lacks
+// only first_seen_at and mirrored_at, which the fold does not know.
+func lastKnown(key contact.Key, s *contact.State) ([]byte, error) {
+	if s == nil {
+		return nil, nil
+	}
+	row := map[string]any{
+		"context_identifier": key.Tenant, "contact_id": key.ID,
+		"soft_deleted": s.Row.SoftDeleted, "soft_deleted_at": nil, "pending_columns": s.Row.Pending.Names(),
+		"last_event": s.Last.Kind.String(), "last_event_id": s.Last.ID.String(),
+		"last_event_at": s.Last.Ticks.Time(), "last_event_ticks": int64(s.Last.Ticks),
+		"last_changed_by_associate_id": s.ChangedBy,
+	}
+	if s.Row.SoftDeleted {
+		row["soft_deleted_at"] = time.UnixMicro(s.Row.SoftDeletedAt).UTC()
+	}
+	for i, spec := range mirrored {
+		row[spec.Name] = jsonValue(spec.Type, s.Row.Values[i+1])
+	}
+	return json.Marshal(row)
+}
+
+func jsonValue(t contact.Type, v contact.Value) any {
+	if v.IsNull() {
+		return nil
+	}
+	switch t {
+	case contact.Text:
+		return v.Text()
+	case contact.Boolean:
+		return v.Bool()
+	case contact.Timestamptz:
+		return v.Time()
+	case contact.Timestamp:
+		return v.Time().Format("2006-01-02T15:04:05.999999")
+	}
+	return v.Int()
+}

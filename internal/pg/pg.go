@@ -1,0 +1,131 @@
+// Package pg is what the packages above need of PostgreSQL: a pool, typed
+// statements, and a judgement of errors.
+//
+// It is the only package that knows SQLSTATEs. Callers ask what they may do
+// about an error, not which one it is: [DataFault] says that the rows
+// themselves were refused, [Transient] that the same call may succeed if made
+// again. It holds no statement and knows no table.
+package pg
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// DB is where a statement runs: a pool, a connection or a transaction.
+type DB interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// connectTimeout bounds one attempt to connect where the URL does not say: a
+// host that drops packets is otherwise waited for until the kernel gives up.
+const connectTimeout = 5 * time.Second
+
+// Open makes a pool of at least conns connections for the database at url. It
+// connects when first used, so an unreachable server is not an error here.
+func Open(url string, conns int32) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	config.MaxConns = max(config.MaxConns, conns)
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if config.ConnConfig.RuntimeParams["application_name"] == "" {
+		config.ConnConfig.RuntimeParams["application_name"] = "contactmirror"
+	}
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return nil, fmt.Errorf("database pool: %w", err)
+	}
+	return pool, nil
+}
+
+// Query is the text of one statement whose rows decode into Row, by name and
+// strictly: the row has Row's fields, no more and no fewer.
+type Query[Row any] string
+
+// All runs q with args and returns its rows.
+func (q Query[Row]) All(ctx context.Context, db DB, args pgx.StrictNamedArgs) ([]Row, error) {
+	rows, _ := db.Query(ctx, string(q), args) // CollectRows reports its error
+	return pgx.CollectRows(rows, pgx.RowToStructByName[Row])
+}
+
+// Column is the text of one statement whose rows have a single column.
+type Column[T any] string
+
+// All runs c with args and returns its column.
+func (c Column[T]) All(ctx context.Context, db DB, args pgx.StrictNamedArgs) ([]T, error) {
+	rows, _ := db.Query(ctx, string(c), args)
+	return pgx.CollectRows(rows, pgx.RowTo[T])
+}
+
+// One runs c with args and returns the value of its only row.
+func (c Column[T]) One(ctx context.Context, db DB, args pgx.StrictNamedArgs) (T, error) {
+	rows, _ := db.Query(ctx, string(c), args)
+	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+}
+
+// Command is the text of one statement that returns no rows.
+type Command string
+
+// Run runs c with args and returns how many rows it touched.
+func (c Command) Run(ctx context.Context, db DB, args pgx.StrictNamedArgs) (int64, error) {
+	tag, err := db.Exec(ctx, string(c), args)
+	return tag.RowsAffected(), err
+}
+
+// DataFault reports whether the server refused the rows it was given: SQLSTATE
+// class 22 (data exception) or 23 (integrity constraint violation). Making the
+// same call again can't help; the rows without the faulty one may pass.
+func DataFault(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && len(e.Code) == 5 && (e.Code[:2] == "22" || e.Code[:2] == "23")
+}
+
+// Transient reports whether the same call may succeed if simply made again. A
+// connection that broke may have committed, so the call must be one that is
+// harmless to repeat.
+func Transient(err error) bool {
+	if err == nil {
+		return false
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok { // nothing the server said: the network, a time limit, a closed connection
+		return true
+	}
+	if len(e.Code) != 5 {
+		return false
+	}
+	switch e.Code[:2] {
+	case "08", "40", "53", "58": // connection; deadlock or serialization; out of resources; server's I/O
+		return true
+	}
+	switch e.Code {
+	case "55P03", "57P01", "57P02", "57P03", "57014", "25006": // locked; stopping or starting; cancelled; read-only after a demotion
+		return true
+	}
+	return false
+}
+
+// Explain words err for a person: what the server said, with its hint. The
+// server's detail is left out, for it quotes rows.
+func Explain(err error) string {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err.Error()
+	}
+	text := fmt.Sprintf("%s (SQLSTATE %s)", e.Message, e.Code)
+	if e.Hint != "" {
+		text += ", hint: " + e.Hint
+	}
+	return text
+}

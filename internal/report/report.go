@@ -1,0 +1,69 @@
+// Package report answers an operator's questions about the whole mirror: what
+// was accepted, what became of it, and what waits. It only reads.
+package report
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var (
+	accounting = pg.Query[Tenant](sql.ReportAccounting)
+	mirror     = pg.Query[Mirror](sql.ReportMirror)
+)
+
+// Status is the state of the whole mirror.
+type Status struct {
+	Mirror
+	Tenants []Tenant `json:"tenants"`
+}
+
+// Mirror counts what belongs to no one tenant's account.
+type Mirror struct {
+	// Now is the database's clock.
+	Now time.Time `json:"now"`
+	// NewestEventAt is when the newest stored event was received, nil before the first.
+	NewestEventAt *time.Time `json:"newest_event_at"`
+	Contacts      int64      `json:"contacts"`
+	SoftDeleted   int64      `json:"soft_deleted"`
+	HardDeleted   int64      `json:"hard_deleted"`
+	// Pending is how many contacts have a column whose value is not known.
+	Pending    int64 `json:"pending"`
+	Duplicates int64 `json:"duplicates"`
+	// OpenDeliveries and OpenEvents stand in quarantine: deliveries that never
+	// became events, and events that could not be applied.
+	OpenDeliveries int64 `json:"open_deliveries"`
+	OpenEvents     int64 `json:"open_events"`
+}
+
+// Tenant is a row of event_accounting, with the oldest event that waits.
+type Tenant struct {
+	ContextIdentifier string     `json:"context_identifier"`
+	Accepted          int64      `json:"accepted"`
+	Ignored           int64      `json:"ignored"`
+	Queued            int64      `json:"queued"`
+	Quarantined       int64      `json:"quarantined"`
+	Applied           int64      `json:"applied"`
+	NoOp              int64      `json:"no_op"`
+	Superseded        int64      `json:"superseded"`
+	AfterDelete       int64      `json:"after_delete"`
+	Balanced          bool       `json:"balanced"`
+	OldestQueuedAt    *time.Time `json:"oldest_queued_at"`
+}
+
+// Read returns the state of the mirror as it is now.
+func Read(ctx context.Context, db pg.DB) (Status, error) {
+	totals, err := mirror.All(ctx, db, nil)
+	if err != nil {
+		return Status{}, fmt.Errorf("report: %w", err)
+	}
+	tenants, err := accounting.All(ctx, db, nil)
+	if err != nil {
+		return Status{}, fmt.Errorf("report: accounting: %w", err)
+	}
+	return Status{Mirror: totals[0], Tenants: tenants}, nil
+}

@@ -1,0 +1,170 @@
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Lives makes the deliveries of random contact lives, in the order in which
+// their events happen: contacts are created, changed, put into the recycle bin,
+// restored, and deleted for good. The same seed makes the same lives.
+type Lives struct {
+	random   *rand.Rand
+	tenants  []string
+	contacts []*life
+	// room is how many contacts live at a time.
+	room  int
+	clock time.Time
+	next  int64
+}
+
+// life is one contact as the source knows it.
+type life struct {
+	tenant      string
+	id          int64
+	v11         bool // SuperOffice 11 and later send values
+	created     time.Time
+	values      map[string]any
+	softDeleted bool
+	unborn      bool
+	lastTick    int64
+	lastID      string
+	lastIDKinds []string
+}
+
+// NewLives makes lives of the given tenants, room contacts at a time, that begin
+// at start.
+func NewLives(seed uint64, tenants []string, room int, start time.Time) *Lives {
+	return &Lives{random: rand.New(rand.NewPCG(seed, 0)), tenants: tenants, room: room, clock: start}
+}
+
+// Next is the body of the next event's delivery.
+func (l *Lives) Next() []byte {
+	l.clock = l.clock.Add(time.Duration(l.random.Int64N(int64(3 * time.Second))))
+	i := l.random.IntN(l.room)
+	for i >= len(l.contacts) {
+		l.contacts = append(l.contacts, l.born())
+	}
+	c := l.contacts[i]
+	kind := l.choose(c)
+	body := l.event(c, kind)
+	if kind == "contact.deleted" && l.random.IntN(4) > 0 {
+		l.contacts[i] = l.born() // of the others the source goes on to speak
+	}
+	return body
+}
+
+func (l *Lives) born() *life {
+	l.next++
+	return &life{
+		tenant: l.tenants[l.random.IntN(len(l.tenants))], id: l.next, v11: l.random.IntN(3) > 0,
+		created: l.clock, unborn: true,
+		values: map[string]any{
+			"activeInterests": 0, "associate_id": l.small(), "business_idx": l.small(), "category_idx": l.small(),
+			"country_id": l.small(), "deleted": 0, "DeletedDate": "0001-01-01T00:00:00", "registered": l.clock.Format("2006-01-02T15:04:05"),
+			"registered_associate_id": l.small(), "source": 0, "updated": nil, "userdef2_id": 0, "userdef_id": l.small(),
+		},
+	}
+}
+
+func (l *Lives) small() int { return l.random.IntN(40) }
+
+// choose draws what happens to c next.
+func (l *Lives) choose(c *life) string {
+	if c.unborn && l.random.IntN(20) > 0 { // some were created before the hook was
+		return "contact.created"
+	}
+	switch n := l.random.IntN(20); {
+	case n == 0:
+		return "contact.deleted"
+	case n < 4 && !c.softDeleted:
+		return "contact.softdeleted"
+	}
+	return "contact.changed"
+}
+
+// updatable are the columns that a change may touch; the first few have values
+// in version 11, the others never do.
+var updatable = []string{
+	"associate_id", "business_idx", "category_idx", "country_id", "activeInterests",
+	"name", "department", "orgNr", "number1", "soundEx", "xstop",
+}
+
+func (l *Lives) event(c *life, kind string) []byte {
+	changes := []string{"contact_id"}
+	switch kind {
+	case "contact.created":
+		changes = append(changes, updatable...)
+	case "contact.changed":
+		changes = append(changes, l.change(c)...)
+	case "contact.softdeleted":
+		c.softDeleted = true
+		c.values["deleted"], c.values["DeletedDate"] = 1, l.clock.Format("2006-01-02T15:04:05.9999999")
+		changes = append(changes, "deleted", "DeletedDate")
+	case "contact.deleted":
+		changes = []string{}
+	}
+	if kind != "contact.deleted" {
+		changes = append(changes, "updated", "updated_associate_id")
+		c.values["updated"] = l.clock.Format("2006-01-02T15:04:05.9999999-07:00")
+	}
+	by := l.small()
+	event := map[string]any{
+		"EventId": l.id(c, kind), "Timestamp": l.timestamp(c), "Changes": changes, "Event": kind, "PrimaryKey": c.id,
+		"Entity": "contact", "ContextIdentifier": c.tenant, "ChangedByAssociateId": by, "WebhookName": "contact mirror",
+	}
+	switch {
+	case kind == "contact.deleted":
+		event["Values"] = map[string]any{"associate_id": c.values["associate_id"], "contact_id": c.id}
+	case c.v11:
+		event["FieldValues"] = c.values
+	}
+	c.unborn = false
+	body, err := json.Marshal(event)
+	if err != nil {
+		panic(err) // maps of strings and numbers
+	}
+	return body
+}
+
+// change draws what a contact.changed changes.
+func (l *Lives) change(c *life) (changed []string) {
+	if c.softDeleted && l.random.IntN(2) == 0 {
+		c.softDeleted = false
+		c.values["deleted"], c.values["DeletedDate"] = 0, "0001-01-01T00:00:00"
+		return []string{"deleted", "DeletedDate"}
+	}
+	for range 1 + l.random.IntN(3) {
+		name := updatable[l.random.IntN(len(updatable))]
+		if _, valued := c.values[name]; valued {
+			c.values[name] = l.small()
+		}
+		changed = append(changed, name)
+	}
+	return changed
+}
+
+// id is a new EventId, or at times the last event's, as in SuperOffice's
+// samples; but never that of an event of the same kind, which would be the same
+// event.
+func (l *Lives) id(c *life, kind string) string {
+	if c.lastID == "" || l.random.IntN(10) > 0 || slices.Contains(c.lastIDKinds, kind) {
+		a, b := l.random.Uint64(), l.random.Uint64()
+		c.lastID = fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", a>>32, a>>16&0xffff, a&0xffff, b>>48, b&0xffffffffffff)
+		c.lastIDKinds = nil
+	}
+	c.lastIDKinds = append(c.lastIDKinds, kind)
+	return c.lastID
+}
+
+// timestamp is the clock with a seventh digit, or at times exactly the time of
+// the contact's last event.
+func (l *Lives) timestamp(c *life) string {
+	if c.lastTick == 0 || l.random.IntN(8) > 0 {
+		c.lastTick = l.clock.UnixNano()/100 + 1 + l.random.Int64N(9)
+	}
+	return time.Unix(0, c.lastTick*100).UTC().Format("2006-01-02T15:04:05.9999999Z")
+}

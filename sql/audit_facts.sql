@@ -1,0 +1,10 @@
+-- What the log says of some contacts, by their place in the arrays, from 1.
+select k.place, a.occurred_ticks, a.event, a.event_id, a.changed_by_associate_id,
+    a.changed_columns, a.field_values, a.unreadable_columns
+from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
+cross join lateral (
+    select *
+    from contact_audit_log l
+    where l.context_identifier = k.context_identifier and l.contact_id = k.contact_id
+    offset 0 -- stays a subquery, and so an index scan for each contact
+) a

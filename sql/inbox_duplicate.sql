@@ -1,0 +1,25 @@
+-- Notes deliveries of events that are stored already; returns how many it found.
+with noted as (
+    insert into duplicate_deliveries (event_seq, received_at, retry, body_sha256)
+    select e.event_seq, d.received_at, d.retry, d.body_sha256
+    from unnest(
+        @context_identifiers::text[], @event_ids::uuid[], @events::text[], @primary_keys::bigint[], @keyless_sha256::bytea[],
+        @received_at::timestamptz[], @retries::integer[], @body_sha256::bytea[]
+    ) as d (
+        context_identifier, event_id, event, primary_key, keyless_sha256,
+        received_at, retry, body_sha256
+    )
+    cross join lateral (
+        select w.event_seq
+        from webhook_events w
+        where w.context_identifier = d.context_identifier and w.event_id = d.event_id
+            and w.event = d.event and w.primary_key = d.primary_key
+        union all
+        select w.event_seq
+        from webhook_events w
+        where w.keyless_sha256 = d.keyless_sha256
+        limit 1
+    ) e
+    returning 1
+)
+select count(*) from noted

@@ -1,0 +1,2 @@
+-- Wakes workers of other processes.
+select pg_notify('contactmirror_queue', '')

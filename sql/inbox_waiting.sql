@@ -1,0 +1,2 @@
+-- Is anything queued?
+select exists (select from sync_queue)

@@ -1,0 +1,5 @@
+-- One quarantined delivery, whole.
+select quarantine_seq, received_at, reason, context_identifier, event_seq, headers, body, deliveries, attempts,
+    resolved_at, resolution
+from quarantined_deliveries
+where quarantine_seq = @quarantine_seq::bigint
