@@ -144,7 +144,8 @@ func List(ctx context.Context, url string) ([]Status, error) {
 // only reads.
 func Check(ctx context.Context, db interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}) error {
+},
+) error {
 	var exists bool
 	if err := db.QueryRow(ctx, "select to_regclass('goose_db_version') is not null").Scan(&exists); err != nil {
 		return fmt.Errorf("migrations: check the schema version: %w", err)

@@ -22,9 +22,9 @@ type claimed struct {
 	*event.Contact
 }
 
-// batch applies what one transaction can claim, and returns how many events
-// that were. busy reports whether there was anything to lock.
-func (w *Worker) batch(ctx context.Context) (applied int, busy bool, err error) {
+// batch applies up to size events in one transaction, and returns how many it
+// found. busy reports whether there was anything to lock.
+func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted} // see inbox.LockShards
@@ -34,7 +34,7 @@ func (w *Worker) batch(ctx context.Context) (applied int, busy bool, err error) 
 			return err
 		}
 		busy = true
-		found, err := inbox.Claim(ctx, tx, held, batchSize)
+		found, err := inbox.Claim(ctx, tx, held, size)
 		if err != nil {
 			return err
 		}

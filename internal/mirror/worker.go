@@ -96,7 +96,7 @@ func (w *Worker) loop(ctx context.Context, number int) {
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, maxPause
 	for ctx.Err() == nil {
 		w.active.Add(1)
-		applied, busy, err := w.batch(ctx)
+		applied, busy, err := w.batch(ctx, batchSize)
 		w.active.Add(-1)
 		if ctx.Err() != nil {
 			return

@@ -112,7 +112,8 @@ func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
 			}
 			order := e.Fact.Order
 			rows = append(rows, []any{
-				e.seq, shard, t.key.Tenant, t.key.ID, order.Kind.String(), pgtype.UUID{Bytes: order.ID, Valid: true},
+				e.seq, shard, t.key.Tenant, t.key.ID, order.Kind.String(),
+				pgtype.UUID{Bytes: order.ID, Valid: true},
 				order.Ticks.Time(), int64(order.Ticks), e.receivedAt, now,
 				e.Changes, e.FieldValues, e.IDValues, e.Unreadable,
 				flag(&e.Fact), order.Kind == contact.Deleted, string(t.results[i].Outcome), e.Fact.ChangedBy, e.webhook, "webhook", known,

@@ -1,0 +1,85 @@
+// Package internal_test holds the arrows between the packages: an architecture
+// that is not tested is a drawing.
+package internal_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed says what of ours, and which of the libraries that are kept in one
+// place, each package may import itself. What is not listed may be imported by
+// nobody but cmd.
+var allowed = map[string][]string{
+	"internal/contact":    {},
+	"internal/event":      {"internal/contact"},
+	"internal/signature":  {},
+	"internal/pg":         {"pgx"},
+	"internal/inbox":      {"internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
+	"internal/audit":      {"internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
+	"internal/mirror":     {"internal/audit", "internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
+	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
+	"internal/report":     {"internal/pg", "sql"},
+	"internal/receive":    {"internal/event", "internal/inbox", "internal/signature", "echo"},
+	"internal/simulator":  {"internal/signature"},
+	"internal/localpg":    {"pgx"},
+	"internal/pgtest":     {"internal/localpg", "migrations", "pgx"},
+	"migrations":          {"pgx", "goose", "database/sql"},
+	"sql":                 {},
+}
+
+// kept are the libraries whose importers are held, by the name used above.
+var kept = map[string]string{
+	"github.com/jackc/pgx/":      "pgx",
+	"github.com/labstack/echo/":  "echo",
+	"github.com/pressly/goose/":  "goose",
+	"github.com/alecthomas/kong": "kong",
+	"database/sql":               "database/sql",
+}
+
+func TestImportsPointDownwards(t *testing.T) {
+	t.Parallel()
+	list := exec.CommandContext(t.Context(), "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "contactmirror/...")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := map[string]bool{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		name := strings.TrimPrefix(fields[0], "contactmirror/")
+		if strings.HasPrefix(name, "cmd/") || strings.HasPrefix(name, "tools") {
+			continue
+		}
+		permitted, listed := allowed[name]
+		if !listed && name != "internal" {
+			t.Errorf("%s is not in the list of packages", name)
+		}
+		seen[name] = true
+		for _, path := range fields[1:] {
+			if imported := judged(path); imported != "" && !slices.Contains(permitted, imported) {
+				t.Errorf("%s imports %s", name, path)
+			}
+		}
+	}
+	for name := range allowed {
+		if !seen[name] {
+			t.Errorf("%s is listed, but there is no such package", name)
+		}
+	}
+}
+
+// judged is the name that an import has in the list, "" where anybody may have it.
+func judged(path string) string {
+	if ours, ok := strings.CutPrefix(path, "contactmirror/"); ok {
+		return ours
+	}
+	for prefix, name := range kept {
+		if strings.HasPrefix(path, prefix) {
+			return name
+		}
+	}
+	return ""
+}

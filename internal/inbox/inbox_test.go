@@ -1,0 +1,397 @@
+package inbox_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/event"
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var received = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// start runs an inbox on pool until the test ends.
+func start(t testing.TB, pool *pgxpool.Pool) *inbox.Inbox {
+	t.Helper()
+	in := inbox.New(pool, func() {})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- in.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return in
+}
+
+// delivery is a contact event of tenant's contact id; n makes it one of its own.
+func delivery(t testing.TB, tenant string, id, n int) inbox.Delivery {
+	t.Helper()
+	return parsed(t, fmt.Sprintf(`{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed",`+
+		`"PrimaryKey":%d,"ContextIdentifier":%q,"Changes":["name"]}`, n, id, tenant))
+}
+
+func parsed(t testing.TB, body string) inbox.Delivery {
+	t.Helper()
+	e, err := event.Parse([]byte(body), received)
+	if err != nil {
+		t.Fatal(err)
+	}
+	retry := int32(0)
+	return inbox.Delivery{Body: []byte(body), ReceivedAt: received, Retry: &retry, Event: &e}
+}
+
+func put(t testing.TB, in *inbox.Inbox, d inbox.Delivery) inbox.Result {
+	t.Helper()
+	result, err := in.Put(context.Background(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+func texts(t testing.TB, db *pgxpool.Pool, query string) []string {
+	t.Helper()
+	rows, _ := db.Query(context.Background(), query)
+	values, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return values
+}
+
+func TestPut(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := start(t, db.Pool)
+	changed := delivery(t, "Cust1", 7, 1)
+	again := changed
+	again.Body = slices.Concat(changed.Body, []byte(" ")) // the same key with other bytes
+	garbled := inbox.Delivery{Body: []byte("{\x00"), ReceivedAt: received, Reason: "is not JSON", Headers: http.Header{"X-A": {"b\xff"}}}
+	nul := "Cust\x00"
+	garbled.Tenant = &nul
+	ping := parsed(t, `{"Event":"test","EventId":"4b5ce038-50f2-4796-bdb2-f96908cf31c2","PrimaryKey":0}`)
+	keyless := parsed(t, `{"Event":"sale.sold"}`)
+	otherKeyless := parsed(t, `{"Event":"sale.lost"}`)
+	steps := []struct {
+		name string
+		d    inbox.Delivery
+		want inbox.Result
+	}{
+		{"new", changed, inbox.Accepted},
+		{"again", changed, inbox.Duplicate},
+		{"again with other bytes", again, inbox.Duplicate},
+		{"another tenant's", delivery(t, "Cust2", 7, 1), inbox.Accepted},
+		{"another contact's", delivery(t, "Cust1", 8, 1), inbox.Accepted},
+		{"test event", ping, inbox.Ignored},
+		{"test event again", ping, inbox.Duplicate},
+		{"without a key", keyless, inbox.Ignored},
+		{"without a key again", keyless, inbox.Duplicate},
+		{"another without a key", otherKeyless, inbox.Ignored},
+		{"garbled", garbled, inbox.Quarantined},
+		{"garbled again", garbled, inbox.Quarantined},
+	}
+	for _, step := range steps {
+		if got := put(t, in, step.d); got != step.want {
+			t.Errorf("%s: %s, want %s", step.name, got, step.want)
+		}
+	}
+	for query, want := range map[string][]string{
+		`select concat_ws(' ', context_identifier, accepted, ignored, queued, balanced) from event_accounting order by context_identifier`:                                   {" 3 3 0 t", "Cust1 2 0 2 t", "Cust2 1 0 1 t"},
+		`select concat_ws(' ', retry, d.body_sha256 = sha256(b.body)) from duplicate_deliveries d join webhook_bodies b using (event_seq) order by duplicate_seq`:            {"0 t", "0 f", "0 t", "0 t"},
+		`select concat_ws(' ', reason, deliveries, body = '\x7b00', headers, context_identifier is null, body_sha256 = sha256(body), event_seq) from quarantined_deliveries`: {`is not JSON 2 t {"X-A": ["b�"]} t t`},
+	} {
+		if diff := cmp.Diff(want, texts(t, db.Pool, query)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", query, diff)
+		}
+	}
+}
+
+// Everything that is put at the same moment is stored once, whoever puts it.
+func TestPutAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := start(t, db.Pool)
+	const events, times = 60, 5
+	results := make(chan inbox.Result, events*times)
+	var puts sync.WaitGroup
+	for i := range events * times {
+		d := delivery(t, "Cust1", 1+i%events, i%events)
+		puts.Go(func() { results <- put(t, in, d) })
+	}
+	puts.Wait()
+	close(results)
+	count := map[inbox.Result]int{}
+	for r := range results {
+		count[r]++
+	}
+	if want := (map[inbox.Result]int{inbox.Accepted: events, inbox.Duplicate: events * (times - 1)}); !cmp.Equal(count, want) {
+		t.Errorf("results %v, want %v", count, want)
+	}
+	if got := texts(t, db.Pool, `select concat_ws(' ', count(*), (select count(*) from duplicate_deliveries), (select count(*) from webhook_bodies)) from sync_queue`); got[0] != "60 240 60" {
+		t.Errorf("queued, duplicates and bodies: %s, want 60 240 60", got[0])
+	}
+}
+
+// What the server refuses after parsing let it pass is kept as bytes, and does
+// not fail its neighbours in the commit.
+func TestRefusedRowIsQuarantinedAlone(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	if _, err := db.Pool.Exec(t.Context(), `alter table webhook_events add constraint poison check (primary_key <> 13)`); err != nil {
+		t.Fatal(err)
+	}
+	in := start(t, db.Pool)
+	var puts sync.WaitGroup
+	for id := range 40 {
+		d := delivery(t, "Cust1", 1+id, id)
+		puts.Go(func() {
+			want := inbox.Accepted
+			if *d.Event.PrimaryKey == 13 {
+				want = inbox.Quarantined
+			}
+			if got := put(t, in, d); got != want {
+				t.Errorf("contact %d: %s, want %s", *d.Event.PrimaryKey, got, want)
+			}
+		})
+	}
+	puts.Wait()
+	if got := texts(t, db.Pool, `select reason from quarantined_deliveries`); len(got) != 1 || !strings.Contains(got[0], `check constraint "poison"`) {
+		t.Errorf("quarantine %q", got)
+	}
+}
+
+// Concurrency rule 1: lock, then read. Claims of many transactions on the same
+// shards never share an event, and none is left out.
+func TestLockThenRead(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := start(t, db.Pool)
+	const events = 400
+	var puts sync.WaitGroup
+	for i := range events {
+		puts.Go(func() { put(t, in, delivery(t, "Cust1", 1+i%3, i)) })
+	}
+	puts.Wait()
+
+	var (
+		mu      sync.Mutex
+		claimed []int64
+		claims  sync.WaitGroup
+	)
+	for worker := range 6 {
+		claims.Go(func() {
+			for {
+				var got []int64
+				left := true
+				err := pgx.BeginFunc(context.Background(), db.Pool, func(tx pgx.Tx) error {
+					held, err := inbox.LockShards(context.Background(), tx, 2, int32(worker))
+					if err != nil || len(held.Shards) == 0 {
+						if err == nil {
+							left, err = inbox.Waiting(context.Background(), tx)
+						}
+						return err
+					}
+					batch, err := inbox.Claim(context.Background(), tx, held, 7)
+					for _, c := range batch {
+						got = append(got, c.EventSeq)
+					}
+					return err
+				})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				claimed = append(claimed, got...)
+				mu.Unlock()
+				if !left {
+					return
+				}
+			}
+		})
+	}
+	claims.Wait()
+	slices.Sort(claimed)
+	if n := len(claimed); n != events || len(slices.Compact(claimed)) != events {
+		t.Errorf("claimed %d events, %d of them different, want %d", n, len(slices.Compact(claimed)), events)
+	}
+	// What this test claimed is applied by nobody.
+	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue select 0, 'Cust1', event_seq from webhook_events`); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Concurrency rule 2: sequence numbers commit out of order. An event whose
+// commit is held open is claimed later, though its number is lower.
+func TestSequenceNumbersCommitOutOfOrder(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := start(t, db.Pool)
+	held, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := inbox.PutIn(t.Context(), held, delivery(t, "Cust1", 1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	put(t, in, delivery(t, "Cust1", 1, 2))
+	claim := func() (seqs []int64) {
+		t.Helper()
+		err := pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {
+			l, err := inbox.LockShards(t.Context(), tx, 32, 0)
+			if err != nil {
+				return err
+			}
+			batch, err := inbox.Claim(t.Context(), tx, l, 10)
+			for _, c := range batch {
+				seqs = append(seqs, c.EventSeq)
+				if err := inbox.Blame(t.Context(), tx, c.EventSeq, "the test ends here"); err != nil {
+					return err
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seqs
+	}
+	if got := claim(); !cmp.Equal(got, []int64{2}) {
+		t.Errorf("claimed %v while 1 was not committed, want 2", got)
+	}
+	if err := held.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := claim(); !cmp.Equal(got, []int64{1}) {
+		t.Errorf("claimed %v after 1 was committed, want 1", got)
+	}
+}
+
+// Concurrency rule 3: sorted batches. Two processes that store the same events
+// in opposite orders wait for one another, but not in a circle.
+func TestSortedBatchesDoNotDeadlock(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	one, two := start(t, db.Pool), start(t, db.Pool)
+	const events = 200
+	var puts sync.WaitGroup
+	accepted := make(chan int, 2*events)
+	for _, in := range []*inbox.Inbox{one, two} {
+		for _, n := range rand.Perm(events) {
+			puts.Go(func() {
+				if put(t, in, delivery(t, "Cust1", 1+n, n)) == inbox.Accepted {
+					accepted <- n
+				}
+			})
+		}
+	}
+	puts.Wait()
+	if len(accepted) != events {
+		t.Errorf("%d accepted, want %d", len(accepted), events)
+	}
+	if got := texts(t, db.Pool, `select deadlocks::text from pg_stat_database where datname = current_database()`); got[0] != "0" {
+		t.Errorf("%s deadlocks", got[0])
+	}
+}
+
+// Concurrency rule 5: client deadlines. A server that does not answer is an
+// error within the time, and putting the same again afterwards is safe.
+func TestHangingServer(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := start(t, db.Pool)
+	d := delivery(t, "Cust1", 1, 1)
+	hang, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hang.Exec(t.Context(), `lock table webhook_events in access exclusive mode`); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	result, err := in.Put(t.Context(), d)
+	if took := time.Since(began); err == nil || took > 2*inbox.Timeout {
+		t.Errorf("%s, %v after %v, want an error within %v", result, err, took, inbox.Timeout)
+	}
+	if err := hang.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := put(t, in, d); got != inbox.Accepted && got != inbox.Duplicate {
+		t.Errorf("put again: %s", got)
+	}
+	if got := texts(t, db.Pool, `select count(*)::text from webhook_events`); got[0] != "1" {
+		t.Errorf("%s events, want 1", got[0])
+	}
+}
+
+// A tenant's burst does not keep the others waiting.
+func TestClaimIsFair(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue select n % 32, 'Burst', n from generate_series(1, 5000) n;
+		insert into sync_queue select 3, 'Quiet', n from generate_series(10000, 10002) n`); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := tx.Exec(context.Background(), `delete from sync_queue`); err != nil {
+			t.Error(err)
+		}
+		if err := tx.Commit(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	held, err := inbox.LockShards(t.Context(), tx, 8, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := inbox.Claim(t.Context(), tx, held, 90)
+	if err != nil {
+		t.Fatal(err)
+	}
+	quiet := 0
+	for _, c := range batch {
+		if c.EventSeq >= 10000 {
+			quiet++
+		}
+	}
+	if len(batch) < 80 || len(batch) > 90 || quiet != 3 {
+		t.Errorf("claimed %d, of them %d of the quiet tenant, want about 83 and 3", len(batch), quiet)
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	db := pgtest.New(b)
+	in := start(b, db.Pool)
+	b.SetParallelism(32) // 64 connections on two cores
+	var n atomic.Int64
+	b.ResetTimer()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			i := int(n.Add(1))
+			put(b, in, delivery(b, "Cust1", 1+i%5000, i))
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}

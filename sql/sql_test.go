@@ -1,0 +1,82 @@
+package sql_test
+
+import (
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/contact"
+	"contactmirror/internal/pgtest"
+	"contactmirror/sql"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func files(t *testing.T) map[string]string {
+	t.Helper()
+	texts := map[string]string{}
+	names, err := fs.Glob(sql.FS, "*.sql")
+	if err != nil || len(names) == 0 {
+		t.Fatal("no files", err)
+	}
+	for _, name := range names {
+		text, err := fs.ReadFile(sql.FS, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[name] = string(text)
+	}
+	return texts
+}
+
+// PostgreSQL itself checks every statement against the schema.
+func TestEveryFileIsAStatement(t *testing.T) {
+	t.Parallel()
+	conn, err := pgx.Connect(t.Context(), pgtest.New(t).URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	for name, text := range files(t) {
+		if !strings.HasPrefix(text, "-- ") {
+			t.Errorf("%s does not begin with a line that says what it is for", name)
+		}
+		positional, _, err := pgx.NamedArgs{}.RewriteQuery(t.Context(), conn, text, nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := conn.Prepare(t.Context(), name, positional); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestEveryFileIsUsed(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("sql.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range files(t) {
+		if !strings.Contains(string(source), "//go:embed "+name+"\n") {
+			t.Errorf("%s is embedded under no name", name)
+		}
+	}
+}
+
+// The two statements that spell the mirrored columns out name all of them.
+func TestColumnsAreComplete(t *testing.T) {
+	t.Parallel()
+	all := files(t)
+	for name, times := range map[string]int{"mirror_write.sql": 6, "mirror_contacts.sql": 1} {
+		for _, spec := range contact.Columns[1:] {
+			if n := len(regexp.MustCompile(`\b`+spec.Name+`\b`).FindAllString(all[name], -1)); n != times {
+				t.Errorf("%s names %s %d times, want %d", name, spec.Name, n, times)
+			}
+		}
+	}
+}
