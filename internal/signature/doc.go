@@ -5,8 +5,9 @@
 // secret and sends the standard base64 of it (its "security" page); nothing
 // else of the request is signed. A [Keyring] holds the secrets that are live,
 // several at a time, so that a secret can be replaced without losing an event.
-// A tenant with secrets of its own is verified against those alone. Comparison
-// takes the same time wherever the first difference lies.
+// A tenant with secrets of its own is verified against those alone. How long a
+// check takes does not depend on where the first difference lies, nor on which
+// of several secrets matches.
 //
 // The package is pure, and no error or text it makes holds a secret.
 package signature

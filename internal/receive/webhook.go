@@ -1,0 +1,140 @@
+package receive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"contactmirror/internal/event"
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/signature"
+)
+
+// webhook takes one delivery: it is refused, or durable and answered 200.
+func (r *Receiver) webhook(c echo.Context) error {
+	req := c.Request()
+	header := req.Header.Get(signature.Header)
+	checked := r.checks(header)
+	if checked && header == "" {
+		return errUnsigned
+	}
+	body, err := r.memory.read(req.Context(), req.Body, req.ContentLength, r.config.MaxBody)
+	defer body.release()
+	if err != nil {
+		return unread(err, r.config.MaxBody)
+	}
+	d, err := r.delivery(req, body.bytes, header, checked)
+	if err != nil {
+		return err
+	}
+	result, err := r.put(req.Context(), d)
+	if err != nil {
+		return notKept(err)
+	}
+	r.tell(req, d, result, checked)
+	return answer(c, result)
+}
+
+// checks reports whether a delivery with this signature header is held to it;
+// the rule is in [Config.AllowUnsigned].
+func (r *Receiver) checks(header string) bool {
+	return !r.config.AllowUnsigned || header != "" && !r.config.Keyring.Empty()
+}
+
+// delivery verifies and reads a body.
+func (r *Receiver) delivery(req *http.Request, body []byte, header string, checked bool) (inbox.Delivery, error) {
+	// PostgreSQL keeps microseconds. The worker reads the body again with the
+	// time stored, and must come to the same event.
+	received := r.config.Now().UTC().Truncate(time.Microsecond)
+	tenant, known := event.Tenant(body)
+	if checked {
+		if err := r.config.Keyring.Verify(tenant, known, header, body, received); err != nil {
+			return inbox.Delivery{}, unverified(err, tenant)
+		}
+	}
+	d := inbox.Delivery{Body: body, ReceivedAt: received, Retry: retries(req.Header)}
+	ev, err := event.Parse(body, received)
+	if err == nil {
+		d.Event = &ev
+		return d, nil
+	}
+	var invalid *event.InvalidError
+	switch {
+	case !errors.As(err, &invalid):
+		return inbox.Delivery{}, err
+	case !checked:
+		return inbox.Delivery{}, malformed(invalid)
+	}
+	d.Reason, d.Headers = invalid.Error(), keptHeaders(req.Header)
+	if known && storable(tenant) {
+		d.Tenant = &tenant
+	}
+	return d, nil
+}
+
+// storable reports whether a tenant's name from a body that is no event fits
+// where events' names go; the body itself is kept in any case.
+func storable(tenant string) bool {
+	return len(tenant) <= event.MaxName && !strings.Contains(tenant, "\x00")
+}
+
+// put makes d durable. A sender that hangs up does not cancel it: its delivery
+// may be half way into a commit that others share, and it will come again.
+func (r *Receiver) put(ctx context.Context, d inbox.Delivery) (inbox.Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.PutTimeout)
+	defer cancel()
+	return r.config.Put(ctx, d)
+}
+
+// tell counts a delivery that was kept, and logs it.
+func (r *Receiver) tell(req *http.Request, d inbox.Delivery, result inbox.Result, checked bool) {
+	ctx := req.Context()
+	r.tally.count(Outcome(result))
+	if !checked {
+		r.tally.count(Unsigned)
+		r.tally.log(ctx, Unsigned, slog.LevelWarn, "unsigned delivery accepted", slog.String("from", req.RemoteAddr))
+	}
+	if d.Event == nil {
+		r.tally.log(ctx, Outcome(inbox.Quarantined), slog.LevelWarn, "delivery quarantined",
+			slog.String("reason", d.Reason), slog.String("from", req.RemoteAddr))
+		return
+	}
+	r.trace(ctx, d, result)
+}
+
+// trace logs a kept event for whoever debugs.
+func (r *Receiver) trace(ctx context.Context, d inbox.Delivery, result inbox.Result) {
+	if !r.config.Log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	e := d.Event
+	attrs := []slog.Attr{
+		slog.String("result", string(result)), slog.String("tenant", e.Tenant), slog.String("event", e.Name),
+	}
+	if e.ID != nil {
+		attrs = append(attrs, slog.String("event_id", e.ID.String()))
+	}
+	if e.PrimaryKey != nil {
+		attrs = append(attrs, slog.Int64("primary_key", *e.PrimaryKey))
+	}
+	if d.Retry != nil {
+		attrs = append(attrs, slog.Int64("retry", int64(*d.Retry)))
+	}
+	r.config.Log.LogAttrs(ctx, slog.LevelDebug, "delivery", attrs...)
+}
+
+func answer(c echo.Context, result inbox.Result) error {
+	body, err := json.Marshal(struct {
+		Result inbox.Result `json:"result"`
+	}{result})
+	if err != nil {
+		return err
+	}
+	return c.JSONBlob(http.StatusOK, body)
+}

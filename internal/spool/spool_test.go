@@ -1,0 +1,271 @@
+package spool_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"contactmirror/internal/spool"
+)
+
+const roomy = 64 << 20
+
+func open(t testing.TB, dir string, limit int64) *spool.Spool {
+	t.Helper()
+	s, err := spool.Open(dir, limit, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// run runs s until the returned function is called, or the test ends.
+func run(t testing.TB, s *spool.Spool) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func appendAll(t testing.TB, s *spool.Spool, tenant string, payloads ...string) {
+	t.Helper()
+	for _, p := range payloads {
+		if err := s.Append(t.Context(), tenant, []byte(p)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// take takes n records out.
+func take(t testing.TB, s *spool.Spool, n int) (payloads []string) {
+	t.Helper()
+	for len(payloads) < n {
+		batch, err := s.Peek(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range batch {
+			payloads = append(payloads, string(b))
+		}
+		if err := s.Taken(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return payloads
+}
+
+func segments(t testing.TB, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(dir, "*.spool*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestAppendAndTake(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, roomy)
+	stop := run(t, s)
+	want := []string{"one", "", "three", strings.Repeat("x", 1<<20)}
+	appendAll(t, s, "Cust1", want...)
+	if state := s.State(); state.Records != 4 || state.Bytes < 1<<20 || state.Oldest.IsZero() {
+		t.Errorf("state %+v", state)
+	}
+	first, err := s.Peek(t.Context())
+	if err != nil || len(first) != 4 {
+		t.Fatalf("peeked %d records, %v", len(first), err)
+	}
+	stop() // nothing was taken, so all of it is there at the next start
+
+	s = open(t, dir, roomy)
+	run(t, s)
+	appendAll(t, s, "Cust1", "five")
+	if got := take(t, s, 5); !slices.Equal(got, append(want, "five")) {
+		t.Errorf("took %.40q", got)
+	}
+	if state := s.State(); state.Records != 0 || state.Bytes != 0 || !state.Oldest.IsZero() {
+		t.Errorf("state of an empty spool: %+v", state)
+	}
+	if left := segments(t, dir); len(left) != 0 {
+		t.Errorf("left %q", left)
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), roomy)
+	run(t, s)
+	const n = 3000
+	var appends sync.WaitGroup
+	for i := range n {
+		appends.Go(func() {
+			if err := s.Append(t.Context(), "Cust1", fmt.Append(nil, i)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	got := take(t, s, n) // while they are appended
+	appends.Wait()
+	slices.Sort(got)
+	if len(slices.Compact(got)) != n {
+		t.Errorf("took %d different records, want %d", len(slices.Compact(got)), n)
+	}
+}
+
+// Whatever byte the last write ended at, what was written before it comes back.
+func TestTornAtAnyByte(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, roomy)
+	stop := run(t, s)
+	payloads := []string{"first", "second record", "", "fourth"}
+	ends := []int64{0}
+	for _, p := range payloads {
+		appendAll(t, s, "Cust1", p)
+		ends = append(ends, s.State().Bytes)
+	}
+	stop()
+	whole, err := os.ReadFile(segments(t, dir)[0])
+	if err != nil || int64(len(whole)) != ends[4] {
+		t.Fatalf("segment of %d bytes, %v, want %d", len(whole), err, ends[4])
+	}
+	for cut := range len(whole) + 1 {
+		for _, tail := range []string{"", strings.Repeat("\x00", 30)} {
+			complete := 0
+			for ends[complete+1] <= int64(cut) {
+				if complete++; complete == len(payloads) {
+					break
+				}
+			}
+			torn := t.TempDir()
+			if err := os.WriteFile(filepath.Join(torn, "00000000000000000007.spool"), append(slices.Clone(whole[:cut]), tail...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s := open(t, torn, roomy)
+			stop := run(t, s)
+			if state := s.State(); state.Records != complete || state.Bytes != ends[complete] {
+				t.Fatalf("cut at %d: %+v, want %d records", cut, state, complete)
+			}
+			appendAll(t, s, "Cust1", "afterwards")
+			want := append(slices.Clone(payloads[:complete]), "afterwards")
+			if got := take(t, s, complete+1); !slices.Equal(got, want) {
+				t.Fatalf("cut at %d: took %q, want %q", cut, got, want)
+			}
+			stop()
+		}
+	}
+}
+
+// A segment that was changed from outside gives what stands before the change,
+// and is set aside.
+func TestDamagedSegment(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, roomy)
+	stop := run(t, s)
+	appendAll(t, s, "Cust1", "first", "second", "third")
+	stop()
+	name := segments(t, dir)[0]
+	bytes, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bytes[strings.Index(string(bytes), "second")]++
+	if err := os.WriteFile(name, bytes, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, roomy)
+	stop = run(t, s)
+	appendAll(t, s, "Cust1", "fourth")
+	if got := take(t, s, 2); !slices.Equal(got, []string{"first", "fourth"}) {
+		t.Errorf("took %q", got)
+	}
+	stop()
+	if left := segments(t, dir); len(left) != 1 || !strings.HasSuffix(left[0], ".spool.damaged") {
+		t.Errorf("left %q", left)
+	}
+	open(t, dir, roomy) // and does not mind the damaged one
+}
+
+func TestFull(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir(), 1000)
+	run(t, s)
+	payload := strings.Repeat("x", 150)
+	fill := func(tenant string) (n int) {
+		for s.Append(t.Context(), tenant, []byte(payload)) == nil {
+			n++
+		}
+		return n
+	}
+	if err := s.Append(t.Context(), "Burst", make([]byte, 2000)); !errors.Is(err, spool.ErrFull) {
+		t.Errorf("a record larger than the spool: %v", err)
+	}
+	burst, quiet := fill("Burst"), fill("Quiet")
+	if burst != 4 || quiet != 1 {
+		t.Errorf("one tenant's burst took %d records and left %d to another, want 4 and 1", burst, quiet)
+	}
+	take(t, s, burst+quiet)
+	if n := fill("Burst"); n != burst {
+		t.Errorf("%d records fit after everything was taken, want %d", n, burst)
+	}
+}
+
+func TestOneProcessADirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, roomy)
+	if _, err := spool.Open(dir, roomy, slog.New(slog.DiscardHandler)); !errors.Is(err, spool.ErrInUse) {
+		t.Errorf("opened twice: %v", err)
+	}
+	run(t, s)()
+	if err := s.Append(t.Context(), "", nil); !errors.Is(err, spool.ErrClosed) {
+		t.Errorf("append after the end: %v", err)
+	}
+	run(t, open(t, dir, roomy))
+}
+
+func TestFilesAreForTheirOwnerAlone(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := open(t, dir, roomy)
+	run(t, s)
+	appendAll(t, s, "Cust1", "x")
+	for name, want := range map[string]os.FileMode{dir: 0o700, segments(t, dir)[0]: 0o600} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, %v, want %v", name, info.Mode(), err, want)
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	s := open(b, b.TempDir(), 1<<40)
+	run(b, s)
+	payload := []byte(strings.Repeat("x", 1000))
+	b.SetParallelism(32)
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if err := s.Append(context.Background(), "Cust1", payload); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
