@@ -23,6 +23,8 @@ var allowed = map[string][]string{
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/report":     {"internal/pg", "sql"},
 	"internal/receive":    {"internal/event", "internal/inbox", "internal/signature", "echo"},
+	"internal/spool":      {},
+	"internal/accept":     {"internal/event", "internal/inbox", "internal/pg", "internal/spool"},
 	"internal/simulator":  {"internal/signature"},
 	"internal/localpg":    {"pgx"},
 	"internal/pgtest":     {"internal/localpg", "migrations", "pgx"},

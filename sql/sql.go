@@ -19,6 +19,8 @@ var (
 	InboxDuplicate string
 	//go:embed inbox_quarantine.sql
 	InboxQuarantine string
+	//go:embed inbox_probe.sql
+	InboxProbe string
 	//go:embed inbox_notify.sql
 	InboxNotify string
 	//go:embed inbox_waiting.sql

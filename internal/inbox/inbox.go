@@ -132,6 +132,15 @@ func (in *Inbox) Put(ctx context.Context, d Delivery) (Result, error) {
 	}
 }
 
+// Probe reports whether the database takes writes, for those who wait for it.
+// That it does is no promise.
+func (in *Inbox) Probe(ctx context.Context) error {
+	if _, err := probe.One(ctx, in.pool, nil); err != nil {
+		return fmt.Errorf("inbox: probe: %w", err)
+	}
+	return nil
+}
+
 // write drains the deliveries that wait, over and over, one commit for all that
 // wait at a moment.
 func (in *Inbox) write(ctx context.Context) {

@@ -23,6 +23,7 @@ var (
 	put        = pg.Column[int64](sql.InboxPut)
 	duplicate  = pg.Column[int64](sql.InboxDuplicate)
 	quarantine = pg.Command(sql.InboxQuarantine)
+	probe      = pg.Column[int64](sql.InboxProbe)
 )
 
 // store commits a batch and answers every request in it.

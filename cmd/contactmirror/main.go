@@ -1,0 +1,49 @@
+// Command contactmirror keeps a PostgreSQL mirror of SuperOffice's contacts,
+// and an audit log of every change, from SuperOffice's webhooks.
+//
+// This package is the only place where everything meets: it reads flags and
+// environment into one [Config], hands values to the packages, and prints what
+// they return. Data goes to standard output, everything said about it to
+// standard error. No rule about contacts, deliveries or the database lives
+// here.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	go cancelOnSignal(cancel)
+	os.Exit(int(run(ctx, os.Args[1:], invocation{
+		environ: os.Environ(),
+		stdin:   os.Stdin,
+		stdout:  os.Stdout,
+		stderr:  os.Stderr,
+	})))
+}
+
+// cancelOnSignal cancels on the first SIGINT or SIGTERM, so that work ends in
+// order, and ends the process on the second. It exits by itself rather than by
+// the signal's default, which the kernel withholds from a container's process 1.
+func cancelOnSignal(cancel context.CancelCauseFunc) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	first := <-signals
+	cancel(stoppedError{first})
+	second := <-signals
+	code := 1
+	if s, ok := second.(syscall.Signal); ok {
+		code = 128 + int(s)
+	}
+	os.Exit(code)
+}
+
+// stoppedError is the cause of a context that a signal cancelled.
+type stoppedError struct{ signal os.Signal }
+
+func (e stoppedError) Error() string { return fmt.Sprintf("stopped by signal: %v", e.signal) }

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/mirror"
+	"contactmirror/internal/pg"
+	"contactmirror/internal/receive"
+	"contactmirror/internal/signature"
+)
+
+// drainTime is how long requests under way may take to end when the process is
+// stopped; with what follows it stays within the ten seconds that supervisors
+// wait.
+const drainTime = 5 * time.Second
+
+// serveCmd receives deliveries and applies them.
+type serveCmd struct {
+	Roles   []string `default:"receive,sync" placeholder:"ROLE,…" help:"What this process does: receive, sync or both; default both."`
+	Migrate bool     `help:"Bring the schema up to date before starting. The embedded database always is."`
+	Workers int      `default:"2" placeholder:"N" help:"Batches that this process applies at a time, 1 to 32; default 2."`
+	DatabaseFlags
+	MigrateFlag
+	ReceiveFlags
+	AdminFlags
+	LogFlags
+}
+
+// Run serves until ctx ends, which is no error.
+func (s *serveCmd) Run(ctx context.Context, call *invocation) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	if s.receives() {
+		if err := requireSecret(config); err != nil {
+			return err
+		}
+	}
+	log := newLogger(config, call.stderr)
+	return serveDatabase(ctx, config, call, log, func(url, migrateURL string) error {
+		return s.serve(ctx, config, log, call.stderr, url, migrateURL)
+	})
+}
+
+func (s *serveCmd) check() error {
+	for _, role := range s.Roles {
+		if role != "receive" && role != "sync" {
+			return misused("--roles: %q: allowed: receive, sync", role)
+		}
+	}
+	if s.Workers < 1 || s.Workers > 32 {
+		return misused("--workers: %d: allowed: 1 to 32", s.Workers)
+	}
+	return nil
+}
+
+func (s *serveCmd) receives() bool { return slices.Contains(s.Roles, "receive") }
+func (s *serveCmd) syncs() bool    { return slices.Contains(s.Roles, "sync") }
+
+// requireSecret refuses to receive where nothing could be verified.
+func requireSecret(c *Config) error {
+	if c.Embedded() || c.AllowUnsigned || len(c.Secrets)+len(c.TenantSecrets) > 0 {
+		return nil
+	}
+	return misused("no webhook secret: set CONTACTMIRROR_SECRET, CONTACTMIRROR_SECRET_FILE or CONTACTMIRROR_TENANT_SECRETS_FILE to the secret of the webhook at SuperOffice")
+}
+
+// keyring is what deliveries are verified by. Beside the embedded database a
+// secret is made where none is set.
+func keyring(c *Config) (*signature.Keyring, error) {
+	shared := c.Secrets
+	if c.Embedded() && len(c.Secrets)+len(c.TenantSecrets) == 0 {
+		secret, err := ensureSecret(c.DataDir)
+		if err != nil {
+			return nil, err
+		}
+		shared = []signature.Secret{{Key: secret}}
+	}
+	return signature.NewKeyring(shared, c.TenantSecrets), nil
+}
+
+// serve runs the roles on the database at url.
+func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, url, migrateURL string) error {
+	pool, err := pg.Open(url, int32(inbox.Writers+s.Workers+2)) // two for the notifier and the watch
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	watch := newWatch(pool, log)
+	if s.Migrate || config.Embedded() {
+		watch.migrateURL = migrateURL
+	}
+	var entry *entrance
+	if s.receives() {
+		if entry, err = openEntrance(ctx, config); err != nil {
+			return err
+		}
+		defer entry.listener.Close() //nolint:errcheck // the receiver has closed it, unless it never started
+	}
+	if err := watch.first(ctx); err != nil {
+		return err
+	}
+	roles, ctx := errgroup.WithContext(ctx)
+	roles.Go(func() error { return watch.run(ctx) })
+	wake := func() {}
+	if s.syncs() {
+		worker := mirror.New(pool, log, s.Workers)
+		wake, watch.worker = worker.Wake, worker.Health
+		roles.Go(func() error { return watch.afterSchema(ctx, worker.Run) })
+	}
+	if entry != nil {
+		entry.receive(ctx, roles, watch, wake)
+		greet(config, log, stderr, entry.listener.Addr())
+	}
+	return roles.Wait()
+}
+
+// entrance is what has to be in order before anything is received.
+type entrance struct {
+	config   *Config
+	listener net.Listener
+	keys     *signature.Keyring
+}
+
+// openEntrance takes the address and the secrets. Connections wait from now on.
+func openEntrance(ctx context.Context, config *Config) (*entrance, error) {
+	keys, err := keyring(config)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", config.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("receive: %w", err)
+	}
+	return &entrance{config, listener, keys}, nil
+}
+
+// receive starts the receiver among roles. The inbox outlives it, so that
+// requests under way when ctx ends are stored and answered.
+func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *watch, wake func()) {
+	if e.config.AllowUnsigned {
+		watch.log.Warn("UNSIGNED DELIVERIES ARE ACCEPTED: whoever reaches this address can write to the mirror; unset CONTACTMIRROR_ALLOW_UNSIGNED to stop that")
+	}
+	// This process's worker is woken at once, others soon.
+	notifier := inbox.NewNotifier(watch.pool)
+	box := inbox.New(watch.pool, func() { wake(); notifier.Queued() })
+	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
+	roles.Go(func() error { return box.Run(storing) })
+	roles.Go(func() error { return notifier.Run(ctx) })
+	receiver := receive.New(receive.Config{
+		Keyring:       e.keys,
+		AllowUnsigned: e.config.AllowUnsigned,
+		MaxBody:       e.config.MaxBody,
+		Put:           watch.guard(box.Put),
+		Ready:         watch.ready,
+		Log:           watch.log,
+	})
+	roles.Go(func() error {
+		defer stopStoring()
+		return receiver.Serve(ctx, e.listener, drainTime)
+	})
+}

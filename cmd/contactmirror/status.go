@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/report"
+)
+
+// statusCmd shows the state of the whole mirror on one screen.
+type statusCmd struct {
+	JSON bool `help:"Print JSON."`
+	DatabaseFlags
+}
+
+// standing is the state of the mirror with what follows from it.
+type standing struct {
+	report.Status
+	Backlog    int64   `json:"backlog"`
+	LagSeconds float64 `json:"lag_seconds"` // age of the oldest event that waits; 0 without one
+	// CompleteThrough is the instant up to which everything received has been
+	// dealt with.
+	CompleteThrough time.Time `json:"complete_through"`
+	Balanced        bool      `json:"balanced"` // of every tenant
+}
+
+// Run prints the state as it is now.
+func (s *statusCmd) Run(ctx context.Context, call *invocation) error {
+	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
+		status, err := report.Read(ctx, pool)
+		if err != nil {
+			return err
+		}
+		now := assess(status)
+		if s.JSON {
+			return writeJSON(call.stdout, now)
+		}
+		return now.write(call.stdout)
+	})
+}
+
+func assess(status report.Status) standing {
+	s := standing{Status: status, CompleteThrough: status.Now, Balanced: true}
+	for _, t := range status.Tenants {
+		s.Backlog += t.Queued
+		s.Balanced = s.Balanced && t.Balanced
+		if t.OldestQueuedAt != nil && t.OldestQueuedAt.Before(s.CompleteThrough) {
+			s.CompleteThrough = *t.OldestQueuedAt
+		}
+	}
+	s.LagSeconds = status.Now.Sub(s.CompleteThrough).Seconds()
+	return s
+}
+
+func (s standing) write(w io.Writer) error {
+	if err := writeTable(w, s.summary()); err != nil {
+		return err
+	}
+	if len(s.Tenants) > 0 {
+		fmt.Fprintln(w)
+		if err := writeNumbers(w, s.tenants()); err != nil {
+			return err
+		}
+	}
+	if !s.Balanced {
+		fmt.Fprintln(w, "\nTHE ACCOUNT DOES NOT BALANCE: accepted events are not the sum of their outcomes.")
+	}
+	return nil
+}
+
+func (s standing) summary() [][]string {
+	backlog, through := "nothing waits", "now"
+	if s.Backlog > 0 {
+		lag := s.Now.Sub(s.CompleteThrough)
+		backlog = fmt.Sprintf("%s, the oldest for %s", count(s.Backlog, "event"), span(lag))
+		through = when(s.Now, s.CompleteThrough)
+	}
+	newest := "none yet"
+	if s.NewestEventAt != nil {
+		newest = when(s.Now, *s.NewestEventAt)
+	}
+	quarantine := "empty"
+	if s.OpenDeliveries+s.OpenEvents > 0 {
+		quarantine = fmt.Sprintf("%s not understood, %s not applied; see contactmirror quarantine list",
+			count(s.OpenDeliveries, "delivery"), count(s.OpenEvents, "event"))
+	}
+	return [][]string{
+		{"backlog", backlog},
+		{"complete through", through},
+		{"newest event", newest},
+		{"contacts", fmt.Sprintf("%d, of which %d soft-deleted and %d with pending columns; %d hard-deleted", s.Contacts, s.SoftDeleted, s.Pending, s.HardDeleted)},
+		{"quarantine", quarantine},
+		{"duplicates", count(s.Duplicates, "repeated delivery")},
+	}
+}
+
+func (s standing) tenants() [][]string {
+	rows := [][]string{{"TENANT", "ACCEPTED", "APPLIED", "NO-OP", "SUPERSEDED", "AFTER-DELETE", "IGNORED", "QUEUED", "QUARANTINED", "BALANCED"}}
+	for _, t := range s.Tenants {
+		row := []string{plain(t.ContextIdentifier)}
+		for _, n := range []int64{t.Accepted, t.Applied, t.NoOp, t.Superseded, t.AfterDelete, t.Ignored, t.Queued, t.Quarantined} {
+			row = append(row, strconv.FormatInt(n, 10))
+		}
+		balanced := "yes"
+		if !t.Balanced {
+			balanced = "NO"
+		}
+		rows = append(rows, append(row, balanced))
+	}
+	return rows
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/mirror"
+	"contactmirror/internal/pg"
+	"contactmirror/internal/receive"
+	"contactmirror/migrations"
+)
+
+const (
+	// watchInterval is how often the database is asked whether it is there.
+	watchInterval = time.Second
+	// watchTimeout is how long it may take to answer.
+	watchTimeout = 2 * time.Second
+)
+
+// watch knows whether the database can be used: that it answers, and that its
+// schema is this build's. It looks by itself, so that strangers who ask for
+// readyz ask for nothing more.
+type watch struct {
+	pool       *pgxpool.Pool
+	migrateURL string // migrate here before the schema is checked; empty: don't
+	log        *slog.Logger
+	worker     func() mirror.Health // nil where this process has none
+
+	reachable atomic.Bool
+	checked   chan struct{} // closed once the schema has been found right
+}
+
+func newWatch(pool *pgxpool.Pool, log *slog.Logger) *watch {
+	return &watch{pool: pool, log: log, checked: make(chan struct{})}
+}
+
+// afterSchema calls run once the schema is known to be the right one, or never.
+func (w *watch) afterSchema(ctx context.Context, run func(context.Context) error) error {
+	select {
+	case <-w.checked:
+		return run(ctx)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func (w *watch) schemaKnown() bool {
+	select {
+	case <-w.checked:
+		return true
+	default:
+		return false
+	}
+}
+
+// first looks for the first time, and returns an error where no later look
+// could be better: a wrong schema, a migration that failed, a password refused.
+// A database that can't be reached is none: a restart in an outage must not
+// keep deliveries out.
+func (w *watch) first(ctx context.Context) error {
+	err := w.look(ctx)
+	if w.schemaKnown() || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if final(err) {
+		return err
+	}
+	w.log.Error("can't reach the database; starting without it", "error", pg.Explain(err))
+	return nil
+}
+
+// run goes on looking until ctx ends. It returns an error when the database
+// comes back with a schema that is not this build's.
+func (w *watch) run(ctx context.Context) error {
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		before := w.reachable.Load()
+		err := w.look(ctx)
+		switch now := w.reachable.Load(); {
+		case ctx.Err() != nil:
+			return nil
+		case !w.schemaKnown() && final(err):
+			return err
+		case before && !now:
+			w.log.Error("the database is away", "error", pg.Explain(err))
+		case !before && now:
+			w.log.Info("the database is back")
+		}
+	}
+}
+
+// look asks the database whether it is there and, until that has been found
+// right, for its schema.
+func (w *watch) look(ctx context.Context) error {
+	asking, cancel := context.WithTimeout(ctx, watchTimeout)
+	err := w.pool.Ping(asking)
+	cancel()
+	if err == nil && !w.schemaKnown() {
+		if err = w.prepare(ctx); err == nil {
+			close(w.checked)
+		}
+	}
+	w.reachable.Store(err == nil)
+	return err
+}
+
+// prepare migrates, where that is wanted, and checks the schema.
+func (w *watch) prepare(ctx context.Context) error {
+	if w.migrateURL != "" {
+		ran, err := migrations.Up(ctx, w.migrateURL)
+		for _, m := range ran {
+			w.log.Info("migrated", "to", m.Name)
+		}
+		if err != nil {
+			return migrationError{err}
+		}
+	}
+	return migrations.Check(ctx, w.pool)
+}
+
+// migrationError is a migration that failed, for whatever reason: it is not run
+// again without somebody having looked.
+type migrationError struct{ error }
+
+func (e migrationError) Unwrap() error { return e.error }
+
+// final reports whether looking again can't help.
+func final(err error) bool {
+	var version *migrations.VersionError
+	var migration migrationError
+	return errors.As(err, &version) || errors.As(err, &migration) || err != nil && !pg.Transient(err)
+}
+
+// errSchemaUnknown keeps deliveries out of a database that was away since the
+// start: it may be another one by now.
+var errSchemaUnknown = errors.New("the database has not been reached since the start")
+
+type put func(context.Context, inbox.Delivery) (inbox.Result, error)
+
+// guard lets deliveries through once the schema is known.
+func (w *watch) guard(p put) put {
+	return func(ctx context.Context, d inbox.Delivery) (inbox.Result, error) {
+		if !w.schemaKnown() {
+			return "", errSchemaUnknown
+		}
+		return p(ctx, d)
+	}
+}
+
+// ready is the answer of readyz. A worker in trouble keeps nobody from
+// delivering.
+func (w *watch) ready(context.Context) receive.Readiness {
+	r := receive.Readiness{Ready: w.reachable.Load(), Database: "unreachable"}
+	if r.Ready {
+		r.Database = "ok"
+	}
+	if w.worker != nil {
+		r.Worker = "ok"
+		switch {
+		case !w.schemaKnown():
+			r.Worker = "waiting for the database"
+		case w.worker().Err != nil:
+			r.Worker = "failing"
+		}
+	}
+	return r
+}

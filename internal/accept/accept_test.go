@@ -1,0 +1,205 @@
+package accept_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/accept"
+	"contactmirror/internal/event"
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/pgtest"
+	"contactmirror/internal/spool"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+var received = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+
+// run runs f until the returned function is called, or the test ends.
+func run(t *testing.T, f func(context.Context) error) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// rig is a gate on a database and a directory.
+type rig struct {
+	*accept.Gate
+	spool *spool.Spool
+	stop  func()
+}
+
+func start(t *testing.T, db *pgtest.DB, dir string, limit int64) *rig {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	s, err := spool.Open(dir, limit, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := inbox.New(db.Pool, func() {})
+	g := accept.New(accept.Inbox{Put: in.Put, Probe: in.Probe}, s, log)
+	stopInbox, stopSpool, stopGate := run(t, in.Run), run(t, s.Run), run(t, g.Run)
+	return &rig{g, s, func() { stopGate(); stopInbox(); stopSpool() }}
+}
+
+func delivery(t *testing.T, n int) inbox.Delivery {
+	t.Helper()
+	body := fmt.Appendf(nil, `{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed",`+
+		`"PrimaryKey":%d,"ContextIdentifier":"Cust1"}`, n, 1+n%7)
+	e, err := event.Parse(body, received)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inbox.Delivery{Body: body, ReceivedAt: received, Event: &e}
+}
+
+// until waits for a condition that the background brings about.
+func until(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func count(t *testing.T, db *pgtest.DB, query string) (n int) {
+	t.Helper()
+	if err := db.Pool.QueryRow(t.Context(), query).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// While the database hangs everything is answered in time, all but the first
+// few at once; afterwards all of it is in the inbox, once.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	r := start(t, db, t.TempDir(), 64<<20)
+	if got, err := r.Accept(t.Context(), delivery(t, 0)); got != inbox.Accepted || err != nil {
+		t.Fatal(got, err)
+	}
+	outage := hang(t, db)
+	const n = 400
+	var (
+		accepts sync.WaitGroup
+		mu      sync.Mutex
+		longest time.Duration
+	)
+	for i := range n {
+		d := delivery(t, 1+i)
+		accepts.Go(func() {
+			began := time.Now()
+			got, err := r.Accept(context.Background(), d)
+			if err != nil || got != accept.Spooled {
+				t.Error(got, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			longest = max(longest, time.Since(began))
+		})
+	}
+	accepts.Wait()
+	if longest > 2*time.Second {
+		t.Errorf("the longest answer took %v", longest)
+	}
+	began := time.Now()
+	if got, err := r.Accept(t.Context(), delivery(t, n+1)); got != accept.Spooled || err != nil {
+		t.Error(got, err)
+	}
+	if took := time.Since(began); took > inbox.Timeout/2 {
+		t.Errorf("with the database known to be away an answer took %v", took)
+	}
+	garbled := inbox.Delivery{Body: []byte("{\x00"), ReceivedAt: received, Reason: "is not JSON", Headers: http.Header{"X-A": {"b"}}}
+	if got, err := r.Accept(t.Context(), garbled); got != accept.Spooled || err != nil {
+		t.Error(got, err)
+	}
+	if _, away := r.AwaySince(); !away {
+		t.Error("the inbox does not count as away")
+	}
+	outage()
+	until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
+	until(t, "the inbox is back", func() bool { _, away := r.AwaySince(); return !away })
+	if got := count(t, db, `select count(*) from webhook_events`); got != n+2 {
+		t.Errorf("%d events, want %d", got, n+2)
+	}
+	if got := count(t, db, `select count(*) from quarantined_deliveries where reason = 'is not JSON' and headers = '{"X-A": ["b"]}' and body = '\x7b00'`); got != 1 {
+		t.Errorf("%d quarantined, want 1", got)
+	}
+	if got, err := r.Accept(t.Context(), delivery(t, n+2)); got != inbox.Accepted || err != nil {
+		t.Error(got, err)
+	}
+}
+
+// hang makes the database hang until the returned function is called.
+func hang(t *testing.T, db *pgtest.DB) (end func()) {
+	t.Helper()
+	tx, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `lock table webhook_events in access exclusive mode`); err != nil {
+		t.Fatal(err)
+	}
+	return sync.OnceFunc(func() {
+		if err := tx.Rollback(context.Background()); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// What one process has spooled, the next one drains.
+func TestRestartDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	db, dir := pgtest.New(t), t.TempDir()
+	outage := hang(t, db)
+	const restarts = 3
+	for i := range restarts {
+		r := start(t, db, dir, 64<<20)
+		if got, err := r.Accept(t.Context(), delivery(t, i)); got != accept.Spooled || err != nil {
+			t.Fatal(got, err)
+		}
+		r.stop()
+	}
+	outage()
+	r := start(t, db, dir, 64<<20)
+	until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
+	if got := count(t, db, `select count(*) from webhook_events`); got != restarts {
+		t.Errorf("%d events, want %d", got, restarts)
+	}
+}
+
+// With no room in the spool either, nothing is promised, and the return of the
+// inbox is noticed all the same.
+func TestNeitherCanTakeIt(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	r := start(t, db, t.TempDir(), 10)
+	outage := hang(t, db)
+	if got, err := r.Accept(t.Context(), delivery(t, 1)); !errors.Is(err, spool.ErrFull) {
+		t.Errorf("%s, %v, want ErrFull", got, err)
+	}
+	outage()
+	until(t, "the inbox is back", func() bool { _, away := r.AwaySince(); return !away })
+	if got, err := r.Accept(t.Context(), delivery(t, 1)); err != nil || got != inbox.Accepted && got != inbox.Duplicate {
+		t.Error(got, err)
+	}
+}

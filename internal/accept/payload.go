@@ -1,0 +1,74 @@
+package accept
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"contactmirror/internal/event"
+	"contactmirror/internal/inbox"
+)
+
+// spooled is what is written of a delivery before its body.
+type spooled struct {
+	ReceivedAt time.Time   `json:"received_at"`
+	Retry      *int32      `json:"retry,omitempty"`
+	Reason     string      `json:"reason,omitempty"`
+	Tenant     *string     `json:"tenant,omitempty"`
+	Headers    http.Header `json:"headers,omitempty"`
+}
+
+// encode writes d as the spool keeps it: the length of the JSON, the JSON, the
+// body.
+func encode(d *inbox.Delivery) ([]byte, error) {
+	meta, err := json.Marshal(spooled{d.ReceivedAt, d.Retry, d.Reason, d.Tenant, d.Headers})
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	b := binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+len(meta)+len(d.Body)), uint64(len(meta)))
+	return append(append(b, meta...), d.Body...), nil
+}
+
+// decode reads a delivery back. Its event is parsed again. What this version of
+// the program can't read becomes a delivery that can't be understood, with its
+// bytes: the spool must drain.
+func decode(b []byte) inbox.Delivery {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return unreadable(b, "its length is wrong")
+	}
+	var meta spooled
+	if err := json.Unmarshal(b[n:n+int(length)], &meta); err != nil {
+		return unreadable(b, err.Error())
+	}
+	d := inbox.Delivery{
+		Body: b[n+int(length):], ReceivedAt: meta.ReceivedAt, Retry: meta.Retry,
+		Reason: meta.Reason, Tenant: meta.Tenant, Headers: meta.Headers,
+	}
+	if d.Reason != "" {
+		return d
+	}
+	e, err := event.Parse(d.Body, d.ReceivedAt)
+	if err != nil {
+		d.Reason = err.Error()
+		return d
+	}
+	d.Event = &e
+	return d
+}
+
+func unreadable(b []byte, why string) inbox.Delivery {
+	return inbox.Delivery{Body: b, ReceivedAt: time.Now().UTC(), Reason: "a spooled delivery can't be read: " + why}
+}
+
+func tenantOf(d *inbox.Delivery) string {
+	switch {
+	case d.Event != nil:
+		return d.Event.Tenant
+	case d.Tenant != nil:
+		return *d.Tenant
+	}
+	return ""
+}
