@@ -29,13 +29,22 @@ const urlFile = "database-url"
 // stopTime is how long the embedded server may take to shut down.
 const stopTime = 4 * time.Second
 
-// serveDatabase calls do with the URLs for the service and for migrations. An
-// embedded database runs for as long as do does.
-func serveDatabase(ctx context.Context, c *Config, call *invocation, log *slog.Logger, do func(url, migrateURL string) error) error {
+// database is where a command finds its tables.
+type database struct {
+	url string
+	// migrateURL is for the schema's owner.
+	migrateURL string
+	// dir holds the embedded database; empty for any other.
+	dir string
+}
+
+// serveDatabase calls do with the database to serve from. An embedded one runs
+// for as long as do does.
+func serveDatabase(ctx context.Context, c *Config, call *invocation, log *slog.Logger, do func(database) error) error {
 	if !c.Embedded() {
-		return do(c.DatabaseURL, c.MigrateURL)
+		return do(database{url: c.DatabaseURL, migrateURL: c.MigrateURL})
 	}
-	return runEmbedded(ctx, c, call, log, func(url string) error { return do(url, url) })
+	return runEmbedded(ctx, c, call, log, do)
 }
 
 // withDatabase calls do with the URL of the database that the settings mean.
@@ -53,12 +62,12 @@ func withDatabase(ctx context.Context, c *Config, call *invocation, do func(url 
 	if url, ok := localpg.Running(ctx, c.DataDir); ok {
 		return do(url)
 	}
-	return runEmbedded(ctx, c, call, newLogger(c, call.stderr), do)
+	return runEmbedded(ctx, c, call, newLogger(c, call.stderr), func(d database) error { return do(d.url) })
 }
 
 // runEmbedded starts the embedded database, calls do, and stops it again,
 // whatever has become of ctx by then.
-func runEmbedded(ctx context.Context, c *Config, call *invocation, log *slog.Logger, do func(url string) error) (err error) {
+func runEmbedded(ctx context.Context, c *Config, call *invocation, log *slog.Logger, do func(database) error) (err error) {
 	server, err := localpg.Start(ctx, localpg.Options{Dir: c.DataDir, Log: log, Progress: call.stderr})
 	if err != nil {
 		return err
@@ -69,7 +78,7 @@ func runEmbedded(ctx context.Context, c *Config, call *invocation, log *slog.Log
 		err = errors.Join(err, server.Stop(stopping))
 	}()
 	log.Debug("embedded PostgreSQL is running", "directory", server.Dir(), "adopted", server.Adopted())
-	return do(server.URL())
+	return do(database{url: server.URL(), migrateURL: server.URL(), dir: server.Dir()})
 }
 
 // withMirror calls do with a pool on a database that has this build's schema.

@@ -9,13 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
 
 // greet says where deliveries are taken. Beside the embedded database it also
 // shows, complete enough to be pasted, how to send one and how to look.
-func greet(c *Config, log *slog.Logger, stderr io.Writer, address net.Addr) {
+func greet(c *Config, log *slog.Logger, stderr io.Writer, address net.Addr, clusterDir string) {
 	webhook := localURL(address.String(), "/webhook")
 	if !c.Embedded() {
 		log.Info("receiving", "webhook", webhook)
@@ -25,23 +26,36 @@ func greet(c *Config, log *slog.Logger, stderr io.Writer, address net.Addr) {
 	if err != nil {
 		dir = c.DataDir
 	}
-	send := sampleCommand(webhook, dir)
+	send := sampleCommand(webhook, signing(c, dir))
 	psql := `psql "$(cat ` + shellWord(filepath.Join(dir, urlFile)) + `)"`
 	if !textLog(c, stderr) {
-		log.Info("receiving", "webhook", webhook, "send", send, "psql", psql)
+		log.Info("receiving", "webhook", webhook, "database", clusterDir, "send", send, "psql", psql)
 		return
 	}
-	fmt.Fprintf(stderr, "\ncontactmirror takes deliveries at %s\n\nSend it a sample event:\n\n  %s\n\nLook at the tables:\n\n  %s\n\nCtrl-C stops it.\n\n",
-		webhook, send, psql)
+	fmt.Fprintf(stderr, "\ncontactmirror takes deliveries at %s\nand keeps its database in %s\n\nSend it a sample event:\n\n  %s\n\nLook at the tables:\n\n  %s\n\nCtrl-C stops it.\n\n",
+		webhook, clusterDir, send, psql)
+}
+
+// signing is the flag that has send sign as the receiver expects it. Secrets
+// that were set are not shown: send finds them where they are set.
+func signing(c *Config, dataDir string) string {
+	switch {
+	case len(c.Secrets)+len(c.TenantSecrets) == 0:
+		return "--data-dir " + shellWord(dataDir)
+	case c.AllowUnsigned:
+		return "--unsigned"
+	}
+	return ""
 }
 
 // sampleCommand is a shell command that sends one event to webhook.
-func sampleCommand(webhook, dataDir string) string {
+func sampleCommand(webhook, signing string) string {
 	id := make([]byte, 16)
 	_, _ = rand.Read(id) // never fails
 	event := fmt.Sprintf(`{"EventId":"%x-%x-%x-%x-%x","Timestamp":"%s","Event":"contact.created","PrimaryKey":1,"Entity":"contact","ContextIdentifier":"Cust1234","ChangedByAssociateId":7,"Changes":["contact_id","name","country_id"],"FieldValues":{"country_id":578}}`,
 		id[:4], id[4:6], id[6:8], id[8:10], id[10:], time.Now().UTC().Format("2006-01-02T15:04:05.0000000Z"))
-	return fmt.Sprintf("echo '%s' | %s send --to %s --data-dir %s -", event, thisProgram(), webhook, shellWord(dataDir))
+	words := []string{"echo '" + event + "' |", thisProgram(), "send --to", webhook, signing, "-"}
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
 // thisProgram is how a shell starts this program: by its name where that finds

@@ -28,14 +28,18 @@ func writeTable(w io.Writer, rows [][]string) error {
 
 // writeNumbers prints rows in columns aligned to the right, but for the first,
 // which names the row.
-func writeNumbers(w io.Writer, rows [][]string) error {
-	width := 0
+func writeNumbers(w io.Writer, rows [][]string) {
+	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
-		width = max(width, utf8.RuneCountInString(row[0]))
+		for i, cell := range row {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
 	for _, row := range rows {
-		fmt.Fprintf(t, "%-*s\t%s\t\n", width, row[0], strings.Join(row[1:], "\t"))
+		fmt.Fprintf(w, "%-*s", widths[0], row[0])
+		for i, cell := range row[1:] {
+			fmt.Fprintf(w, "   %*s", widths[i+1], cell)
+		}
+		fmt.Fprintln(w)
 	}
-	return t.Flush()
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -15,25 +16,73 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"contactmirror/internal/pgtest"
 )
 
+// TestMain is the program where the test binary is called like it, and the
+// tests otherwise. testscript.Main would do that too, but leaves no place for
+// pgtest to stop its server.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"contactmirror": main})
+	if filepath.Base(os.Args[0]) == "contactmirror" {
+		main()
+	}
+	pgtest.Main(m)
 }
 
 // TestScript runs the acceptance scripts: the program as a user calls it.
 func TestScript(t *testing.T) {
 	t.Parallel()
+	root := t.TempDir()
+	// PostgreSQL's user has to enter what lies below, when root runs the tests.
+	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bin := installProgram(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
+		WorkdirRoot:         root,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Setup:               setUpScript,
+		Setup: func(env *testscript.Env) error {
+			env.Values[servingsKey{}] = map[string]*serving{}
+			env.Setenv("BIN", bin)
+			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
+			return setUpScript(env)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"applied":  waitApplied,
+			"database": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", pgtest.New(t).URL) },
 			"exits":    exits,
+			"hold":     holdRequest,
 			"receiver": startReceiver,
+			"serve":    startServe,
+			"end":      endServe,
 		},
 	})
+}
+
+// installProgram returns a directory that holds the test binary as
+// contactmirror. It is a link that the kernel does not resolve, for the program
+// asks for its own path.
+func installProgram(t *testing.T) string {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	program := filepath.Join(bin, "contactmirror")
+	if os.Link(self, program) == nil {
+		return bin
+	}
+	content, err := os.ReadFile(self)
+	if err == nil {
+		err = os.WriteFile(program, content, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
 }
 
 // setUpScript gives scripts the sample deliveries and an address where nobody
@@ -43,12 +92,13 @@ func setUpScript(env *testscript.Env) error {
 	if err != nil {
 		return err
 	}
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	nobody, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	env.Setenv("DELIVERIES", samples)
 	env.Setenv("NOBODY", nobody.Addr().String())
+	env.Setenv("TZ", "UTC")
 	return nobody.Close()
 }
 

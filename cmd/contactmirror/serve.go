@@ -50,8 +50,8 @@ func (s *serveCmd) Run(ctx context.Context, call *invocation) error {
 		}
 	}
 	log := newLogger(config, call.stderr)
-	return serveDatabase(ctx, config, call, log, func(url, migrateURL string) error {
-		return s.serve(ctx, config, log, call.stderr, url, migrateURL)
+	return serveDatabase(ctx, config, call, log, func(d database) error {
+		return s.serve(ctx, config, log, call.stderr, d)
 	})
 }
 
@@ -92,16 +92,16 @@ func keyring(c *Config) (*signature.Keyring, error) {
 	return signature.NewKeyring(shared, c.TenantSecrets), nil
 }
 
-// serve runs the roles on the database at url.
-func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, url, migrateURL string) error {
-	pool, err := pg.Open(url, int32(inbox.Writers+s.Workers+2)) // two for the notifier and the watch
+// serve runs the roles on d.
+func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+2)) // two for the notifier and the watch
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
 	watch := newWatch(pool, log)
 	if s.Migrate || config.Embedded() {
-		watch.migrateURL = migrateURL
+		watch.migrateURL = d.migrateURL
 	}
 	var entry *entrance
 	if s.receives() {
@@ -113,17 +113,18 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	if err := watch.first(ctx); err != nil {
 		return err
 	}
-	roles, ctx := errgroup.WithContext(ctx)
-	roles.Go(func() error { return watch.run(ctx) })
+	defer context.AfterFunc(ctx, func() { log.Info("stopping", "cause", context.Cause(ctx).Error()) })()
+	roles, working := errgroup.WithContext(ctx)
+	roles.Go(func() error { return watch.run(working) })
 	wake := func() {}
 	if s.syncs() {
 		worker := mirror.New(pool, log, s.Workers)
 		wake, watch.worker = worker.Wake, worker.Health
-		roles.Go(func() error { return watch.afterSchema(ctx, worker.Run) })
+		roles.Go(func() error { return watch.afterSchema(working, worker.Run) })
 	}
 	if entry != nil {
-		entry.receive(ctx, roles, watch, wake)
-		greet(config, log, stderr, entry.listener.Addr())
+		entry.receive(working, roles, watch, wake)
+		greet(config, log, stderr, entry.listener.Addr(), d.dir)
 	}
 	return roles.Wait()
 }

@@ -63,9 +63,7 @@ func (s standing) write(w io.Writer) error {
 	}
 	if len(s.Tenants) > 0 {
 		fmt.Fprintln(w)
-		if err := writeNumbers(w, s.tenants()); err != nil {
-			return err
-		}
+		writeNumbers(w, s.tenants())
 	}
 	if !s.Balanced {
 		fmt.Fprintln(w, "\nTHE ACCOUNT DOES NOT BALANCE: accepted events are not the sum of their outcomes.")
@@ -77,7 +75,7 @@ func (s standing) summary() [][]string {
 	backlog, through := "nothing waits", "now"
 	if s.Backlog > 0 {
 		lag := s.Now.Sub(s.CompleteThrough)
-		backlog = fmt.Sprintf("%s, the oldest for %s", count(s.Backlog, "event"), span(lag))
+		backlog = fmt.Sprintf("%s, the oldest for %s", count(s.Backlog, "event", "events"), span(lag))
 		through = when(s.Now, s.CompleteThrough)
 	}
 	newest := "none yet"
@@ -87,7 +85,7 @@ func (s standing) summary() [][]string {
 	quarantine := "empty"
 	if s.OpenDeliveries+s.OpenEvents > 0 {
 		quarantine = fmt.Sprintf("%s not understood, %s not applied; see contactmirror quarantine list",
-			count(s.OpenDeliveries, "delivery"), count(s.OpenEvents, "event"))
+			count(s.OpenDeliveries, "delivery", "deliveries"), count(s.OpenEvents, "event", "events"))
 	}
 	return [][]string{
 		{"backlog", backlog},
@@ -95,7 +93,7 @@ func (s standing) summary() [][]string {
 		{"newest event", newest},
 		{"contacts", fmt.Sprintf("%d, of which %d soft-deleted and %d with pending columns; %d hard-deleted", s.Contacts, s.SoftDeleted, s.Pending, s.HardDeleted)},
 		{"quarantine", quarantine},
-		{"duplicates", count(s.Duplicates, "repeated delivery")},
+		{"duplicates", count(s.Duplicates, "repeated delivery", "repeated deliveries")},
 	}
 }
 

@@ -39,21 +39,18 @@ func span(d time.Duration) string {
 		{365 * day, "year"}, {30 * day, "month"}, {day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"},
 	} {
 		if d >= unit.size {
-			return count(int64(d/unit.size), unit.name)
+			return count(int64(d/unit.size), unit.name, unit.name+"s")
 		}
 	}
 	return "less than a second"
 }
 
-// count is a number of things with the plural that most English nouns have.
-func count(n int64, noun string) string {
-	switch {
-	case n == 1:
-		return "1 " + noun
-	case strings.HasSuffix(noun, "y"):
-		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
+// count is a number of things.
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // writeList prints a label and words after it, wrapped and indented under the

@@ -33,12 +33,13 @@ type binaries struct {
 // findBinaries returns binaries of version major, or any that will do where that
 // is 0: installed ones, else downloaded ones.
 func findBinaries(ctx context.Context, a account, major int, o Options) (binaries, error) {
-	if !o.ignoreInstalled {
-		for _, dir := range candidates(ctx) {
-			found, err := a.version(ctx, dir)
-			if err == nil && found >= oldest && (major == 0 || found == major) {
-				return binaries{dir, found}, nil
-			}
+	if o.download != 0 {
+		return download(ctx, a, o.download, o)
+	}
+	for _, dir := range candidates(ctx) {
+		found, err := a.version(ctx, dir)
+		if err == nil && found >= oldest && (major == 0 || found == major) {
+			return binaries{dir, found}, nil
 		}
 	}
 	return download(ctx, a, major, o)

@@ -4,9 +4,11 @@ package localpg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -57,7 +59,7 @@ func cached(ctx context.Context, a account, major int, o Options) (binaries, err
 	dir := filepath.Join(cache, fmt.Sprintf("postgresql-%s-%s-%s", version, runtime.GOOS, runtime.GOARCH))
 	if _, err := os.Stat(dir); err != nil {
 		if err := fetchInto(ctx, dir, version, o); err != nil {
-			return binaries{}, fmt.Errorf("download version %s: %w", version, err)
+			return binaries{}, fmt.Errorf("the download of version %s went wrong: %w", version, err)
 		}
 	}
 	bin := filepath.Join(dir, "bin")
@@ -94,14 +96,21 @@ func fetchInto(ctx context.Context, dir string, version embeddedpostgres.Postgre
 		return err
 	}
 	defer func() { _ = os.RemoveAll(staging) }() // or the next download does
-	o.Log.InfoContext(ctx, "downloading PostgreSQL, this once", "version", string(version), "into", dir)
+	log := o.Log
+	if isTerminal(o.Progress) {
+		log = slog.New(slog.DiscardHandler) // the bar tells
+	}
+	log.InfoContext(ctx, "downloading PostgreSQL, this once", "version", string(version), "into", dir)
 	begin := time.Now()
 	bytes, err := watch(ctx, string(version), o.Progress, func() error { return extract(staging, version, o.Repository) })
 	if err != nil {
 		return err
 	}
-	o.Log.InfoContext(ctx, "downloaded PostgreSQL", "version", string(version), "bytes", bytes, "seconds", int(time.Since(begin).Seconds()))
+	log.InfoContext(ctx, "downloaded PostgreSQL", "version", string(version), "bytes", bytes, "seconds", int(time.Since(begin).Seconds()))
 	extracted := filepath.Join(staging, "binaries")
+	if _, err := os.Stat(filepath.Join(extracted, "bin", "postgres")); err != nil {
+		return errors.New("there is no bin/postgres in the archive")
+	}
 	if err := openTree(extracted); err != nil {
 		return err
 	}
@@ -117,13 +126,9 @@ func extract(staging string, version embeddedpostgres.PostgresVersion, repositor
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		return err
 	}
-	port, err := anyPort() // it wants a free one
-	if err != nil {
-		return err
-	}
 	config := embeddedpostgres.DefaultConfig().
 		Version(version).
-		Port(uint32(port)).
+		Port(0). // it wants a free one
 		Logger(io.Discard).
 		CachePath(filepath.Join(staging, "archive")).
 		RuntimePath(filepath.Join(staging, "runtime")).
@@ -132,7 +137,7 @@ func extract(staging string, version embeddedpostgres.PostgresVersion, repositor
 	if repository != "" {
 		config = config.BinaryRepositoryURL(strings.TrimSuffix(repository, "/"))
 	}
-	err = embeddedpostgres.NewDatabase(config).Start()
+	err := embeddedpostgres.NewDatabase(config).Start()
 	if err != nil && strings.HasPrefix(err.Error(), "unable to clean up data directory ") {
 		return nil
 	}

@@ -5,13 +5,16 @@ package localpg
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -31,7 +34,21 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	// What the library leaves in the temporary directory goes with it.
+	temp, err := os.MkdirTemp("", "localpg-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(temp, 0o711), os.Setenv("TMPDIR", temp))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(temp); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(code)
+	}))
 }
 
 // serveChild runs the server of dir until standard input ends.
@@ -88,20 +105,25 @@ func startChild(t *testing.T, dir string, with ...func(*exec.Cmd)) *process {
 // executable is the test binary, where every user can run it.
 func executable(t *testing.T) string {
 	t.Helper()
-	source, err := os.Executable()
+	path, err := copied()
 	if err != nil {
-		t.Fatal(err)
-	}
-	binary, err := os.ReadFile(source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(newDir(t), "child")
-	if err := os.WriteFile(path, binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
+
+var copied = sync.OnceValues(func() (string, error) {
+	source, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	binary, err := os.ReadFile(source)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(os.TempDir(), "child") // of this test binary alone
+	return path, os.WriteFile(path, binary, 0o755)
+})
 
 // kill ends the process as a kill -9 does.
 func (p *process) kill(t *testing.T) {
@@ -116,6 +138,7 @@ func (p *process) kill(t *testing.T) {
 func options(dir string) Options {
 	return Options{
 		Dir:           dir,
+		Log:           slog.New(slog.DiscardHandler),
 		DieWithParent: true,
 		Parameters:    map[string]string{"fsync": "off", "shared_buffers": "16MB"},
 	}
@@ -133,18 +156,14 @@ func newDir(t *testing.T) string {
 	return dir
 }
 
-// start starts a server that is stopped after the test.
+// startServer starts a server that is stopped after the test.
 func startServer(t *testing.T, o Options) *Server {
 	t.Helper()
 	s, err := Start(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if s.lock != nil {
-			stop(t, s)
-		}
-	})
+	t.Cleanup(func() { _ = s.Stop(context.Background()) }) // the test may have done so
 	return s
 }
 
@@ -153,7 +172,6 @@ func stop(t *testing.T, s *Server) {
 	if err := s.Stop(context.Background()); err != nil {
 		t.Error(err)
 	}
-	s.lock = nil
 }
 
 // query returns the only value that statement gives.

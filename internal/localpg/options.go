@@ -57,5 +57,5 @@ type Options struct {
 	// or /var/cache/contactmirror for root.
 	CacheDir string
 
-	ignoreInstalled bool // for tests of the download
+	download int // for tests: the major version to download, whatever is installed
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,6 +29,8 @@ type Server struct {
 	url        string
 	adopted    bool
 	lock       *os.File
+	stop       sync.Once
+	stopped    error
 }
 
 // Start runs the PostgreSQL of o.Dir and returns when it answers. ctx bounds the
@@ -117,12 +120,15 @@ func (s *Server) Adopted() bool { return s.adopted }
 
 // Stop shuts the server down, an adopted one too, and waits for its end. Open
 // connections are cut, what they committed is kept. When ctx ends first the
-// server is told to leave at once, and recovers when next started.
+// server is told to leave at once, and recovers when next started. Calls after
+// the first one return what that returned.
 func (s *Server) Stop(ctx context.Context) error {
-	if err := errors.Join(s.end(ctx), s.lock.Close()); err != nil {
-		return fmt.Errorf("localpg: stop PostgreSQL in %s: %w", s.cluster.home, err)
-	}
-	return nil
+	s.stop.Do(func() {
+		if err := errors.Join(s.end(ctx), s.lock.Close()); err != nil {
+			s.stopped = fmt.Errorf("localpg: stop PostgreSQL in %s: %w", s.cluster.home, err)
+		}
+	})
+	return s.stopped
 }
 
 func (s *Server) end(ctx context.Context) error {

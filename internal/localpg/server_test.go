@@ -228,7 +228,6 @@ func TestStopGivesUpWithItsContext(t *testing.T) {
 	if err := s.Stop(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Stop returns %v, want context.Canceled", err)
 	}
-	s.lock = nil
 	wantKept(t, startServer(t, o).URL())
 }
 

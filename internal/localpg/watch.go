@@ -32,25 +32,25 @@ func watch(ctx context.Context, version string, progress io.Writer, fetch func()
 	if w.through == nil {
 		w.through = http.DefaultTransport
 	}
-	if file, ok := progress.(*os.File); ok && isatty.IsTerminal(file.Fd()) {
-		bars := mpb.New(mpb.WithOutput(file), mpb.WithWidth(64))
+	if isTerminal(progress) {
+		bars := mpb.New(mpb.WithOutput(progress), mpb.WithWidth(64))
 		w.bar = bars.AddBar(0,
 			mpb.PrependDecorators(decor.Name("PostgreSQL "+version+" "), decor.CountersKibiByte("% .1f / % .1f")),
 			mpb.AppendDecorators(decor.Percentage()))
 		defer bars.Wait()
 		defer w.bar.Abort(false) // does nothing when it is complete
 	}
-	restore := http.DefaultClient.Transport
+	defer func(before http.RoundTripper) { http.DefaultClient.Transport = before }(http.DefaultClient.Transport)
 	http.DefaultClient.Transport = w
-	err := fetch()
-	http.DefaultClient.Transport = restore
-	switch {
-	case err == nil:
-		return w.count.Load(), nil
-	case ctx.Err() != nil:
-		return 0, context.Cause(ctx)
+	if err := fetch(); err != nil {
+		return 0, w.explain(err)
 	}
-	return 0, w.explain(err)
+	return w.count.Load(), nil
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd())
 }
 
 // watcher is the round trip of the library's requests.
@@ -61,18 +61,15 @@ type watcher struct {
 	count   atomic.Int64
 
 	mu   sync.Mutex
-	last string // what the last request asked for, and what came of it
+	url  string // of the last request
+	came string // of it, if not what was hoped for
 }
 
 func (w *watcher) RoundTrip(r *http.Request) (*http.Response, error) {
-	w.note("%s", r.URL)
 	response, err := w.through.RoundTrip(r.WithContext(w.ctx))
+	w.note(r, response, err)
 	if err != nil {
-		w.note("%s: %v", r.URL, err)
 		return nil, err
-	}
-	if response.StatusCode >= 400 {
-		w.note("%s answers %s", r.URL, response.Status)
 	}
 	if strings.HasSuffix(original(r).URL.Path, ".sha256") {
 		return w.checksum(response)
@@ -134,18 +131,27 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (w *watcher) note(format string, args ...any) {
+// note remembers what came of r.
+func (w *watcher) note(r *http.Request, response *http.Response, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.last = fmt.Sprintf(format, args...)
+	w.url, w.came = r.URL.String(), ""
+	if err != nil {
+		w.came = ": " + err.Error()
+	} else if response.StatusCode >= 400 {
+		w.came = " answers " + response.Status
+	}
 }
 
 // explain adds to the library's error what it leaves out.
 func (w *watcher) explain(err error) error {
+	if w.ctx.Err() != nil {
+		return context.Cause(w.ctx)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.last == "" || strings.Contains(err.Error(), w.last) {
+	if w.url == "" || strings.Contains(err.Error(), w.url) {
 		return err
 	}
-	return fmt.Errorf("%w (last request: %s)", err, w.last)
+	return fmt.Errorf("%w (last request: %s%s)", err, w.url, w.came)
 }

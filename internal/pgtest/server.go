@@ -18,8 +18,8 @@ import (
 
 // The servers of this test binary, each started when first asked for.
 var (
-	quick   = sync.OnceValues(func() (template, error) { return findTemplate(unsafe) })
-	durable = sync.OnceValues(func() (template, error) { return findTemplate(roomy) })
+	quick   = sync.OnceValues(func() (template, error) { return findTemplate(unsafe, memoryDir()) })
+	durable = sync.OnceValues(func() (template, error) { return findTemplate(roomy, "") })
 )
 
 // roomy lets many tests connect at once.
@@ -31,6 +31,7 @@ var unsafe = with(roomy, map[string]string{
 	"synchronous_commit": "off",
 	"full_page_writes":   "off",
 	"shared_buffers":     "64MB",
+	"max_wal_size":       "256MB", // it may lie in memory
 })
 
 func with(a, b map[string]string) map[string]string {
@@ -46,12 +47,13 @@ var started struct {
 }
 
 // findTemplate returns the migrated template on the server of TEST_DATABASE_URL,
-// or on a private one with these settings.
-func findTemplate(settings map[string]string) (template, error) {
+// or on a private one with these settings below dir; empty is the temporary
+// directory.
+func findTemplate(settings map[string]string, dir string) (template, error) {
 	server := os.Getenv("TEST_DATABASE_URL")
 	if server == "" {
 		var err error
-		if server, err = startServer(settings); err != nil {
+		if server, err = startServer(settings, dir); err != nil {
 			return template{}, err
 		}
 	}
@@ -63,9 +65,12 @@ func findTemplate(settings map[string]string) (template, error) {
 
 const dirPrefix = "contactmirror-pgtest-"
 
-func startServer(settings map[string]string) (string, error) {
-	sweep()
-	dir, err := os.MkdirTemp("", dirPrefix+strconv.Itoa(os.Getpid())+"-")
+func startServer(settings map[string]string, parent string) (string, error) {
+	if parent == "" {
+		parent = os.TempDir()
+	}
+	sweep(parent)
+	dir, err := os.MkdirTemp(parent, dirPrefix+strconv.Itoa(os.Getpid())+"-")
 	if err != nil {
 		return "", err
 	}
@@ -100,10 +105,10 @@ func stopServers() error {
 	return errors.Join(errs...)
 }
 
-// sweep removes what test binaries that were killed have left behind. Their
+// sweep removes what test binaries that were killed have left in parent. Their
 // servers have gone with them.
-func sweep() {
-	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*")) // the pattern is well formed
+func sweep(parent string) {
+	dirs, _ := filepath.Glob(filepath.Join(parent, dirPrefix+"*")) // the pattern is well formed
 	for _, dir := range dirs {
 		info, err := os.Stat(dir)
 		if err == nil && time.Since(info.ModTime()) > time.Hour && !alive(ownerOf(dir)) {
@@ -127,4 +132,3 @@ func alive(pid int) bool {
 	err = p.Signal(syscall.Signal(0))
 	return err == nil || errors.Is(err, os.ErrPermission)
 }
-

@@ -134,8 +134,10 @@ func TestSendRetries(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newReceiver(t, c.statuses...)
 				failures := 0
-				s := Sender{URL: "http://receiver/webhook", Attempts: c.limit, Client: r.client,
-					OnFailure: func(Attempt, time.Duration) { failures++ }}
+				s := Sender{
+					URL: "http://receiver/webhook", Attempts: c.limit, Client: r.client,
+					OnFailure: func(Attempt, time.Duration) { failures++ },
+				}
 				attempts, err := s.Send(t.Context(), []byte(body))
 				if err != nil {
 					t.Fatal(err)
