@@ -78,13 +78,20 @@ func (a account) own(path string) error {
 
 // enters tells whether the account can enter dir. The kernel decides: a child
 // gets the account first and dir as its working directory then.
-func (a account) enters(ctx context.Context, dir string) bool {
+func (a account) enters(ctx context.Context, dir string) (bool, error) {
 	if a.credential == nil {
-		return true
+		return true, nil
 	}
 	cmd := a.command(ctx, "/bin/sh", "-c", ":")
 	cmd.Dir = dir
-	return cmd.Run() == nil
+	err := cmd.Run()
+	if errors.Is(err, os.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("run a program%s: %w", a.as(), err)
+	}
+	return true, nil
 }
 
 // command prepares a program of PostgreSQL's to run as the account: in a process
@@ -96,7 +103,7 @@ func (a account) command(ctx context.Context, name string, args ...string) *exec
 	cmd.Dir = "/"
 	cmd.Env = environment(os.Environ())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: a.credential}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the whole group
 	return cmd
 }
 

@@ -80,7 +80,10 @@ func openCluster(ctx context.Context, dir string, o Options) (c cluster, err err
 // place is the cluster's home: where there is one already, else near, in the data
 // directory, if the account can enter that, else far, outside it.
 func (a account) place(ctx context.Context, near, far string) (string, error) {
-	entered := a.enters(ctx, filepath.Dir(near))
+	entered, err := a.enters(ctx, filepath.Dir(near))
+	if err != nil {
+		return "", err
+	}
 	switch {
 	case entered && (whole(near) || !whole(far)):
 		return near, nil

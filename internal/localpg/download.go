@@ -55,7 +55,7 @@ func cached(ctx context.Context, a account, major int, o Options) (binaries, err
 	if err != nil {
 		return binaries{}, fmt.Errorf("wait for another download: %w", err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }() // nothing was written to it
 	dir := filepath.Join(cache, fmt.Sprintf("postgresql-%s-%s-%s", version, runtime.GOOS, runtime.GOARCH))
 	if _, err := os.Stat(dir); err != nil {
 		if err := fetchInto(ctx, dir, version, o); err != nil {

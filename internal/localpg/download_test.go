@@ -87,18 +87,20 @@ func TestDownloadsOnceForTwo(t *testing.T) {
 	}
 }
 
+// onChecksum changes the answer to the request for the checksum.
+func onChecksum(answer func(http.ResponseWriter)) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		asked := strings.HasSuffix(r.URL.Path, ".sha256")
+		if asked {
+			answer(w)
+		}
+		return asked
+	}
+}
+
 func TestDownloadFails(t *testing.T) {
 	t.Parallel()
 	good := packed(t, machine(t))
-	sum := func(answer func(http.ResponseWriter)) func(http.ResponseWriter, *http.Request) bool {
-		return func(w http.ResponseWriter, r *http.Request) bool {
-			if strings.HasSuffix(r.URL.Path, ".sha256") {
-				answer(w)
-				return true
-			}
-			return false
-		}
-	}
 	tests := map[string]struct {
 		jar    []byte
 		change func(http.ResponseWriter, *http.Request) bool
@@ -106,11 +108,11 @@ func TestDownloadFails(t *testing.T) {
 	}{
 		"wrong checksum": {
 			good,
-			sum(func(w http.ResponseWriter) { _, _ = w.Write([]byte(strings.Repeat("0", 64))) }),
+			onChecksum(func(w http.ResponseWriter) { _, _ = w.Write([]byte(strings.Repeat("0", 64))) }),
 			"checksums do not match",
 		},
-		"no checksum":  {good, sum(func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }), "no checksum: 404"},
-		"cut checksum": {good, sum(func(w http.ResponseWriter) { w.Header().Set("Content-Length", "64"); _, _ = w.Write([]byte("00")) }), "unexpected EOF"},
+		"no checksum":  {good, onChecksum(func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }), "no checksum: 404"},
+		"cut checksum": {good, onChecksum(func(w http.ResponseWriter) { w.Header().Set("Content-Length", "64"); _, _ = w.Write([]byte("00")) }), "unexpected EOF"},
 		"not there":    {good, func(w http.ResponseWriter, r *http.Request) bool { http.NotFound(w, r); return true }, "answers 404 Not Found"},
 		"truncated": {
 			good,

@@ -181,7 +181,7 @@ func query[T any](t *testing.T, url, statement string) T {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	rows, _ := conn.Query(t.Context(), statement) // CollectExactlyOneRow returns its error
 	value, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 	if err != nil {
@@ -201,7 +201,7 @@ func keep(t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	if _, err := conn.Exec(t.Context(), remember); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@
 package localpg
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,6 +30,39 @@ func TestHalfMadeCluster(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	startServer(t, o)
+}
+
+// A start that ends while initdb runs takes initdb with it.
+func TestCancelledInit(t *testing.T) {
+	t.Parallel()
+	o := options(newDir(t))
+	a, err := serverAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cluster{home: filepath.Join(o.Dir, clusterName), account: a, binaries: binaries{dir: newDir(t)}}
+	begun := filepath.Join(c.binaries.dir, "begun")
+	if err := errors.Join(syscall.Mkfifo(begun, 0o600), a.own(begun)); err != nil {
+		t.Fatal(err)
+	}
+	initdb := "#!/bin/sh\necho 15 >'" + c.data() + ".making/PG_VERSION'\necho >'" + begun + "'\nsleep 1000 & wait\n"
+	if err := os.WriteFile(filepath.Join(c.binaries.dir, "initdb"), []byte(initdb), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- c.init(ctx, o) }()
+	if _, err := os.ReadFile(begun); err != nil { // waits for initdb to write it
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("init returns %v, want context.Canceled", err)
+	}
+	if whole(c.home) {
+		t.Error("a half-made cluster was put in place")
 	}
 	startServer(t, o)
 }

@@ -60,7 +60,7 @@ func (c cluster) launch(ctx context.Context, port int, o Options) (*child, error
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the server has its own
 	start, err := log.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, err

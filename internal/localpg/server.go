@@ -7,12 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -174,50 +170,4 @@ func Running(ctx context.Context, dir string) (string, bool) {
 		return "", false
 	}
 	return u, conn.Close(ctx) == nil
-}
-
-func readURL(dir string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, urlName))
-	return strings.TrimSpace(string(text)), err
-}
-
-// keptPort is the port of the last start, 0 if there was none.
-func keptPort(dir string) int {
-	text, err := readURL(dir)
-	if err != nil {
-		return 0
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return 0
-	}
-	port, err := strconv.ParseUint(u.Port(), 10, 16)
-	if err != nil {
-		return 0
-	}
-	return int(port)
-}
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", address(port))
-	return err == nil && l.Close() == nil
-}
-
-func anyPort() (int, error) {
-	l, err := net.Listen("tcp", address(0))
-	if err != nil {
-		return 0, fmt.Errorf("choose a port: %w", err)
-	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
-}
-
-func address(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
-
-func inDatabase(databaseURL, name string) string {
-	u, err := url.Parse(databaseURL)
-	if err != nil {
-		panic(err) // made by cluster.url
-	}
-	u.Path = "/" + name
-	return u.String()
 }

@@ -5,7 +5,6 @@ package localpg
 import (
 	"context"
 	"errors"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -107,11 +106,11 @@ func TestPortTaken(t *testing.T) {
 	first := startServer(t, o)
 	keep(t, first.URL())
 	stop(t, first)
-	l, err := net.Listen("tcp", address(keptPort(o.Dir)))
+	l, err := listen(keptPort(o.Dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	second := startServer(t, o)
 	if second.URL() == first.URL() {
 		t.Errorf("the second server claims the port that another program has: %s", second.URL())
@@ -196,26 +195,6 @@ func TestWrongPasswordFailsAtOnce(t *testing.T) {
 	if _, err := Start(t.Context(), o); err == nil || !strings.Contains(err.Error(), "password authentication failed") {
 		t.Errorf("Start returns %v, want that the password is wrong", err)
 	}
-}
-
-func TestCancelledStart(t *testing.T) {
-	t.Parallel()
-	o := options(newDir(t))
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() { // while initdb runs
-		defer cancel()
-		eventually(t, "initdb has begun", func() bool {
-			_, err := os.Stat(filepath.Join(o.Dir, clusterName, "data.making", "PG_VERSION"))
-			return err == nil
-		})
-	}()
-	if _, err := Start(ctx, o); !errors.Is(err, context.Canceled) {
-		t.Errorf("Start returns %v, want context.Canceled", err)
-	}
-	if whole(filepath.Join(o.Dir, clusterName)) {
-		t.Error("a half-made cluster was put in place")
-	}
-	startServer(t, o)
 }
 
 func TestStopGivesUpWithItsContext(t *testing.T) {

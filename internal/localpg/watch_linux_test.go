@@ -42,7 +42,7 @@ func TestBarOnTerminal(t *testing.T) {
 	t.Parallel()
 	o := downloading(t, newRepository(t, packed(t, machine(t)), nil).url)
 	outside, inside := terminal(t)
-	defer outside.Close()
+	defer func() { _ = outside.Close() }()
 	var drawn bytes.Buffer
 	read := make(chan struct{})
 	go func() {
@@ -71,7 +71,7 @@ func TestNoBarElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	o.Progress = file
 	stop(t, startServer(t, o))
 	if info, err := file.Stat(); err != nil || info.Size() != 0 {

@@ -33,16 +33,20 @@ func TestDatabasesAreMigratedAndApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	if err := migrations.Check(t.Context(), conn); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestDurableSyncs(t *testing.T) {
+func TestDurableServerSyncs(t *testing.T) {
 	t.Parallel()
+	server, err := startServer(roomy, "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
-		if got := value[string](t, Durable(t).URL, "show "+setting); got != "on" {
+		if got := value[string](t, server, "show "+setting); got != "on" {
 			t.Errorf("%s is %s on the durable server, want on", setting, got)
 		}
 	}
@@ -144,7 +148,7 @@ func value[T any](t *testing.T, url, statement string) T {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	rows, _ := conn.Query(t.Context(), statement) // CollectExactlyOneRow returns its error
 	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 	if err != nil {
