@@ -21,11 +21,13 @@ var allowed = map[string][]string{
 	"internal/audit":      {"internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
 	"internal/mirror":     {"internal/audit", "internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
-	"internal/report":     {"internal/pg", "sql"},
+	"internal/report":     {"internal/pg", "sql", "pgx"},
+	"internal/admin":      {"internal/contact", "internal/mirror", "internal/report", "internal/spool", "pgx", "echo", "prometheus"},
 	"internal/receive":    {"internal/event", "internal/inbox", "internal/signature", "echo"},
+	"internal/heartbeat":  {"internal/pg", "internal/signature", "sql", "pgx"},
 	"internal/spool":      {},
 	"internal/accept":     {"internal/event", "internal/inbox", "internal/pg", "internal/spool"},
-	"internal/simulator":  {"internal/signature"},
+	"internal/simulator":  {"internal/contact", "internal/event", "internal/pg", "internal/signature", "pgx"},
 	"internal/localpg":    {"pgx"},
 	"internal/pgtest":     {"internal/localpg", "migrations", "pgx"},
 	"migrations":          {"pgx", "goose", "database/sql"},
@@ -38,6 +40,7 @@ var kept = map[string]string{
 	"github.com/labstack/echo/":  "echo",
 	"github.com/pressly/goose/":  "goose",
 	"github.com/alecthomas/kong": "kong",
+	"github.com/prometheus/":     "prometheus",
 	"database/sql":               "database/sql",
 }
 

@@ -73,10 +73,18 @@ type Status struct {
 	AppliedAt sql.NullTime
 }
 
-// Up brings the schema of the database at url to [Version]. On an error the
-// migrations before the failed one stay; a migration that failed leaves
-// nothing behind.
+// Up brings the schema of the database at url to [Version], and repeats what
+// [Grant] has done, for the tables that are new. On an error the migrations
+// before the failed one stay; a migration that failed leaves nothing behind.
 func Up(ctx context.Context, url string) ([]Result, error) {
+	done, err := up(ctx, url)
+	if err == nil {
+		err = grantAgain(ctx, url)
+	}
+	return done, err
+}
+
+func up(ctx context.Context, url string) ([]Result, error) {
 	return with(url, func(p *goose.Provider, _ *sql.DB) ([]Result, error) {
 		done, err := p.Up(ctx)
 		var partial *goose.PartialError

@@ -56,6 +56,17 @@ var (
 	ReportAccounting string
 	//go:embed report_mirror.sql
 	ReportMirror string
+	//go:embed report_backlog.sql
+	ReportBacklog string
+	//go:embed report_receivers.sql
+	ReportReceivers string
+	//go:embed report_secrets.sql
+	ReportSecrets string
+
+	//go:embed heartbeat_beat.sql
+	HeartbeatBeat string
+	//go:embed heartbeat_leave.sql
+	HeartbeatLeave string
 
 	//go:embed quarantine_list.sql
 	QuarantineList string

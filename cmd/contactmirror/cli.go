@@ -86,6 +86,7 @@ type ReceiveFlags struct {
 	TenantSecretsFile string `group:"settings" setting:"CONTACTMIRROR_TENANT_SECRETS_FILE" placeholder:"PATH" help:"JSON file with secrets per tenant."`
 	AllowUnsigned     bool   `group:"settings" setting:"CONTACTMIRROR_ALLOW_UNSIGNED" help:"Accept unsigned deliveries: anyone who reaches the address can then write."`
 	MaxBody           string `group:"settings" setting:"CONTACTMIRROR_MAX_BODY" placeholder:"SIZE" help:"Largest delivery; default 1MiB."`
+	SpoolLimit        string `group:"settings" setting:"CONTACTMIRROR_SPOOL_LIMIT" placeholder:"SIZE" help:"Room for deliveries that wait for the database; default 1GiB."`
 }
 
 // AdminFlags are the admin listener's settings.

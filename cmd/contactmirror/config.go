@@ -27,6 +27,7 @@ type Config struct {
 	TenantSecrets map[string][]signature.Secret // may be nil
 	AllowUnsigned bool
 	MaxBody       int64 // bytes
+	SpoolLimit    int64 // bytes
 
 	LogFormat string // auto, text or json
 	LogLevel  slog.Level

@@ -222,7 +222,7 @@ func TestLocalURL(t *testing.T) {
 	for address, want := range map[string]string{
 		":8080":              "http://127.0.0.1:8080/readyz",
 		"0.0.0.0:8080":       "http://127.0.0.1:8080/readyz",
-		"[::]:8080":          "http://[::1]:8080/readyz",
+		"[::]:8080":          "http://127.0.0.1:8080/readyz",
 		"[::ffff:0.0.0.0]:1": "http://127.0.0.1:1/readyz",
 		"192.0.2.7:80":       "http://192.0.2.7:80/readyz",
 		"mirror.example:80":  "http://mirror.example:80/readyz",

@@ -68,6 +68,9 @@ func thisProgram() string {
 	if found, err := exec.LookPath("contactmirror"); err == nil && sameFile(found, path) {
 		return "contactmirror"
 	}
+	if strings.Contains(path, string(filepath.Separator)+"go-build") { // go run's, gone when it ends
+		return "go run ./cmd/contactmirror"
+	}
 	return shellWord(path)
 }
 

@@ -17,6 +17,9 @@ import (
 )
 
 func main() {
+	// Writing to a pipe that nobody reads any more is an error like any other, not
+	// the end at once: what has been started has to be stopped.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	go cancelOnSignal(cancel)
 	os.Exit(int(run(ctx, os.Args[1:], invocation{

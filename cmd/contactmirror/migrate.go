@@ -17,6 +17,7 @@ type migrateCmd struct {
 	Up     migrateUpCmd     `cmd:"" help:"Run the migrations that are missing."`
 	Down   migrateDownCmd   `cmd:"" help:"Take migrations back; refuses while events are stored."`
 	Status migrateStatusCmd `cmd:"" help:"List the migrations and when each was run."`
+	Grants migrateGrantsCmd `cmd:"" help:"Let the service and reports in, each as a role that can do no more than it needs."`
 }
 
 // migrateUpCmd brings the schema to this build's version.

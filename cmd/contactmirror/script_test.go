@@ -58,6 +58,9 @@ func TestScript(t *testing.T) {
 			"receiver": startReceiver,
 			"serve":    startServe,
 			"end":      endServe,
+
+			"roles":      nameRoles,
+			"eventually": eventually,
 		},
 	})
 }

@@ -2,26 +2,34 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"contactmirror/internal/accept"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
 	"contactmirror/internal/signature"
+	"contactmirror/internal/spool"
 )
 
-// drainTime is how long requests under way may take to end when the process is
-// stopped; with what follows it stays within the ten seconds that supervisors
-// wait.
-const drainTime = 5 * time.Second
+// A process that is stopped has ten seconds before its supervisor kills it.
+const (
+	// leaveTime is how long a load balancer has to see readyz at 503 and send
+	// deliveries elsewhere, before the listener is closed.
+	leaveTime = 2 * time.Second
+	// drainTime is how long requests under way may then take to end.
+	drainTime = 4 * time.Second
+)
 
 // serveCmd receives deliveries and applies them.
 type serveCmd struct {
@@ -94,7 +102,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+2)) // two for the notifier and the watch
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+3)) // three for the notifier, the watch and the heartbeat
 	if err != nil {
 		return err
 	}
@@ -105,10 +113,12 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	}
 	var entry *entrance
 	if s.receives() {
-		if entry, err = openEntrance(ctx, config); err != nil {
+		if entry, err = openEntrance(ctx, config, log); err != nil {
 			return err
 		}
-		defer entry.listener.Close() //nolint:errcheck // the receiver has closed it, unless it never started
+		defer func() { // what has run has closed itself
+			_, _ = entry.listener.Close(), entry.spool.Close()
+		}()
 	}
 	if err := watch.first(ctx); err != nil {
 		return err
@@ -126,6 +136,9 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 		entry.receive(working, roles, watch, wake)
 		greet(config, log, stderr, entry.listener.Addr(), d.dir)
 	}
+	heart := s.newHeart(config, watch, entry)
+	roles.Go(func() error { return watch.afterSchema(working, heart.Run) })
+	defer leave(ctx, heart, watch)
 	return roles.Wait()
 }
 
@@ -134,23 +147,33 @@ type entrance struct {
 	config   *Config
 	listener net.Listener
 	keys     *signature.Keyring
+	spool    *spool.Spool
+
+	// What receive starts.
+	gate     *accept.Gate
+	receiver *receive.Receiver
 }
 
-// openEntrance takes the address and the secrets. Connections wait from now on.
-func openEntrance(ctx context.Context, config *Config) (*entrance, error) {
+// openEntrance takes the secrets, the spool and the address. Connections wait
+// from now on.
+func openEntrance(ctx context.Context, config *Config, log *slog.Logger) (*entrance, error) {
 	keys, err := keyring(config)
+	if err != nil {
+		return nil, err
+	}
+	files, err := spool.Open(filepath.Join(config.DataDir, "spool"), config.SpoolLimit, log)
 	if err != nil {
 		return nil, err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", config.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("receive: %w", err)
+		return nil, errors.Join(fmt.Errorf("receive: %w", err), files.Close())
 	}
-	return &entrance{config, listener, keys}, nil
+	return &entrance{config: config, listener: listener, keys: keys, spool: files}, nil
 }
 
-// receive starts the receiver among roles. The inbox outlives it, so that
-// requests under way when ctx ends are stored and answered.
+// receive starts the receiver among roles. Inbox and spool outlive it, so that
+// requests under way when ctx ends are kept and answered.
 func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *watch, wake func()) {
 	if e.config.AllowUnsigned {
 		watch.log.Warn("UNSIGNED DELIVERIES ARE ACCEPTED: whoever reaches this address can write to the mirror; unset CONTACTMIRROR_ALLOW_UNSIGNED to stop that")
@@ -158,19 +181,27 @@ func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *wa
 	// This process's worker is woken at once, others soon.
 	notifier := inbox.NewNotifier(watch.pool)
 	box := inbox.New(watch.pool, func() { wake(); notifier.Queued() })
-	storing, stopStoring := context.WithCancel(context.WithoutCancel(ctx))
-	roles.Go(func() error { return box.Run(storing) })
+	e.gate = accept.New(accept.Inbox{Put: watch.guardPut(box.Put), Probe: watch.guardProbe(box.Probe)}, e.spool, watch.log)
+	watch.spool = e.spool.State
+	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
+	roles.Go(func() error { return box.Run(keeping) })
+	roles.Go(func() error { return e.spool.Run(keeping) })
+	roles.Go(func() error { return e.gate.Run(ctx) })
 	roles.Go(func() error { return notifier.Run(ctx) })
-	receiver := receive.New(receive.Config{
+	e.receiver = receive.New(receive.Config{
 		Keyring:       e.keys,
 		AllowUnsigned: e.config.AllowUnsigned,
 		MaxBody:       e.config.MaxBody,
-		Put:           watch.guard(box.Put),
+		Put:           e.gate.Accept,
 		Ready:         watch.ready,
 		Log:           watch.log,
 	})
+	leave := leaveTime
+	if e.config.Embedded() { // nobody balances load in front of a private database
+		leave = 0
+	}
 	roles.Go(func() error {
-		defer stopStoring()
-		return receiver.Serve(ctx, e.listener, drainTime)
+		defer stopKeeping()
+		return e.receiver.Serve(ctx, e.listener, leave, drainTime)
 	})
 }

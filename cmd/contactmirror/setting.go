@@ -88,6 +88,14 @@ var settings = []setting{
 		set:      setMaxBody,
 	},
 	{
+		name: "CONTACTMIRROR_SPOOL_LIMIT", allowed: "bytes, or a number with KiB, MiB or GiB, such as 512MiB; from 1MiB to 1024GiB",
+		fallback: func(*Config) string { return "1GiB" },
+		set: func(c *Config, v string) (err error) {
+			c.SpoolLimit, err = parseSize(v, 1<<20, 1<<40)
+			return err
+		},
+	},
+	{
 		name: "CONTACTMIRROR_LOG_FORMAT", allowed: "auto (text on a terminal, JSON otherwise), text or json",
 		fallback: func(*Config) string { return "auto" },
 		set:      setLogFormat,
@@ -185,20 +193,24 @@ func setAllowUnsigned(c *Config, v string) error {
 	return nil
 }
 
-func setMaxBody(c *Config, v string) error {
-	const least, most = 1 << 10, 64 << 20
+func setMaxBody(c *Config, v string) (err error) {
+	c.MaxBody, err = parseSize(v, 1<<10, 64<<20)
+	return err
+}
+
+// parseSize reads a number of bytes from least to most.
+func parseSize(v string, least, most int64) (int64, error) {
 	digits, unit := v, int64(1)
-	for suffix, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20} {
+	for suffix, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
 		if number, has := strings.CutSuffix(v, suffix); has {
 			digits, unit = number, bytes
 		}
 	}
-	n, err := strconv.ParseInt(digits, 10, 32)
-	if err != nil || n*unit < least || n*unit > most {
-		return errNotAllowed
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n > most/unit || n*unit < least {
+		return 0, errNotAllowed
 	}
-	c.MaxBody = n * unit
-	return nil
+	return n * unit, nil
 }
 
 func setLogFormat(c *Config, v string) error {
@@ -237,16 +249,13 @@ func loopback(address string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// localURL is how this machine reaches path of a listener on address, which may
-// be on every address.
+// localURL is how this machine reaches path of a listener on address. One on
+// every address takes IPv4 too, and containers often have no ::1.
 func localURL(address, path string) string {
 	host, port, _ := net.SplitHostPort(address)
 	ip, err := netip.ParseAddr(host)
-	switch {
-	case host == "" || err == nil && ip.Unmap() == netip.IPv4Unspecified():
+	if host == "" || err == nil && ip.Unmap().IsUnspecified() {
 		host = "127.0.0.1"
-	case err == nil && ip.IsUnspecified():
-		host = "::1"
 	}
 	return "http://" + net.JoinHostPort(host, port) + path
 }

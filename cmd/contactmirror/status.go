@@ -53,6 +53,11 @@ func assess(status report.Status) standing {
 			s.CompleteThrough = *t.OldestQueuedAt
 		}
 	}
+	for _, r := range status.Receivers { // what is in a spool has not been dealt with
+		if r.SpoolOldestAt != nil && r.SpoolOldestAt.Before(s.CompleteThrough) {
+			s.CompleteThrough = *r.SpoolOldestAt
+		}
+	}
 	s.LagSeconds = status.Now.Sub(s.CompleteThrough).Seconds()
 	return s
 }
@@ -65,6 +70,9 @@ func (s standing) write(w io.Writer) error {
 		fmt.Fprintln(w)
 		writeNumbers(w, s.tenants())
 	}
+	if err := s.writeReceivers(w); err != nil {
+		return err
+	}
 	if !s.Balanced {
 		fmt.Fprintln(w, "\nTHE ACCOUNT DOES NOT BALANCE: accepted events are not the sum of their outcomes.")
 	}
@@ -76,6 +84,8 @@ func (s standing) summary() [][]string {
 	if s.Backlog > 0 {
 		lag := s.Now.Sub(s.CompleteThrough)
 		backlog = fmt.Sprintf("%s, the oldest for %s", count(s.Backlog, "event", "events"), span(lag))
+	}
+	if s.CompleteThrough.Before(s.Now) {
 		through = when(s.Now, s.CompleteThrough)
 	}
 	newest := "none yet"

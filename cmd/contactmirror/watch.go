@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
+	"contactmirror/internal/spool"
 	"contactmirror/migrations"
 )
 
@@ -31,6 +33,7 @@ type watch struct {
 	migrateURL string // migrate here before the schema is checked; empty: don't
 	log        *slog.Logger
 	worker     func() mirror.Health // nil where this process has none
+	spool      func() spool.State   // nil where this process has none
 
 	reachable atomic.Bool
 	checked   chan struct{} // closed once the schema has been found right
@@ -149,8 +152,8 @@ var errSchemaUnknown = errors.New("the database has not been reached since the s
 
 type put func(context.Context, inbox.Delivery) (inbox.Result, error)
 
-// guard lets deliveries through once the schema is known.
-func (w *watch) guard(p put) put {
+// guardPut lets deliveries through once the schema is known.
+func (w *watch) guardPut(p put) put {
 	return func(ctx context.Context, d inbox.Delivery) (inbox.Result, error) {
 		if !w.schemaKnown() {
 			return "", errSchemaUnknown
@@ -159,12 +162,30 @@ func (w *watch) guard(p put) put {
 	}
 }
 
-// ready is the answer of readyz. A worker in trouble keeps nobody from
-// delivering.
+// guardProbe finds the database away until the schema is known.
+func (w *watch) guardProbe(probe func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if !w.schemaKnown() {
+			return errSchemaUnknown
+		}
+		return probe(ctx)
+	}
+}
+
+// ready is the answer of readyz. The spool stands in for a database that is
+// away, while it has room; a worker in trouble keeps nobody from delivering.
 func (w *watch) ready(context.Context) receive.Readiness {
 	r := receive.Readiness{Ready: w.reachable.Load(), Database: "unreachable"}
 	if r.Ready {
 		r.Database = "ok"
+	}
+	if w.spool != nil {
+		state := w.spool()
+		r.Spool = "empty"
+		if state.Records > 0 {
+			r.Spool = fmt.Sprintf("%d deliveries, %d%% full", state.Records, state.Bytes*100/state.Limit)
+		}
+		r.Ready = r.Ready || state.Bytes+spoolReserve < state.Limit
 	}
 	if w.worker != nil {
 		r.Worker = "ok"
@@ -177,3 +198,6 @@ func (w *watch) ready(context.Context) receive.Readiness {
 	}
 	return r
 }
+
+// spoolReserve is the room below which the spool counts as full, in bytes.
+const spoolReserve = 64 << 10

@@ -27,6 +27,8 @@ type claimed struct {
 func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
+	began := time.Now()
+	var visible []Applied
 	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted} // see inbox.LockShards
 	err = pgx.BeginTxFunc(ctx, w.pool, options, func(tx pgx.Tx) error {
 		held, err := inbox.LockShards(ctx, tx, shardsPerClaim, w.rotation.Add(1)%contact.Shards)
@@ -39,22 +41,28 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 			return err
 		}
 		applied = len(found)
-		return applyClaimed(ctx, tx, found, held.At)
+		visible, err = applyClaimed(ctx, tx, found, held.At)
+		return err
 	})
 	if err != nil {
-		return 0, false, fmt.Errorf("mirror: apply a batch: %w", err)
+		err = fmt.Errorf("mirror: apply a batch: %w", err)
+		w.observe(Batch{Err: err, Took: time.Since(began)})
+		return 0, false, err
+	}
+	if applied > 0 {
+		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: applied - len(visible)})
 	}
 	return applied, busy, nil
 }
 
 // applyClaimed reads the claimed events again and applies them.
-func applyClaimed(ctx context.Context, tx pgx.Tx, found []inbox.Claimed, now time.Time) error {
+func applyClaimed(ctx context.Context, tx pgx.Tx, found []inbox.Claimed, now time.Time) ([]Applied, error) {
 	events := make([]claimed, 0, len(found))
 	for _, c := range found {
 		e, err := read(c)
 		if err != nil {
 			if err := inbox.Blame(ctx, tx, c.EventSeq, err.Error()); err != nil {
-				return err
+				return nil, err
 			}
 			continue
 		}
@@ -81,37 +89,46 @@ func read(c inbox.Claimed) (claimed, error) {
 
 // applyOrBlame applies events; where PostgreSQL refuses their data it looks for
 // the one at fault by halves, and quarantines that one alone.
-func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) error {
+func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]Applied, error) {
 	if len(events) == 0 {
-		return nil
+		return nil, nil
 	}
-	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error { return apply(ctx, savepoint, events, now) })
-	switch {
-	case err == nil || !pg.DataFault(err):
+	var contacts []*touched
+	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) (err error) {
+		contacts, err = apply(ctx, savepoint, events, now)
 		return err
+	})
+	switch {
+	case err == nil:
+		return outcomes(contacts, len(events)), nil
+	case !pg.DataFault(err):
+		return nil, err
 	case len(events) == 1:
-		return inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
+		return nil, inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
 	}
 	half := len(events) / 2
-	if err := applyOrBlame(ctx, tx, events[:half], now); err != nil {
-		return err
+	first, err := applyOrBlame(ctx, tx, events[:half], now)
+	if err != nil {
+		return nil, err
 	}
-	return applyOrBlame(ctx, tx, events[half:], now)
+	second, err := applyOrBlame(ctx, tx, events[half:], now)
+	return append(first, second...), err
 }
 
-// apply folds events into what is stored of their contacts, and writes it.
-func apply(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) error {
+// apply folds events into what is stored of their contacts, writes it, and
+// returns the contacts with the results.
+func apply(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]*touched, error) {
 	touched := group(events)
 	if err := load(ctx, tx, touched); err != nil {
-		return err
+		return nil, err
 	}
 	if err := loadHistories(ctx, tx, touched); err != nil {
-		return err
+		return nil, err
 	}
 	for _, t := range touched {
 		t.results = t.state.Merge(t.facts, t.history)
 	}
-	return write(ctx, tx, touched, len(events), now)
+	return touched, write(ctx, tx, touched, len(events), now)
 }
 
 // touched is a contact that a batch is about.

@@ -33,6 +33,10 @@ const (
 
 // Worker applies queued events. Make one with [New], and [Worker.Run] it.
 type Worker struct {
+	// Observe, when set before Run, is told of each batch after its transaction
+	// has ended. Loops call it at the same time, and wait for it.
+	Observe func(Batch)
+
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	loops    int

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"contactmirror/internal/signature"
 )
@@ -53,4 +54,27 @@ func credential(name string) bool {
 		}
 	}
 	return false
+}
+
+// retryNumbers are what [Receiver.Retries] tells apart.
+var retryNumbers = [...]string{"0", "1", "2", "more", "unreadable"}
+
+// retryTally counts deliveries by their retry number.
+type retryTally [len(retryNumbers)]atomic.Uint64
+
+func (t *retryTally) count(retry *int32) {
+	const more, unreadable = 3, 4
+	place := int32(unreadable)
+	if retry != nil && *retry >= 0 {
+		place = min(*retry, more)
+	}
+	t[place].Add(1)
+}
+
+func (t *retryTally) snapshot() map[string]uint64 {
+	counts := make(map[string]uint64, len(retryNumbers))
+	for i, number := range retryNumbers {
+		counts[number] = t[i].Load()
+	}
+	return counts
 }

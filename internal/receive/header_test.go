@@ -49,7 +49,7 @@ func TestQuarantinedHeaders(t *testing.T) {
 func TestRetryHeader(t *testing.T) {
 	t.Parallel()
 	k := &kept{}
-	address, _ := serve(t, config(k))
+	address, r := serve(t, config(k))
 	body := changed("Cust1")
 	number := func(n int32) *int32 { return &n }
 	tests := []struct {
@@ -73,6 +73,12 @@ func TestRetryHeader(t *testing.T) {
 		if diff := cmp.Diff(test.want, all[len(all)-1].Retry); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", test.values, diff)
 		}
+	}
+	header := signed("guessed", body)
+	do(t, address, "POST", "/webhook", header, body) // anybody may send such a number
+	want := map[string]uint64{"0": 2, "1": 1, "2": 1, "more": 0, "unreadable": 4}
+	if diff := cmp.Diff(want, r.Retries()); diff != "" {
+		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
 

@@ -120,6 +120,9 @@ func (r *Receiver) tellRefused(req *http.Request, p *problem) {
 		return
 	}
 	r.tally.count(p.outcome)
+	if p.outcome == MissingSignature || p.outcome == WrongSignature {
+		r.tally.refused.Refused(r.config.Now())
+	}
 	attrs := []slog.Attr{slog.Int("status", p.status), slog.String("from", req.RemoteAddr)}
 	if p.cause != nil {
 		attrs = append(attrs, slog.Any("cause", p.cause))

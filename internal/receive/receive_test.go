@@ -91,7 +91,7 @@ func serve(t *testing.T, c receive.Config) (address string, r *receive.Receiver)
 	r = receive.New(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- r.Serve(ctx, listener, 5*time.Second) }()
+	go func() { ended <- r.Serve(ctx, listener, 0, 5*time.Second) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

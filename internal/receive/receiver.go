@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -32,6 +33,10 @@ type Config struct {
 	// Ready is called for each /readyz, which anybody may ask for: it should
 	// report what is known and not go and look.
 	Ready func(context.Context) Readiness
+	// Answered, when set, is told of each answer to a delivery: its status, and
+	// how long it took from the end of the request's headers. It is called by many
+	// requests at once, and each waits for it.
+	Answered func(status int, took time.Duration)
 	// Log may be nil.
 	Log *slog.Logger
 	// Now may be nil.
@@ -45,6 +50,7 @@ type Readiness struct {
 	// The state of each part in a word or two; empty where this process has no
 	// such part.
 	Database string `json:"database,omitempty"`
+	Spool    string `json:"spool,omitempty"`
 	Worker   string `json:"worker,omitempty"`
 }
 
@@ -54,6 +60,8 @@ type Receiver struct {
 	memory *memory
 	tally  *tally
 	echo   *echo.Echo
+
+	leaving atomic.Bool // about to stop; see Serve
 }
 
 // New makes a receiver.
@@ -80,8 +88,29 @@ func New(c Config) *Receiver {
 
 // ServeHTTP answers one request.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if r.leaving.Load() {
+		w.Header().Set(echo.HeaderConnection, "close")
+	}
 	r.echo.ServeHTTP(w, req)
 }
 
 // Counts returns how many deliveries ended in which way since the start.
 func (r *Receiver) Counts() map[Outcome]uint64 { return r.tally.snapshot() }
+
+// Retries returns how many verified deliveries came with which retry number
+// since the start: "0", "1", "2", "more", or "unreadable".
+func (r *Receiver) Retries() map[string]uint64 { return r.tally.retries.snapshot() }
+
+// LastAccepted returns when a delivery was last kept, zero before the first.
+func (r *Receiver) LastAccepted() time.Time {
+	if at := r.tally.accepted.Load(); at != 0 {
+		return time.UnixMicro(at).UTC()
+	}
+	return time.Time{}
+}
+
+// Refused returns since when every delivery has been refused for its signature,
+// missing or wrong, and how many: most likely the secret here is not the one at
+// SuperOffice. It is zero where the last delivery was not refused so. Strangers
+// can begin such a time too, but the next delivery from SuperOffice ends it.
+func (r *Receiver) Refused() (since time.Time, n int64) { return r.tally.refused.Since() }

@@ -19,7 +19,7 @@ var allow = map[string]string{
 }
 
 func (r *Receiver) routes() {
-	r.echo.POST("/webhook", r.webhook)
+	r.echo.POST("/webhook", r.webhook, r.timed)
 	r.echo.GET("/healthz", health)
 	r.echo.HEAD("/healthz", health)
 	r.echo.GET("/readyz", r.ready)
@@ -27,6 +27,22 @@ func (r *Receiver) routes() {
 	for path := range allow {
 		// Echo would answer OPTIONS with 204, and nothing here is 2xx but 200.
 		r.echo.OPTIONS(path, func(echo.Context) error { return echo.ErrMethodNotAllowed })
+	}
+}
+
+// timed tells [Config.Answered] of each answer. It has errors answered, so that
+// refusals have their time too; only panics pass it by.
+func (r *Receiver) timed(next echo.HandlerFunc) echo.HandlerFunc {
+	if r.config.Answered == nil {
+		return next
+	}
+	return func(c echo.Context) error {
+		began := time.Now()
+		if err := next(c); err != nil {
+			c.Error(err)
+		}
+		r.config.Answered(c.Response().Status, time.Since(began))
+		return nil
 	}
 }
 
@@ -40,6 +56,7 @@ func (r *Receiver) ready(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), readyTimeout)
 	defer cancel()
 	state := r.config.Ready(ctx)
+	state.Ready = state.Ready && !r.leaving.Load()
 	status := http.StatusOK
 	if !state.Ready {
 		status = http.StatusServiceUnavailable

@@ -34,10 +34,12 @@ func (r *Receiver) server() *http.Server {
 	}
 }
 
-// Serve answers connections from listener until ctx ends. Then it closes the
-// listener, waits up to grace for requests under way, and cuts off the rest,
-// which is an error. It always closes listener.
-func (r *Receiver) Serve(ctx context.Context, listener net.Listener, grace time.Duration) error {
+// Serve answers connections from listener until ctx ends. Then it goes on for
+// leave, with readyz at 503 and each answer the last on its connection, so that
+// a load balancer sends its deliveries elsewhere; closes the listener; waits up
+// to grace for requests under way; and cuts off the rest, which is an error. It
+// always closes listener.
+func (r *Receiver) Serve(ctx context.Context, listener net.Listener, leave, grace time.Duration) error {
 	server := r.server()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
@@ -46,14 +48,14 @@ func (r *Receiver) Serve(ctx context.Context, listener net.Listener, grace time.
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
 	case <-ctx.Done():
 	}
+	r.leaving.Store(true)
+	time.Sleep(leave)
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	err := server.Shutdown(stopping)
+	<-ended
 	if err != nil {
-		err = fmt.Errorf("stop serving %s within %s: %w", listener.Addr(), grace, errors.Join(err, server.Close()))
+		return fmt.Errorf("stop serving %s within %s: %w", listener.Addr(), grace, errors.Join(err, server.Close()))
 	}
-	if ended := <-ended; !errors.Is(ended, http.ErrServerClosed) {
-		err = errors.Join(err, fmt.Errorf("serve %s: %w", listener.Addr(), ended))
-	}
-	return err
+	return nil
 }

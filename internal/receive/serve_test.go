@@ -59,7 +59,7 @@ func TestListenerFails(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := receive.New(config(&kept{})).Serve(t.Context(), listener, time.Second); !errors.Is(err, net.ErrClosed) {
+	if err := receive.New(config(&kept{})).Serve(t.Context(), listener, 0, time.Second); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("got %v, want net.ErrClosed", err)
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"contactmirror/internal/inbox"
+	"contactmirror/internal/signature"
 )
 
 // Outcome is how a delivery ended: a word of [inbox.Result] for what was kept,
@@ -35,6 +37,10 @@ const logWindow = time.Minute
 // can cause refusals as fast as they like.
 type tally struct {
 	logger *slog.Logger
+
+	refused  signature.Streak
+	retries  retryTally
+	accepted atomic.Int64 // when a delivery was last kept, in microseconds since 1970
 
 	mu     sync.Mutex
 	counts map[Outcome]uint64

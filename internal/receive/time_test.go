@@ -64,7 +64,7 @@ func piped(c receive.Config, grace time.Duration) (p *pipes, r *receive.Receiver
 	r = receive.New(c)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- r.Serve(ctx, p, grace) }()
+	go func() { ended <- r.Serve(ctx, p, 0, grace) }()
 	return p, r, func() error { cancel(); return <-ended }
 }
 

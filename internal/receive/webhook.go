@@ -58,7 +58,9 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 			return inbox.Delivery{}, unverified(err, tenant)
 		}
 	}
+	r.tally.refused.Verified()
 	d := inbox.Delivery{Body: body, ReceivedAt: received, Retry: retries(req.Header)}
+	r.tally.retries.count(d.Retry)
 	ev, err := event.Parse(body, received)
 	if err == nil {
 		d.Event = &ev
@@ -96,6 +98,7 @@ func (r *Receiver) put(ctx context.Context, d inbox.Delivery) (inbox.Result, err
 func (r *Receiver) tell(req *http.Request, d inbox.Delivery, result inbox.Result, checked bool) {
 	ctx := req.Context()
 	r.tally.count(Outcome(result))
+	r.tally.accepted.Store(r.config.Now().UnixMicro())
 	if !checked {
 		r.tally.count(Unsigned)
 		r.tally.log(ctx, Unsigned, slog.LevelWarn, "unsigned delivery accepted", slog.String("from", req.RemoteAddr))

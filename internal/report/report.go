@@ -14,12 +14,17 @@ import (
 var (
 	accounting = pg.Query[Tenant](sql.ReportAccounting)
 	mirror     = pg.Query[Mirror](sql.ReportMirror)
+	receivers  = pg.Query[receiverRow](sql.ReportReceivers)
+	secrets    = pg.Query[secretRow](sql.ReportSecrets)
 )
 
 // Status is the state of the whole mirror.
 type Status struct {
 	Mirror
 	Tenants []Tenant `json:"tenants"`
+	// Receivers are the processes that run, and those that ended without saying
+	// so or with deliveries in their spool.
+	Receivers []Receiver `json:"receivers"`
 }
 
 // Mirror counts what belongs to no one tenant's account.
@@ -65,5 +70,9 @@ func Read(ctx context.Context, db pg.DB) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("report: accounting: %w", err)
 	}
-	return Status{Mirror: totals[0], Tenants: tenants}, nil
+	processes, err := readReceivers(ctx, db)
+	if err != nil {
+		return Status{}, fmt.Errorf("report: receivers: %w", err)
+	}
+	return Status{Mirror: totals[0], Tenants: tenants, Receivers: processes}, nil
 }

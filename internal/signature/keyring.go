@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,12 +26,32 @@ var (
 // tenant without entries of its own.
 const AnyTenant = "*"
 
-// Keyring is the secrets by which deliveries are verified. It never changes
-// once made, so it may be shared freely. A nil Keyring is an empty one.
+// Keyring is the secrets by which deliveries are verified. The secrets never
+// change once it is made; it notes when each last matched, and may be shared
+// freely. A nil Keyring is an empty one.
 type Keyring struct {
-	shared  []Secret
-	tenants map[string][]Secret
-	every   []Secret // of all tenants, for a body that does not name one
+	shared  *list
+	tenants map[string]*list
+	every   []*entry // of all lists, for a body that does not name its tenant
+}
+
+// list is the secrets that vouch for the same tenants.
+type list struct {
+	entries []*entry
+	refused Streak
+}
+
+type entry struct {
+	Secret
+	matched atomic.Int64 // in microseconds since 1970; 0: never
+}
+
+func newList(secrets []Secret) *list {
+	l := &list{entries: make([]*entry, len(secrets))}
+	for i, s := range secrets {
+		l.entries[i] = &entry{Secret: s}
+	}
+	return l
 }
 
 // NewKeyring makes a keyring. The shared secrets, and those that tenants has
@@ -38,14 +59,15 @@ type Keyring struct {
 // it names is verified against its own list alone, be it empty.
 func NewKeyring(shared []Secret, tenants map[string][]Secret) *Keyring {
 	k := &Keyring{
-		shared:  slices.Concat(shared, tenants[AnyTenant]),
-		tenants: make(map[string][]Secret, len(tenants)),
+		shared:  newList(slices.Concat(shared, tenants[AnyTenant])),
+		tenants: make(map[string]*list, len(tenants)),
 	}
-	k.every = slices.Clone(k.shared)
+	k.every = slices.Clone(k.shared.entries)
 	for _, tenant := range slices.Sorted(maps.Keys(tenants)) {
 		if tenant != AnyTenant {
-			k.tenants[tenant] = slices.Clone(tenants[tenant])
-			k.every = append(k.every, tenants[tenant]...)
+			own := newList(tenants[tenant])
+			k.tenants[tenant] = own
+			k.every = append(k.every, own.entries...)
 		}
 	}
 	return k
@@ -58,40 +80,106 @@ func (k *Keyring) Empty() bool { return k == nil || len(k.every) == 0 }
 // is live at now for tenant, or, where the body's tenant is not known, under
 // any live secret; otherwise one of the errors above.
 func (k *Keyring) Verify(tenant string, known bool, header string, body []byte, now time.Time) error {
+	if k == nil {
+		_, err := verify(nil, header, body, now)
+		return err
+	}
+	if !known {
+		match, err := verify(k.every, header, body, now)
+		match.note(now)
+		return err
+	}
+	asked := k.listOf(tenant)
+	match, err := verify(asked.entries, header, body, now)
+	match.note(now)
+	if err != nil {
+		asked.refused.Refused(now)
+		return err
+	}
+	asked.refused.Verified()
+	return nil
+}
+
+// verify returns the secret that header is made with.
+func verify(secrets []*entry, header string, body []byte, now time.Time) (*entry, error) {
 	sent, ok := decode(header)
 	if !ok {
-		return ErrMalformed
+		return nil, ErrMalformed
 	}
-	live, matched := 0, 0
-	for _, s := range k.candidates(tenant, known) {
+	live, matched, place := 0, 0, 0
+	for i, s := range secrets {
 		if !s.live(now) {
 			continue
 		}
 		live++
-		// No early exit: the time must not tell which secret matched.
-		matched |= subtle.ConstantTimeCompare(mac(s.Key, body), sent)
+		// No early exit and no branch: the time must not tell which secret matched.
+		equal := subtle.ConstantTimeCompare(mac(s.Key, body), sent)
+		matched |= equal
+		place = subtle.ConstantTimeSelect(equal, i, place)
 	}
 	switch {
 	case matched == 1:
-		return nil
+		return secrets[place], nil
 	case live == 0:
-		return ErrNoSecret
+		return nil, ErrNoSecret
 	}
-	return ErrMismatch
+	return nil, ErrMismatch
 }
 
-// candidates is the secrets that may vouch for a body of tenant.
-func (k *Keyring) candidates(tenant string, known bool) []Secret {
-	if k == nil {
-		return nil
+// note keeps when e matched; a nil e did not.
+func (e *entry) note(now time.Time) {
+	if e != nil {
+		e.matched.Store(now.UnixMicro())
 	}
-	if !known {
-		return k.every
-	}
+}
+
+// listOf is the secrets that may vouch for a body of tenant.
+func (k *Keyring) listOf(tenant string) *list {
 	if own, ok := k.tenants[tenant]; ok {
 		return own
 	}
 	return k.shared
+}
+
+// Use is how one secret is used. It tells the secret by its place, and holds
+// nothing that is computed from it.
+type Use struct {
+	// Tenant is [AnyTenant] for a secret that serves every tenant without its own.
+	Tenant string
+	// Ordinal is the secret's place in the tenant's list, from 1. For AnyTenant
+	// the shared ones come first.
+	Ordinal             int
+	NotBefore, NotAfter time.Time // zero is no bound
+	// LastMatched is when it last verified a delivery; zero is never.
+	LastMatched time.Time
+	// RefusedSince is since when every delivery that names a tenant of the list
+	// has been refused; zero where the last one was verified. All secrets of a
+	// list have the same.
+	RefusedSince time.Time
+}
+
+// Uses tells how every secret has been used so far, by tenant and ordinal.
+func (k *Keyring) Uses() []Use {
+	if k == nil {
+		return nil
+	}
+	uses := k.shared.uses(nil, AnyTenant)
+	for _, tenant := range slices.Sorted(maps.Keys(k.tenants)) {
+		uses = k.tenants[tenant].uses(uses, tenant)
+	}
+	return uses
+}
+
+func (l *list) uses(uses []Use, tenant string) []Use {
+	since, _ := l.refused.Since()
+	for i, e := range l.entries {
+		u := Use{Tenant: tenant, Ordinal: i + 1, NotBefore: e.NotBefore, NotAfter: e.NotAfter, RefusedSince: since}
+		if at := e.matched.Load(); at != 0 {
+			u.LastMatched = time.UnixMicro(at).UTC()
+		}
+		uses = append(uses, u)
+	}
+	return uses
 }
 
 // strict knows one spelling of a signature only.

@@ -105,6 +105,7 @@ func TestParseTenantSecretsRefuses(t *testing.T) {
 		{"null secret", `{"A": [{"secret": null}]}`, `tenant "A": entry 1: secret is empty`},
 		{"number secret", `{"A": [{"secret": 4711}]}`, `tenant "A": entry 1: secret is not a string`},
 		{"half a surrogate pair", `{"A": [{"secret": "hemmelig\ud800"}]}`, `tenant "A": entry 1: secret is not valid UTF-8`},
+		{"NUL in a tenant", `{"A\u0000": [{"secret": "hemmelig"}]}`, `tenant "A\x00" holds a NUL character`},
 		{"NUL", `{"A": [{"secret": "hemmelig\u0000"}]}`, `tenant "A": entry 1: secret holds a NUL character`},
 		{"secret twice", `{"A": [{"secret": "hemmelig", "secret": "hemmelig2"}]}`, `tenant "A": entry 1: secret occurs twice`},
 		{"unknown field", `{"A": [{"secret": "s", "hemmelig": 1}]}`, `tenant "A": entry 1: unknown field`},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -26,6 +27,9 @@ func ParseTenantSecrets(data []byte) (map[string][]Secret, error) {
 	err := members(data, func(tenant string, value json.RawMessage) error {
 		if _, ok := tenants[tenant]; ok {
 			return fmt.Errorf("tenant %q occurs twice", tenant)
+		}
+		if strings.Contains(tenant, "\x00") {
+			return fmt.Errorf("tenant %q holds a NUL character, as no ContextIdentifier does", tenant)
 		}
 		secrets, err := parseEntries(value)
 		if err != nil {

@@ -117,7 +117,16 @@ func (s *Spool) Run(ctx context.Context) error {
 		}
 	}
 	close(s.stopped)
-	return errors.Join(s.closeCurrent(), s.lock.Close())
+	return errors.Join(s.closeCurrent(), s.Close())
+}
+
+// Close gives up the directory of a spool that Run was never called on. It does
+// nothing after Run.
+func (s *Spool) Close() error {
+	if err := s.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("spool: %w", err)
+	}
+	return nil
 }
 
 // Append makes payload durable, and returns when it is. After an error it may be

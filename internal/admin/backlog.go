@@ -1,0 +1,78 @@
+package admin
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"contactmirror/internal/report"
+)
+
+const (
+	// backlogInterval is how long a reading of the queue is good for, whoever asks.
+	backlogInterval = 15 * time.Second
+	// backlogTimeout is how long a scrape waits for a reading.
+	backlogTimeout = time.Second
+)
+
+// backlog measures the queue, which is the database's: every process reports
+// the same.
+type backlog struct {
+	pool *pgxpool.Pool
+
+	mu   sync.Mutex // held while the database is asked
+	at   time.Time
+	last report.Backlog
+	err  error
+}
+
+func newBacklog(pool *pgxpool.Pool) *backlog { return &backlog{pool: pool} }
+
+var (
+	queueEvents     = desc("queue_events", "Events that wait to be applied; an estimate above 50000. Missing while the database can't be asked.")
+	queueAge        = desc("queue_oldest_age_seconds", "Since the receipt of the oldest event that waits to be applied; 0 when none does.")
+	quarantineOpen  = desc("quarantine_open", "Entries in quarantine that nobody has resolved: deliveries that could not be understood, and events that could not be applied.", "kind")
+	backlogReadable = desc("queue_readable", "1 when the database could be asked for the queue.")
+)
+
+func (*backlog) Describe(descs chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{queueEvents, queueAge, quarantineOpen, backlogReadable} {
+		descs <- d
+	}
+}
+
+// Collect reports what is known, asking the database first where that is old.
+func (b *backlog) Collect(metrics chan<- prometheus.Metric) {
+	now, err := b.read()
+	if err != nil {
+		send(metrics, prometheus.GaugeValue, backlogReadable, 0)
+		return
+	}
+	age := 0.0
+	if now.OldestQueuedAt != nil {
+		age = max(0, time.Since(*now.OldestQueuedAt).Seconds())
+	}
+	send(metrics, prometheus.GaugeValue, backlogReadable, 1)
+	send(metrics, prometheus.GaugeValue, queueEvents, float64(now.Queued))
+	send(metrics, prometheus.GaugeValue, queueAge, age)
+	send(metrics, prometheus.GaugeValue, quarantineOpen, float64(now.OpenDeliveries), "delivery")
+	send(metrics, prometheus.GaugeValue, quarantineOpen, float64(now.OpenEvents), "event")
+}
+
+// read asks the database at most once an interval; that it can't be asked is
+// remembered for as long.
+func (b *backlog) read() (report.Backlog, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.at.IsZero() && time.Since(b.at) < backlogInterval {
+		return b.last, b.err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout)
+	defer cancel()
+	b.last, b.err = report.ReadBacklog(ctx, b.pool)
+	b.at = time.Now()
+	return b.last, b.err
+}

@@ -1,0 +1,18 @@
+// Package faults is the proof that no fault loses, doubles or invents anything.
+//
+// It has no code but tests. They run the real binary as real processes against
+// real PostgreSQL servers, poolers and broken networks, all started here and all
+// on loopback, while a fake SuperOffice delivers with its real retries. Each
+// test breaks one thing, heals it, and waits until everything has drained. Then
+// the database is compared with what was answered 200: an event that is not
+// there is lost, one that was applied twice is doubled, a row that differs from
+// the fold of exactly the accepted events is wrong, and an answer that took
+// longer than two seconds came too late. The table of all faults is printed at
+// the end.
+//
+//	go test ./internal/faults -v                      # the quick version
+//	go test ./internal/faults -v -timeout 60m -args -faults.long -faults.table=faults.md
+//
+// Tools that a fault needs and that are missing skip it, loudly; where CI=true
+// that is a failure.
+package faults

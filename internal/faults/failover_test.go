@@ -1,0 +1,61 @@
+package faults
+
+import (
+	"fmt"
+	"syscall"
+)
+
+// failoverFaults are what can happen between a primary and its replica.
+var failoverFaults = []fault{
+	{name: "failover to a synchronous replica", run: failoverSynchronous},
+	{name: "failover to an asynchronous replica that is behind", run: failoverAsynchronous, lossAllowed: true},
+	{name: "synchronous replica away: commits hang", run: replicaAway},
+}
+
+const readWrite = "&target_session_attrs=read-write"
+
+func failoverSynchronous(l *lab) {
+	primary := l.postgres("primary", nil)
+	replica := primary.standby(primary.port)
+	primary.synchronous()
+	mirror := l.serve("mirror", mirrorURL(readWrite, primary.port, replica.port))
+	load := l.traffic(mirror.webhook())
+	load.answered(pick(300, 3000), "accepted")
+	primary.end(syscall.SIGKILL)
+	load.flow(outage())
+	replica.promote()
+	l.settle(load, replica, mirror)
+}
+
+// failoverAsynchronous cuts the replica off before the primary dies: what was
+// committed meanwhile is what an asynchronous replica may lose.
+func failoverAsynchronous(l *lab) {
+	primary := l.postgres("primary", nil)
+	link := l.network(primary.port)
+	replica := primary.standby(link.port)
+	mirror := l.serve("mirror", mirrorURL(readWrite, primary.port, replica.port))
+	load := l.traffic(mirror.webhook())
+	load.answered(pick(200, 2000), "accepted")
+	link.cut()
+	load.answered(50, "accepted")
+	primary.end(syscall.SIGKILL)
+	load.flow(outage())
+	replica.promote()
+	r := l.settle(load, replica, mirror)
+	r.remark = fmt.Sprintf("lost %d of %d answered 200: what the replica had not got, 50 deliveries and more", r.lost, r.answered)
+}
+
+func replicaAway(l *lab) {
+	primary := l.postgres("primary", nil)
+	replica := primary.standby(primary.port)
+	primary.synchronous()
+	mirror := l.serve("mirror", primary.url(""))
+	load := l.traffic(mirror.webhook())
+	for range pick(1, 3) {
+		load.answered(100, "accepted")
+		replica.end(syscall.SIGKILL)
+		load.flow(outage())
+		replica.start()
+	}
+	l.settle(load, primary, mirror)
+}

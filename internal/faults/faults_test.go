@@ -1,0 +1,29 @@
+package faults
+
+import (
+	"testing"
+)
+
+// fault is one row of the table.
+type fault struct {
+	name string
+	run  func(*lab)
+	// lossAllowed: the database itself may lose what it has committed.
+	lossAllowed bool
+}
+
+// TestFaults breaks one thing after the other. Not in parallel: each measures
+// how long answers take.
+func TestFaults(t *testing.T) {
+	var all []fault
+	for _, some := range [][]fault{serverFaults, failoverFaults, networkFaults, processFaults, diskFaults, dataFaults} {
+		all = append(all, some...)
+	}
+	for _, f := range all {
+		t.Run(f.name, func(t *testing.T) {
+			l := newLab(t)
+			l.fault, l.lossAllowed = f.name, f.lossAllowed
+			f.run(l)
+		})
+	}
+}

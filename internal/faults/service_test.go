@@ -1,0 +1,112 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+const secret = "a secret that only the suite knows"
+
+// service is one contactmirror serve.
+type service struct {
+	*process
+	lab     *lab
+	name    string
+	url     string // of the database
+	dataDir string
+	address string
+	args    []string
+	env     []string
+}
+
+// contactmirror prepares a call of the binary under test.
+func (l *lab) contactmirror(databaseURL string, args ...string) *exec.Cmd {
+	cmd := command(suite.binary(), args...)
+	cmd.Env = append(cmd.Env,
+		"DATABASE_URL="+databaseURL,
+		"CONTACTMIRROR_SECRET="+secret,
+		"CONTACTMIRROR_ADMIN_LISTEN=off",
+		"CONTACTMIRROR_LOG_FORMAT=text",
+	)
+	return cmd
+}
+
+// serve starts a service and waits until it is ready. It has a data directory
+// and an address of its own, which it keeps when started again.
+func (l *lab) serve(name, databaseURL string, args ...string) *service {
+	l.Helper()
+	s := l.newService(name, databaseURL, args...)
+	s.start()
+	return s
+}
+
+func (l *lab) newService(name, databaseURL string, args ...string) *service {
+	return &service{
+		lab: l, name: name, url: databaseURL, args: args,
+		dataDir: filepath.Join(l.dir, name+"-data"), address: at(l.freePort()),
+	}
+}
+
+func (s *service) start() {
+	s.lab.Helper()
+	s.launch()
+	s.ready()
+}
+
+func (s *service) launch() {
+	s.lab.Helper()
+	cmd := s.lab.contactmirror(s.url, append([]string{"serve"}, s.args...)...)
+	cmd.Env = append(cmd.Env, "CONTACTMIRROR_LISTEN="+s.address, "CONTACTMIRROR_DATA_DIR="+s.dataDir)
+	cmd.Env = append(cmd.Env, s.env...)
+	s.process = s.lab.launch(s.name, cmd, syscall.SIGKILL)
+}
+
+// ready waits until a delivery can be made durable.
+func (s *service) ready() {
+	s.lab.Helper()
+	s.lab.await(s.name+" is ready", patience, func() bool {
+		if !s.alive() {
+			s.lab.Fatalf("%s has ended: %v\n%s", s.name, s.cmd.ProcessState, s.tail())
+		}
+		return s.isReady()
+	})
+}
+
+func (s *service) webhook() string { return "http://" + s.address + "/webhook" }
+
+var prober = &http.Client{Timeout: time.Second}
+
+func (s *service) isReady() bool {
+	status, _ := s.readyz()
+	return status == http.StatusOK
+}
+
+// readyz is the answer to GET /readyz; status 0 where there was none.
+func (s *service) readyz() (status int, state map[string]any) {
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+s.address+"/readyz", http.NoBody)
+	if err != nil {
+		s.lab.Fatal(err)
+	}
+	response, err := prober.Do(request)
+	if err != nil {
+		return 0, nil
+	}
+	defer response.Body.Close()
+	_ = json.NewDecoder(response.Body).Decode(&state) // an answer that is no JSON has no state
+	return response.StatusCode, state
+}
+
+// spooled is how many segments the spool has on disk.
+func (s *service) spooled() int {
+	s.lab.Helper()
+	segments, err := filepath.Glob(filepath.Join(s.dataDir, "spool", "*.spool"))
+	if err != nil {
+		s.lab.Fatal(err)
+	}
+	return len(segments)
+}

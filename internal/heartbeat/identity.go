@@ -1,0 +1,77 @@
+package heartbeat
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// ID tells receivers apart: a UUID.
+type ID string
+
+// NewID returns an ID that nobody has.
+func NewID() ID {
+	u := pgtype.UUID{Valid: true}
+	_, _ = rand.Read(u.Bytes[:])        // never fails
+	u.Bytes[6] = u.Bytes[6]&0x0f | 0x40 // version 4: random
+	u.Bytes[8] = u.Bytes[8]&0x3f | 0x80 // RFC 9562's variant
+	return ID(u.String())
+}
+
+// idFile is where a data directory's ID is kept.
+const idFile = "receiver-id"
+
+// Identity returns the ID of the data directory dir, and makes one the first
+// time. Whoever has the directory's spool is the receiver of that ID, whatever
+// its process, machine and address are.
+func Identity(dir string) (ID, error) {
+	id, err := readID(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err = placeID(dir, NewID()); err == nil || errors.Is(err, fs.ErrExist) {
+			id, err = readID(dir)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("receiver's identity: %w", err)
+	}
+	return id, nil
+}
+
+func readID(dir string) (ID, error) {
+	name := filepath.Join(dir, idFile)
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return "", err
+	}
+	var u pgtype.UUID
+	if err := u.Scan(strings.TrimSpace(string(text))); err != nil {
+		return "", fmt.Errorf("%s holds no UUID", name)
+	}
+	return ID(u.String()), nil
+}
+
+// placeID writes dir's ID, whole or not at all. It leaves one alone that is
+// there by now.
+func placeID(dir string, id ID) (err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	draft, err := os.CreateTemp(dir, idFile+".*")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(draft.Name())) }()
+	if _, err = draft.WriteString(string(id) + "\n"); err == nil {
+		err = draft.Sync()
+	}
+	if err = errors.Join(err, draft.Close()); err != nil {
+		return err
+	}
+	return os.Link(draft.Name(), filepath.Join(dir, idFile))
+}

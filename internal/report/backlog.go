@@ -1,0 +1,40 @@
+package report
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var backlog = pg.Query[Backlog](sql.ReportBacklog)
+
+// backlogLimit is how far [ReadBacklog] counts, in rows.
+const backlogLimit = 50_000
+
+// Backlog is what waits, of all tenants.
+type Backlog struct {
+	// Queued is exact up to 50,000 events, and above that the database's own
+	// estimate, which lags a little.
+	Queued int64
+	// OldestQueuedAt is when the oldest of those counted was received, nil where
+	// nothing waits.
+	OldestQueuedAt *time.Time
+	// OpenDeliveries and OpenEvents stand in quarantine; they are counted up to
+	// 50,000.
+	OpenDeliveries, OpenEvents int64
+}
+
+// ReadBacklog is cheap however long the queue is: it may be asked for every few
+// seconds.
+func ReadBacklog(ctx context.Context, db pg.DB) (Backlog, error) {
+	rows, err := backlog.All(ctx, db, pgx.StrictNamedArgs{"limit": backlogLimit})
+	if err != nil {
+		return Backlog{}, fmt.Errorf("report: backlog: %w", err)
+	}
+	return rows[0], nil
+}

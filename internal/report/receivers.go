@@ -1,0 +1,89 @@
+package report
+
+import (
+	"context"
+	"time"
+
+	"contactmirror/internal/pg"
+)
+
+// Receiver is what one serve process last said of itself.
+type Receiver struct {
+	receiverRow
+	// Secrets are those that it verifies deliveries by, the ones for every tenant
+	// first.
+	Secrets []Secret `json:"secrets"`
+}
+
+type receiverRow struct {
+	ReceiverID string    `json:"receiver_id"`
+	Host       string    `json:"host"`
+	PID        int32     `json:"pid"`
+	Roles      []string  `json:"roles"`
+	Version    string    `json:"version"`
+	StartedAt  time.Time `json:"started_at"`
+	// HeartbeatAt is by the database's clock, ObservedAt by the process's.
+	HeartbeatAt time.Time `json:"heartbeat_at"`
+	ObservedAt  time.Time `json:"observed_at"`
+
+	SpoolRecords  int64      `json:"spool_records"`
+	SpoolBytes    int64      `json:"spool_bytes"`
+	SpoolOldestAt *time.Time `json:"spool_oldest_at"`
+
+	InboxAwaySince     *time.Time `json:"inbox_away_since"`
+	WorkerError        *string    `json:"worker_error"`
+	WorkerFailingSince *time.Time `json:"worker_failing_since"`
+	LastAcceptedAt     *time.Time `json:"last_accepted_at"`
+	// RefusedSince is since when every delivery has been refused for its
+	// signature, nil where the last one was not.
+	RefusedSince *time.Time `json:"refused_since"`
+	Refused      int64      `json:"refused"`
+}
+
+// Secret is a webhook secret by its place, and how it is used.
+type Secret struct {
+	// ContextIdentifier is * where it serves every tenant without its own.
+	ContextIdentifier string     `json:"context_identifier"`
+	Ordinal           int32      `json:"ordinal"`
+	NotBefore         *time.Time `json:"not_before"`
+	NotAfter          *time.Time `json:"not_after"`
+	// LastMatchedAt is nil where it verified nothing since the process started.
+	LastMatchedAt *time.Time `json:"last_matched_at"`
+	// RefusedSince is since when every delivery that names a tenant of the list
+	// has been refused, nil where the last one was verified.
+	RefusedSince *time.Time `json:"refused_since"`
+}
+
+type secretRow struct {
+	ReceiverID string
+	Secret
+}
+
+// silence is how long a process may say nothing and still count as running:
+// several heartbeats.
+const silence = 30 * time.Second
+
+// Silent reports whether the process has said nothing for too long, as seen by
+// the database's clock at now.
+func (r Receiver) Silent(now time.Time) bool { return now.Sub(r.HeartbeatAt) > silence }
+
+func readReceivers(ctx context.Context, db pg.DB) ([]Receiver, error) {
+	rows, err := receivers.All(ctx, db, nil)
+	if err != nil {
+		return nil, err
+	}
+	used, err := secrets.All(ctx, db, nil)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Receiver, len(rows))
+	for i, row := range rows {
+		all[i] = Receiver{receiverRow: row, Secrets: []Secret{}}
+		for _, s := range used {
+			if s.ReceiverID == row.ReceiverID {
+				all[i].Secrets = append(all[i].Secrets, s.Secret)
+			}
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,237 @@
+package migrations_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/audit"
+	"contactmirror/internal/contact"
+	"contactmirror/internal/event"
+	"contactmirror/internal/heartbeat"
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/mirror"
+	"contactmirror/internal/pg"
+	"contactmirror/internal/pgtest"
+	"contactmirror/internal/quarantine"
+	"contactmirror/internal/report"
+	"contactmirror/internal/signature"
+	"contactmirror/migrations"
+)
+
+// service is a database with a pool that has the service's rights only.
+type service struct {
+	*pgtest.DB
+	t     *testing.T
+	pool  *pgxpool.Pool
+	inbox *inbox.Inbox
+}
+
+func newService(t *testing.T) *service {
+	t.Helper()
+	s := &service{DB: pgtest.New(t), t: t}
+	role := roleName(t, s.DB, "service")
+	grant(t, s.URL, migrations.Roles{Service: role, Create: true})
+	var err error
+	if s.pool, err = pg.Open(withParameter(t, s.URL, "role", role), 8); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.pool.Close)
+	if got := texts(t, s.pool, "select current_user::text"); got[0] != role {
+		t.Fatalf("works as %s, want %s", got[0], role)
+	}
+	worker := mirror.New(s.pool, slog.New(slog.DiscardHandler), 2)
+	s.inbox = inbox.New(s.pool, worker.Wake)
+	s.run(worker.Run)
+	s.run(s.inbox.Run)
+	t.Cleanup(func() {
+		if health := worker.Health(); health.Err != nil {
+			t.Error(health.Err)
+		}
+	})
+	return s
+}
+
+// run runs f until the test ends.
+func (s *service) run(f func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- f(ctx) }()
+	s.t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Error(err)
+		}
+	})
+}
+
+// put puts an event of contact 7; what stands in rest goes into its body.
+func (s *service) put(name string, day int, rest string, want inbox.Result) {
+	s.t.Helper()
+	body := fmt.Sprintf(`{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-%02dT00:00:00Z","Event":%q,"PrimaryKey":7,"ContextIdentifier":"Cust1"%s}`,
+		day, day, name, rest)
+	d := inbox.Delivery{Body: []byte(body), ReceivedAt: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
+	if e, err := event.Parse(d.Body, d.ReceivedAt); err != nil {
+		d.Reason = err.Error()
+	} else {
+		d.Event = &e
+	}
+	result, err := s.inbox.Put(s.t.Context(), d)
+	if err != nil || result != want {
+		s.t.Fatalf("%s of day %d: %q, %v; want %q", name, day, result, err, want)
+	}
+}
+
+// until waits for a query to answer want; the worker sees to that within a poll.
+func (s *service) until(query, want string) {
+	s.t.Helper()
+	var got string
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if err := s.pool.QueryRow(s.t.Context(), query).Scan(&got); err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			s.t.Fatal(err)
+		}
+		if got == want {
+			return
+		}
+	}
+	s.t.Fatalf("%s is %q, want %q", query, got, want)
+}
+
+const outcomes = `select concat_ws(' ', queued, quarantined, applied, no_op, superseded, after_delete, balanced) from event_accounting`
+
+// The service role receives, applies and repairs.
+func TestServiceMay(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	if err := migrations.Check(t.Context(), s.pool); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.inbox.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.put("contact.created", 1, `,"FieldValues":{"name":"one"}`, inbox.Accepted)
+	s.put("contact.created", 1, `,"FieldValues":{"name":"other bytes"}`, inbox.Duplicate)
+	s.until(outcomes, "0 0 1 0 0 0 t")
+	s.put("contact.changed", 20, `,"FieldValues":{"name":"two"}`, inbox.Accepted)
+	s.until(outcomes, "0 0 2 0 0 0 t")
+	s.put("contact.changed", 10, `,"FieldValues":{"name":"late"}`, inbox.Accepted)
+	s.until(outcomes, "0 0 2 0 1 0 t")
+	s.put("contact.deleted", 26, "", inbox.Accepted)
+	s.until(outcomes, "0 0 3 0 1 0 t")
+	s.put("contact.deleted", 25, "", inbox.Accepted) // an earlier one moves the tombstone
+	s.until(`select concat_ws(' ', deleted_at at time zone 'UTC', (select count(*) from contacts)) from contact_tombstones`, "2026-01-25 00:00:00 0")
+	s.put("contact.changed", 28, "", inbox.Accepted)
+	s.until(outcomes, "0 0 4 0 1 1 t")
+	s.put("test", 1, "", inbox.Ignored)
+
+	current, entries, err := audit.History(t.Context(), s.pool, contact.Key{Tenant: "Cust1", ID: 7})
+	if err != nil || current.HardDeletedAt == nil || len(entries) != 6 {
+		t.Errorf("history: %+v, %d entries, %v", current, len(entries), err)
+	}
+	if tenants, err := audit.Tenants(t.Context(), s.pool, 7); err != nil || len(tenants) != 1 {
+		t.Errorf("tenants: %v, %v", tenants, err)
+	}
+}
+
+func TestServiceMayQuarantine(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.put("contact.changed", 1, `,"EventId":"twice"`, inbox.Quarantined)
+	s.put("contact.changed", 1, `,"EventId":"twice"`, inbox.Quarantined)
+	if _, err := s.Pool.Exec(t.Context(), `alter table contacts add constraint poison check (name <> 'poison')`); err != nil {
+		t.Fatal(err)
+	}
+	s.put("contact.changed", 2, `,"FieldValues":{"name":"poison"}`, inbox.Accepted)
+	s.until(outcomes, "0 1 0 0 0 0 t")
+	if entries := s.quarantined(); len(entries) != 2 || entries[0].Deliveries != 2 {
+		t.Fatalf("quarantine: %+v", entries)
+	}
+	var invalid *quarantine.StillInvalidError
+	entries := s.quarantined()
+	if err := quarantine.Retry(t.Context(), s.pool, entries[0].QuarantineSeq); !errors.As(err, &invalid) {
+		t.Errorf("retry what can't be understood: %v", err)
+	}
+	if err := quarantine.Discard(t.Context(), s.pool, entries[0].QuarantineSeq); err != nil {
+		t.Error(err)
+	}
+	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq); err != nil {
+		t.Error(err)
+	}
+	s.until(`select attempts::text from quarantined_deliveries where event_seq is not null and resolved_at is null`, "2")
+	if _, err := s.Pool.Exec(t.Context(), `alter table contacts drop constraint poison`); err != nil {
+		t.Fatal(err)
+	}
+	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq); err != nil {
+		t.Error(err)
+	}
+	s.until(outcomes, "0 0 1 0 0 0 t")
+}
+
+func (s *service) quarantined() []quarantine.Entry {
+	s.t.Helper()
+	entries, err := quarantine.List(s.t.Context(), s.pool, nil, false)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if d, err := quarantine.Show(s.t.Context(), s.pool, e.QuarantineSeq); err != nil || len(d.Body) == 0 {
+			s.t.Fatalf("show %d: %v", e.QuarantineSeq, err)
+		}
+	}
+	return entries
+}
+
+func TestServiceMayTellHowItIs(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	now := time.Now()
+	condition := heartbeat.Condition{
+		At: now, RefusedSince: now, Refused: 1,
+		Secrets: []signature.Use{{Tenant: signature.AnyTenant, Ordinal: 1}, {Tenant: "Cust1", Ordinal: 1, LastMatched: now}},
+	}
+	self := heartbeat.Process{ID: heartbeat.NewID(), Host: "one", Roles: []string{"receive"}, Version: "v", StartedAt: now}
+	heart := heartbeat.New(s.pool, self, func() heartbeat.Condition { return condition }, slog.New(slog.DiscardHandler))
+	for range 2 {
+		if err := heart.Beat(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		condition.Secrets = condition.Secrets[:1]
+	}
+	status, err := report.Read(t.Context(), s.pool)
+	if err != nil || len(status.Receivers) != 1 || len(status.Receivers[0].Secrets) != 1 {
+		t.Fatalf("status: %+v, %v", status, err)
+	}
+	if err := heart.Leave(t.Context()); err != nil {
+		t.Error(err)
+	}
+	notifier := inbox.NewNotifier(s.pool)
+	heard := make(chan struct{}, 1)
+	s.run(func(ctx context.Context) error {
+		err := inbox.Listen(ctx, s.pool.Config().ConnConfig, func() {
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	s.run(notifier.Run)
+	for range 100 { // the listener may not be there for the first ones
+		notifier.Queued()
+		select {
+		case <-heard:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	t.Error("no notification was heard")
+}
