@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"internal/heartbeat":  {"internal/pg", "internal/signature", "sql", "pgx"},
 	"internal/spool":      {},
 	"internal/accept":     {"internal/event", "internal/inbox", "internal/pg", "internal/spool"},
+	"internal/faults":     {},
 	"internal/simulator":  {"internal/contact", "internal/event", "internal/pg", "internal/signature", "pgx"},
 	"internal/localpg":    {"pgx"},
 	"internal/pgtest":     {"internal/localpg", "migrations", "pgx"},

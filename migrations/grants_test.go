@@ -271,6 +271,46 @@ func TestGrantInAnotherSchema(t *testing.T) {
 	}
 }
 
+// The owner need be no superuser, nor own the database.
+func TestGrantAsPlainOwner(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	owner := roleName(t, db, "owner")
+	roles := migrations.Roles{Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting")}
+	for _, statement := range []string{
+		"create role " + owner, "create role " + roles.Service, "create role " + roles.Reporting,
+		"create schema plain authorization " + owner,
+	} {
+		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owned := withParameter(t, withParameter(t, db.URL, "role", owner), "search_path", "plain")
+	if _, err := migrations.Up(t.Context(), owned); err != nil {
+		t.Fatal(err)
+	}
+	for _, done := range grant(t, owned, roles) {
+		if len(done.Warnings) != 1 { // about the login
+			t.Errorf("%s: %v", done.Role, done.Warnings)
+		}
+	}
+	limited := withParameter(t, withParameter(t, db.URL, "role", roles.Service), "search_path", "plain")
+	conn, err := pgx.Connect(t.Context(), limited)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if err := migrations.Check(t.Context(), conn); err != nil {
+		t.Error(err)
+	}
+	if _, err := conn.Exec(t.Context(), "select from sync_shards for update"); err != nil {
+		t.Error(err)
+	}
+	if _, err := migrations.Up(t.Context(), limited); err == nil {
+		t.Error("the service may migrate")
+	}
+}
+
 func isVersionError(err error) bool {
 	var version *migrations.VersionError
 	return errors.As(err, &version)

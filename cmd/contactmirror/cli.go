@@ -18,6 +18,7 @@ type grammar struct {
 	History    historyCmd    `cmd:"" group:"look" help:"Show what happened to a contact, when, and by whom."`
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
+	Alerts     alertsCmd     `cmd:"" group:"look" help:"Print alert rules for Prometheus."`
 
 	Config     configCmd     `cmd:"" group:"about" help:"Show the settings in force and where each came from."`
 	Version    versionCmd    `cmd:"" group:"about" help:"Show which build this is."`
@@ -91,8 +92,8 @@ type ReceiveFlags struct {
 
 // AdminFlags are the admin listener's settings.
 type AdminFlags struct {
-	AdminListen    string `group:"settings" setting:"CONTACTMIRROR_ADMIN_LISTEN" placeholder:"HOST:PORT" help:"Address for the admin pages, or off; default 127.0.0.1:8081. Checked, but not served yet: the role admin comes with a later version."`
-	AdminTokenFile string `group:"settings" setting:"CONTACTMIRROR_ADMIN_TOKEN_FILE" placeholder:"PATH" help:"File that holds the admin pages' token; needed off loopback. There is no flag for the token itself: set $CONTACTMIRROR_ADMIN_TOKEN."`
+	AdminListen    string `group:"settings" setting:"CONTACTMIRROR_ADMIN_LISTEN" placeholder:"HOST:PORT" help:"Address for metrics and profiles, or off; default 127.0.0.1:8081."`
+	AdminTokenFile string `group:"settings" setting:"CONTACTMIRROR_ADMIN_TOKEN_FILE" placeholder:"PATH" help:"File that holds the token that metrics and profiles are asked for with; needed off loopback. There is no flag for the token itself: set $CONTACTMIRROR_ADMIN_TOKEN."`
 }
 
 // LogFlags decide what is logged.

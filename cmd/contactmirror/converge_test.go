@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -119,12 +120,28 @@ const (
 	queueLength = `select count(*)::text from sync_queue where (select count(*) from (select from sync_shards order by shard for update) locked) = 32`
 )
 
+// drained waits until everything that servers have accepted is applied. On a
+// busy machine some of it may have gone to a spool.
 func drained(t interface {
 	Helper()
 	Fatal(...any)
-}, db *pgtest.DB,
+}, servers []server, db *pgtest.DB,
 ) {
 	t.Helper()
+	for _, s := range servers {
+		for spool := ""; !strings.Contains(spool, `"spool":"empty"`); {
+			answer, err := http.Get(strings.Replace(s.url, "/webhook", "/readyz", 1)) //nolint:noctx // of our own server
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			spool = string(body)
+		}
+	}
 	for deadline := time.Now().Add(time.Minute); ; {
 		length, err := rows(context.Background(), db, queueLength)
 		if err != nil {
@@ -153,13 +170,14 @@ func TestTwoServersConverge(t *testing.T) {
 	one := serve(t, inOrder, "--workers", "1")
 	for batch := range slices.Chunk(bodies, 100) {
 		deliver(t, []server{one}, batch)
-		drained(t, inOrder)
+		drained(t, []server{one}, inOrder)
 	}
 
 	arrival := slices.Concat(bodies, bodies[:500], bodies[1000:])
 	rand.Shuffle(len(arrival), func(i, j int) { arrival[i], arrival[j] = arrival[j], arrival[i] })
-	deliver(t, []server{serve(t, both, "--workers", "4"), serve(t, both, "--workers", "4")}, arrival)
-	drained(t, both)
+	two := []server{serve(t, both, "--workers", "4"), serve(t, both, "--workers", "4")}
+	deliver(t, two, arrival)
+	drained(t, two, both)
 	for _, query := range []string{contactRows, tombstones} {
 		want, err := rows(t.Context(), inOrder, query)
 		if err != nil {
@@ -174,7 +192,10 @@ func TestTwoServersConverge(t *testing.T) {
 		}
 	}
 	duplicates, err := rows(t.Context(), both, `select count(*)::text from duplicate_deliveries`)
-	if err != nil || duplicates[0] != "1000" {
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := strconv.Atoi(duplicates[0]); err != nil || n < 1000 { // more where an answer came late and the sender tried again
 		t.Errorf("%s duplicates, %v, want 1000", duplicates, err)
 	}
 }
@@ -203,7 +224,7 @@ func TestConvergesOnTheFold(t *testing.T) {
 			deliver(rt, servers, arrival[:n])
 			arrival = arrival[n:]
 		}
-		drained(rt, db)
+		drained(rt, servers, db)
 		got, err := rows(context.Background(), db, fmt.Sprintf(`select concat_ws('|', context_identifier, contact_id, last_event_ticks, last_event, soft_deleted, pending_columns, country_id, associate_id, extract(epoch from soft_deleted_at)::numeric(20, 6)) from contacts where context_identifier in ('%s', '%s') order by context_identifier, contact_id`, tenants[0], tenants[1]))
 		if err != nil {
 			rt.Fatal(err)

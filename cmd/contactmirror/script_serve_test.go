@@ -48,7 +48,7 @@ func startServe(ts *testscript.TestScript, neg bool, args []string) {
 	name := args[0]
 	logged, err := os.Create(ts.MkAbs(name))
 	ts.Check(err)
-	args = append([]string{"serve", "--listen", "127.0.0.1:0"}, args[1:]...)
+	args = append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}, args[1:]...)
 	command := exec.CommandContext(context.Background(), filepath.Join(ts.Getenv("BIN"), "contactmirror"), args...)
 	command.Dir, command.Env = ts.MkAbs("."), scriptEnv(ts)
 	pipe, err := command.StderrPipe()

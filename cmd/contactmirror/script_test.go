@@ -52,6 +52,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"applied":  waitApplied,
+			"scrape":   scrapeMetrics,
 			"database": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", pgtest.New(t).URL) },
 			"exits":    exits,
 			"hold":     holdRequest,

@@ -33,7 +33,7 @@ const (
 
 // serveCmd receives deliveries and applies them.
 type serveCmd struct {
-	Roles   []string `default:"receive,sync" placeholder:"ROLE,…" help:"What this process does: receive, sync or both; default both."`
+	Roles   []string `default:"receive,sync,admin" placeholder:"ROLE,…" help:"What this process does: receive, sync and admin; default all of them."`
 	Migrate bool     `help:"Bring the schema up to date before starting. The embedded database always is."`
 	Workers int      `default:"2" placeholder:"N" help:"Batches that this process applies at a time, 1 to 32; default 2."`
 	DatabaseFlags
@@ -57,6 +57,9 @@ func (s *serveCmd) Run(ctx context.Context, call *invocation) error {
 			return err
 		}
 	}
+	if config.AdminListen == "" && !s.receives() && !s.syncs() {
+		return misused("--roles: there is nothing to do: CONTACTMIRROR_ADMIN_LISTEN is off")
+	}
 	log := newLogger(config, call.stderr)
 	return serveDatabase(ctx, config, call, log, func(d database) error {
 		return s.serve(ctx, config, log, call.stderr, d)
@@ -65,8 +68,8 @@ func (s *serveCmd) Run(ctx context.Context, call *invocation) error {
 
 func (s *serveCmd) check() error {
 	for _, role := range s.Roles {
-		if role != "receive" && role != "sync" {
-			return misused("--roles: %q: allowed: receive, sync", role)
+		if role != "receive" && role != "sync" && role != "admin" {
+			return misused("--roles: %q: allowed: receive, sync, admin", role)
 		}
 	}
 	if s.Workers < 1 || s.Workers > 32 {
@@ -77,6 +80,7 @@ func (s *serveCmd) check() error {
 
 func (s *serveCmd) receives() bool { return slices.Contains(s.Roles, "receive") }
 func (s *serveCmd) syncs() bool    { return slices.Contains(s.Roles, "sync") }
+func (s *serveCmd) shows() bool    { return slices.Contains(s.Roles, "admin") }
 
 // requireSecret refuses to receive where nothing could be verified.
 func requireSecret(c *Config) error {
@@ -102,7 +106,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+3)) // three for the notifier, the watch and the heartbeat
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+4)) // four for the notifier, the watch, the heartbeat and a scrape
 	if err != nil {
 		return err
 	}
@@ -124,16 +128,27 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { log.Info("stopping", "cause", context.Cause(ctx).Error()) })()
+	adminListener, err := s.listenAdmin(ctx, config)
+	if err != nil {
+		return err
+	}
+	metrics := s.newMetrics(watch, entry)
 	roles, working := errgroup.WithContext(ctx)
 	roles.Go(func() error { return watch.run(working) })
 	wake := func() {}
 	if s.syncs() {
 		worker := mirror.New(pool, log, s.Workers)
+		worker.Observe = metrics.Batch
 		wake, watch.worker = worker.Wake, worker.Health
 		roles.Go(func() error { return watch.afterSchema(working, worker.Run) })
 	}
 	if entry != nil {
-		entry.receive(working, roles, watch, wake)
+		entry.receive(working, roles, watch, wake, metrics.Answered)
+	}
+	if adminListener != nil {
+		serveAdmin(working, roles, config, log, adminListener, metrics)
+	}
+	if entry != nil {
 		greet(config, log, stderr, entry.listener.Addr(), d.dir)
 	}
 	heart := s.newHeart(config, watch, entry)
@@ -174,7 +189,7 @@ func openEntrance(ctx context.Context, config *Config, log *slog.Logger) (*entra
 
 // receive starts the receiver among roles. Inbox and spool outlive it, so that
 // requests under way when ctx ends are kept and answered.
-func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *watch, wake func()) {
+func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *watch, wake func(), answered func(status int, took time.Duration)) {
 	if e.config.AllowUnsigned {
 		watch.log.Warn("UNSIGNED DELIVERIES ARE ACCEPTED: whoever reaches this address can write to the mirror; unset CONTACTMIRROR_ALLOW_UNSIGNED to stop that")
 	}
@@ -183,6 +198,7 @@ func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *wa
 	box := inbox.New(watch.pool, func() { wake(); notifier.Queued() })
 	e.gate = accept.New(accept.Inbox{Put: watch.guardPut(box.Put), Probe: watch.guardProbe(box.Probe)}, e.spool, watch.log)
 	watch.spool = e.spool.State
+	watch.inboxAway = func() bool { _, away := e.gate.AwaySince(); return away }
 	keeping, stopKeeping := context.WithCancel(context.WithoutCancel(ctx))
 	roles.Go(func() error { return box.Run(keeping) })
 	roles.Go(func() error { return e.spool.Run(keeping) })
@@ -194,6 +210,7 @@ func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *wa
 		MaxBody:       e.config.MaxBody,
 		Put:           e.gate.Accept,
 		Ready:         watch.ready,
+		Answered:      answered,
 		Log:           watch.log,
 	})
 	leave := leaveTime

@@ -17,12 +17,12 @@ func TestStatusOfReceivers(t *testing.T) {
 	refusal := "no \x1b[2Jtable"
 	var well, away, rotated report.Receiver
 	well.Host, well.PID, well.Roles = "well", 1, []string{"receive"}
-	well.StartedAt, well.HeartbeatAt, well.LastAcceptedAt = *before(3 * time.Hour), now, before(2 * time.Second)
+	well.StartedAt, well.HeartbeatAt, well.LastAcceptedAt = *before(3 * time.Hour), now, before(2*time.Second)
 	well.RefusedSince, well.Refused = before(time.Minute), 7
 	well.Secrets = []report.Secret{{ContextIdentifier: "*", Ordinal: 1, RefusedSince: before(time.Hour)}}
 	away.Host, away.PID, away.Roles = "away", 2, []string{"receive", "sync"}
 	away.StartedAt, away.HeartbeatAt = *before(72 * time.Hour), *before(5 * time.Minute)
-	away.SpoolRecords, away.SpoolBytes, away.SpoolOldestAt = 3, 700, before(6 * time.Minute)
+	away.SpoolRecords, away.SpoolBytes, away.SpoolOldestAt = 3, 700, before(6*time.Minute)
 	away.InboxAwaySince, away.WorkerError, away.WorkerFailingSince = before(6*time.Minute), &refusal, before(7*time.Minute)
 	rotated.Host, rotated.PID, rotated.StartedAt, rotated.HeartbeatAt = "rotated", 3, *before(time.Hour), now
 	rotated.Secrets = []report.Secret{
@@ -48,8 +48,8 @@ func TestStatusOfReceivers(t *testing.T) {
 		"Cust1 1 rotated:3 until " + when(now, *before(-time.Hour)) + " not since the start, " + when(now, rotated.StartedAt),
 		"well:1: EVERY DELIVERY REFUSED since " + when(now, *before(time.Minute)) + " for its signature, 7 so far",
 		`rotated:3: EVERY DELIVERY OF "" REFUSED since ` + when(now, *before(time.Minute)),
-		"away:2: could not reach the database since " + when(now, *before(6*time.Minute)),
-		"away:2: CAN'T APPLY EVENTS since " + when(now, *before(7*time.Minute)) + `: "no \x1b[2Jtable"`,
+		"away:2: could not reach the database since " + when(now, *before(6 * time.Minute)),
+		"away:2: CAN'T APPLY EVENTS since " + when(now, *before(7 * time.Minute)) + `: "no \x1b[2Jtable"`,
 	} {
 		if !strings.Contains(squeezed, want) {
 			t.Errorf("no %q in:\n%s", want, out.String())

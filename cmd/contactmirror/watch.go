@@ -34,6 +34,7 @@ type watch struct {
 	log        *slog.Logger
 	worker     func() mirror.Health // nil where this process has none
 	spool      func() spool.State   // nil where this process has none
+	inboxAway  func() bool          // deliveries go to the spool; nil where spool is
 
 	reachable atomic.Bool
 	checked   chan struct{} // closed once the schema has been found right
@@ -185,7 +186,8 @@ func (w *watch) ready(context.Context) receive.Readiness {
 		if state.Records > 0 {
 			r.Spool = fmt.Sprintf("%d deliveries, %d%% full", state.Records, state.Bytes*100/state.Limit)
 		}
-		r.Ready = r.Ready || state.Bytes+spoolReserve < state.Limit
+		fits := state.Bytes+spoolReserve < state.Limit && time.Since(state.Failed) > spoolPause
+		r.Ready = r.Ready && !w.inboxAway() || fits
 	}
 	if w.worker != nil {
 		r.Worker = "ok"
@@ -199,5 +201,10 @@ func (w *watch) ready(context.Context) receive.Readiness {
 	return r
 }
 
-// spoolReserve is the room below which the spool counts as full, in bytes.
-const spoolReserve = 64 << 10
+const (
+	// spoolReserve is the room below which the spool counts as full, in bytes.
+	spoolReserve = 64 << 10
+	// spoolPause is how long a spool counts as full after its disk has refused
+	// something; then a delivery may try again.
+	spoolPause = 5 * time.Second
+)

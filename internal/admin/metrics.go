@@ -31,6 +31,8 @@ type Sources struct {
 type Receiver struct {
 	// Deliveries is how many there were of each result.
 	Deliveries func() map[string]uint64
+	// Unsigned is how many of those that were kept had no signature.
+	Unsigned func() uint64
 	// Retries is how many came with each retry number.
 	Retries func() map[string]uint64
 	// RefusedSince is since when every delivery has been refused for its
@@ -98,7 +100,9 @@ func NewMetrics(s Sources) *Metrics {
 func (m *Metrics) registerReceiver(r *Receiver) {
 	m.registry.MustRegister(
 		m.answers,
-		counts{desc("deliveries_total", "Deliveries by how they ended; unsigned counts those accepted without a signature once more.", "result"), r.Deliveries},
+		counts{desc("deliveries_total", "Deliveries by how they ended.", "result"), r.Deliveries},
+		prometheus.NewCounterFunc(counter("unsigned_deliveries_total", "Deliveries that were accepted without a signature."),
+			func() float64 { return float64(r.Unsigned()) }),
 		counts{desc("delivery_retries_total", "Verified deliveries by SuperOffice's retry number.", "retry"), r.Retries},
 		since("refused_since_timestamp_seconds", "Since when every delivery has been refused for its signature; 0 while they are not.", r.RefusedSince),
 		since("last_delivery_timestamp_seconds", "When this process last accepted a delivery; 0 before the first.", r.LastAccepted),

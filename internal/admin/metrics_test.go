@@ -86,6 +86,7 @@ func newMirror(t *testing.T) *wired {
 		Version: "v1.2.3", Revision: "abc", Pool: w.Pool, Worker: w.worker.Health,
 		Receiver: &admin.Receiver{
 			Deliveries:   w.deliveries,
+			Unsigned:     func() uint64 { return w.receiver.Counts()[receive.Unsigned] },
 			Retries:      w.receiver.Retries,
 			RefusedSince: func() time.Time { since, _ := w.receiver.Refused(); return since },
 			LastAccepted: w.receiver.LastAccepted,
@@ -106,6 +107,7 @@ func (w *wired) deliveries() map[string]uint64 {
 	for outcome, n := range w.receiver.Counts() {
 		counts[string(outcome)] = n
 	}
+	delete(counts, string(receive.Unsigned))
 	return counts
 }
 
@@ -245,6 +247,7 @@ func TestMetrics(t *testing.T) {
 		`deliveries_total{result="spooled"}`: 1, `deliveries_total{result="unavailable"}`: 1,
 		`deliveries_total{result="wrong_signature"}`: 1, `deliveries_total{result="missing_signature"}`: 1,
 		`deliveries_total{result="too_large"}`: 1, `deliveries_total{result="malformed"}`: 0,
+		`unsigned_deliveries_total`:         0,
 		`delivery_retries_total{retry="0"}`: 4, `delivery_retries_total{retry="1"}`: 1,
 		`delivery_retries_total{retry="2"}`: 1, `delivery_retries_total{retry="more"}`: 1,
 		`delivery_retries_total{retry="unreadable"}`: 1,
@@ -312,7 +315,7 @@ func TestScrapeWithoutDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer tx.Rollback(context.Background()) //nolint:errcheck // nothing was done
+	defer tx.Rollback(context.Background())
 	if _, err := tx.Exec(t.Context(), "lock table sync_queue in access exclusive mode"); err != nil {
 		t.Fatal(err)
 	}

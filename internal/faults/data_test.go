@@ -1,15 +1,19 @@
+//go:build linux
+
 package faults
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
 // dataFaults are what events and clocks can do.
 var dataFaults = []fault{
 	{name: "an event that the database refuses", run: poison},
+	{name: "an event that the inbox can't store", run: unstorable},
 	{name: "the database's clock jumps", run: clockJumps},
 	{name: "the source's clock is wrong", run: sourceClock},
 }
@@ -42,7 +46,7 @@ func poison(l *lab) {
 	}
 	load.answered(100, "accepted")
 	l.await("the event is set aside", patience, func() bool {
-		return 1 == ask[int](db, "select count(*) from quarantined_deliveries where reason like '%poison%23514%'")
+		return ask[int](db, "select count(*) from quarantined_deliveries where reason like '%poison%23514%'") == 1
 	})
 	l.await("its contact goes on", patience, func() bool {
 		return ask[bool](db, "select exists (select from contacts where contact_id = $1 and country_id = 3)", int64(id))
@@ -53,6 +57,33 @@ func poison(l *lab) {
 	l.settle(load, db, mirror)
 	if n := ask[int](db, "select count(*) from quarantined_deliveries where resolved_at is null"); n != 0 {
 		l.Errorf("%d deliveries are in quarantine after the retry, want none", n)
+	}
+}
+
+// unstorable forbids two events in the table of events: one comes while the
+// database is there, and one through the spool, which must drain all the same.
+// Their bytes are kept.
+func unstorable(l *lab) {
+	db := l.postgres("postgres", nil)
+	for n := range 2 {
+		db.exec(fmt.Sprintf("alter table webhook_events add constraint banned%d check (event_id <> '%s')", n, eventID(n)))
+	}
+	mirror := l.serve("mirror", db.url(""))
+	load := l.traffic(mirror.webhook())
+	load.answered(100, "accepted")
+	if got := load.offer(eventBody(tenants[0], eventID(0), time.Now(), 1_000_000, 1)); got != "quarantined" {
+		l.Errorf("the event was answered %q, want quarantined", got)
+	}
+	db.end(syscall.SIGINT)
+	load.answered(50, "spooled")
+	if got := load.offer(eventBody(tenants[0], eventID(1), time.Now(), 1_000_000, 1)); got != "spooled" {
+		l.Errorf("the event was answered %q, want spooled", got)
+	}
+	load.answered(50, "spooled")
+	db.start()
+	l.settle(load, db, mirror)
+	if n := ask[int](db, "select count(*) from quarantined_deliveries"); n != 2 {
+		l.Errorf("%d deliveries are in quarantine, want 2", n)
 	}
 }
 

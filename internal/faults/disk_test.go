@@ -1,8 +1,12 @@
+//go:build linux
+
 package faults
 
 import (
+	"errors"
 	"net/http"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -10,6 +14,7 @@ import (
 // diskFaults are what can happen to the disk under the spool.
 var diskFaults = []fault{
 	{name: "disk full under the spool", run: diskFull},
+	{name: "disk full under PostgreSQL", run: databaseDiskFull},
 	{name: "spool at its limit", run: spoolFull},
 	{name: "one tenant's burst fills its part of the spool", run: tenantFull},
 }
@@ -31,6 +36,45 @@ func diskFull(l *lab) {
 	l.settle(load, db, mirror)
 }
 
+// databaseDiskFull fills the disk of the database, with a file beside it.
+func databaseDiskFull(l *lab) {
+	db := l.newServer("postgres", nil)
+	l.mountSmall(db.data, "size=160m,mode=700")
+	l.give(db.data)
+	l.fillFromTemplate(db)
+	db.start()
+	mirror := l.serve("mirror", db.url(""))
+	load := l.traffic(mirror.webhook())
+	load.answered(100, "accepted")
+	ballast := filepath.Join(db.data, "ballast")
+	l.fill(ballast)
+	load.answered(pick(100, 1000), "spooled")
+	if err := os.Remove(ballast); err != nil {
+		l.Fatal(err)
+	}
+	if !db.answers() {
+		db.start()
+	}
+	load.answered(50, "accepted")
+	l.settle(load, db, mirror)
+}
+
+// fill writes a file until its disk is full.
+func (l *lab) fill(path string) {
+	l.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // nobody reads it
+	for block := make([]byte, 4<<10); err == nil; {
+		_, err = file.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		l.Fatalf("fill the disk: %v", err)
+	}
+}
+
 // refused waits for n attempts answered 503.
 func (t *traffic) refused(n int) {
 	t.lab.Helper()
@@ -47,8 +91,8 @@ func (l *lab) smallSpool(db *server) *service {
 	return mirror
 }
 
-// spoolFull fills the spool, and kills the mirror then: the next start finds it
-// full.
+// spoolFull fills the spool while the database can be reached, but takes
+// nothing. The mirror is killed then, and the next start finds the spool full.
 func spoolFull(l *lab) {
 	db := l.postgres("postgres", nil)
 	mirror := l.smallSpool(db)
@@ -56,13 +100,13 @@ func spoolFull(l *lab) {
 	load.rate = 3 * usualRate
 	load.start()
 	load.answered(100, "accepted")
-	db.end(syscall.SIGQUIT)
+	db.set("default_transaction_read_only", "on")
 	load.refused(20)
 	l.await("readyz says that nothing can be kept", patience, func() bool { return !mirror.isReady() })
 	mirror.end(syscall.SIGKILL)
 	mirror.launch()
 	load.refused(20)
-	db.start()
+	db.reset("default_transaction_read_only")
 	load.answered(100, "accepted")
 	l.settle(load, db, mirror)
 }
@@ -91,12 +135,18 @@ func tenantFull(l *lab) {
 	l.settle(load, db, mirror)
 }
 
-// smallDisk mounts a file system in memory at dir.
+// smallDisk makes dir, on a small disk of its own.
 func (l *lab) smallDisk(dir, size string) {
 	l.Helper()
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		l.Fatal(err)
 	}
+	l.mountSmall(dir, size)
+}
+
+// mountSmall mounts a file system in memory at dir.
+func (l *lab) mountSmall(dir, size string) {
+	l.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, size); err != nil {
 		missing(l.T, "a small disk can't be mounted here: "+err.Error())
 	}

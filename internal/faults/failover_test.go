@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -8,6 +10,7 @@ import (
 // failoverFaults are what can happen between a primary and its replica.
 var failoverFaults = []fault{
 	{name: "failover to a synchronous replica", run: failoverSynchronous},
+	{name: "failover while the old primary hangs", run: failoverFromHang},
 	{name: "failover to an asynchronous replica that is behind", run: failoverAsynchronous, lossAllowed: true},
 	{name: "synchronous replica away: commits hang", run: replicaAway},
 }
@@ -22,7 +25,22 @@ func failoverSynchronous(l *lab) {
 	load := l.traffic(mirror.webhook())
 	load.answered(pick(300, 3000), "accepted")
 	primary.end(syscall.SIGKILL)
-	load.flow(outage())
+	load.answered(outage(), "spooled")
+	replica.promote()
+	l.settle(load, replica, mirror)
+}
+
+// failoverFromHang promotes the replica of a primary that does not die: its
+// connections stay open, and it even takes new ones.
+func failoverFromHang(l *lab) {
+	primary := l.postgres("primary", nil)
+	replica := primary.standby(primary.port)
+	primary.synchronous()
+	mirror := l.serve("mirror", mirrorURL(readWrite, primary.port, replica.port))
+	load := l.traffic(mirror.webhook())
+	load.answered(pick(100, 1000), "accepted")
+	primary.signalAll(syscall.SIGSTOP)
+	load.answered(50, "spooled")
 	replica.promote()
 	l.settle(load, replica, mirror)
 }
@@ -39,7 +57,7 @@ func failoverAsynchronous(l *lab) {
 	link.cut()
 	load.answered(50, "accepted")
 	primary.end(syscall.SIGKILL)
-	load.flow(outage())
+	load.answered(outage(), "spooled")
 	replica.promote()
 	r := l.settle(load, replica, mirror)
 	r.remark = fmt.Sprintf("lost %d of %d answered 200: what the replica had not got, 50 deliveries and more", r.lost, r.answered)
@@ -54,7 +72,7 @@ func replicaAway(l *lab) {
 	for range pick(1, 3) {
 		load.answered(100, "accepted")
 		replica.end(syscall.SIGKILL)
-		load.flow(outage())
+		load.answered(outage(), "spooled")
 		replica.start()
 	}
 	l.settle(load, primary, mirror)

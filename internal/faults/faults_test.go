@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -22,7 +24,9 @@ func TestFaults(t *testing.T) {
 	for _, f := range all {
 		t.Run(f.name, func(t *testing.T) {
 			l := newLab(t)
-			l.fault, l.lossAllowed = f.name, f.lossAllowed
+			l.lossAllowed = f.lossAllowed
+			l.row = table.enter(f.name)
+			t.Cleanup(func() { l.row.failed, l.row.skipped = t.Failed(), t.Skipped() })
 			f.run(l)
 		})
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -98,8 +100,8 @@ type lab struct {
 	dir     string
 	account *syscall.Credential // of PostgreSQL's user; nil where that is ourselves
 
-	fault       string // as the table names it
-	lossAllowed bool
+	row         *row
+	lossAllowed bool // by the database itself
 }
 
 func newLab(t *testing.T) *lab {

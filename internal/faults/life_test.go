@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -14,6 +16,7 @@ import (
 var processFaults = []fault{
 	{name: "mirror killed at random instants", run: killed},
 	{name: "mirror killed while it spools and drains", run: killedDraining},
+	{name: "power cut: mirror and PostgreSQL killed together", run: powerCut},
 	{name: "deploy: two receivers behind one address, SIGTERM in turn", run: deployed},
 	{name: "second SIGTERM ends at once", run: endedTwice},
 	{name: "two processes with eight workers, every event to both", run: sideBySide},
@@ -44,7 +47,8 @@ func killed(l *lab) {
 		mirror.end(syscall.SIGKILL)
 		mirror.start()
 	}
-	l.settle(load, db, mirror).remark = fmt.Sprintf("%d kills", len(instants))
+	r := l.settle(load, db, mirror)
+	r.remark = fmt.Sprintf("%d kills, which cut off %d requests", len(instants), load.statuses[0])
 }
 
 // killedDraining takes the database away before each kill and gives it back at
@@ -55,6 +59,7 @@ func killedDraining(l *lab) {
 	mirror := l.serve("mirror", mirrorURL("", wire.port))
 	load := l.traffic(mirror.webhook())
 	instants := l.instants(pick(6, 60), 500*time.Millisecond)
+	filled := 0
 	for i, instant := range instants {
 		wire.cut()
 		<-time.After(instant)
@@ -62,30 +67,45 @@ func killedDraining(l *lab) {
 			wire.connect()
 			<-time.After(instant / 2)
 		}
+		if mirror.spooled() > 0 {
+			filled++
+		}
 		mirror.end(syscall.SIGKILL)
 		mirror.start()
 		if i%3 == 0 {
 			wire.connect()
 		}
 	}
-	l.settle(load, db, mirror).remark = fmt.Sprintf("%d kills", len(instants))
+	r := l.settle(load, db, mirror)
+	r.remark = fmt.Sprintf("%d kills, %d of them with deliveries in the spool", len(instants), filled)
 }
 
-// stopTime is how long a supervisor waits between SIGTERM and SIGKILL.
-const stopTime = 10 * time.Second
+// powerCut kills everything at once, but for the disk.
+func powerCut(l *lab) {
+	db := l.postgres("postgres", nil)
+	mirror := l.serve("mirror", db.url(""))
+	load := l.traffic(mirror.webhook())
+	for range pick(2, 10) {
+		load.answered(100, "accepted")
+		db.signalAll(syscall.SIGKILL)
+		mirror.end(syscall.SIGKILL)
+		<-db.ended
+		mirror.start() // is up first
+		load.answered(20, "spooled")
+		db.start()
+	}
+	l.settle(load, db, mirror)
+}
 
 func deployed(l *lab) {
 	db := l.postgres("postgres", nil)
 	both := []*service{l.serve("first", db.url("")), l.serve("second", db.url(""))}
 	address := l.balancer(both...)
 	load := l.traffic(address.URL + "/webhook")
-	for range pick(2, 10) {
+	for range pick(1, 10) {
 		for _, s := range both {
 			load.answered(50, "accepted")
-			s.signal(syscall.SIGTERM)
-			if code := s.wait(stopTime); code != 0 {
-				l.Errorf("%s ended with code %d after SIGTERM, want 0", s.name, code)
-			}
+			s.terminate()
 			s.start()
 			l.await("the balancer has both", patience, func() bool { return address.has(both...) })
 		}

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -67,12 +69,19 @@ func (l *lab) postgres(name string, with settings) *server {
 func (l *lab) copyTemplate(name string, with settings) *server {
 	l.Helper()
 	s := l.newServer(name, with)
-	template.Do(func() { l.makeTemplate(pgbin(l.T)) })
+	l.fillFromTemplate(s)
+	return s
+}
+
+// fillFromTemplate copies the template to the directory of s.
+func (l *lab) fillFromTemplate(s *server) {
+	l.Helper()
+	bin := pgbin(l.T) // skips the test, and not within Do
+	template.Do(func() { l.makeTemplate(bin) })
 	if !template.made {
 		l.Fatal("the template of all clusters could not be made")
 	}
 	l.run(l.asServer("cp", "-a", "--reflink=auto", templateDir()+"/.", s.data))
-	return s
 }
 
 func (l *lab) newServer(name string, with settings) *server {

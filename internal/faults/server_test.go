@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -19,6 +21,7 @@ var serverFaults = []fault{
 	{name: "database made read-only", run: readOnly},
 	{name: "out of connections", run: outOfConnections},
 	{name: "PostgreSQL hangs with its connections open", run: hangs},
+	{name: "mirror stopped and started while PostgreSQL hangs", run: startedInAHang},
 	{name: "contacts locked by somebody", run: locked("contacts")},
 	{name: "webhook_events locked by somebody", run: locked("webhook_events")},
 	{name: "database away at the start", run: awayAtStart},
@@ -36,7 +39,7 @@ func stopped(by syscall.Signal) func(*lab) {
 		for range pick(1, 3) {
 			load.answered(100, "accepted")
 			db.end(by)
-			load.flow(outage())
+			load.answered(outage(), "spooled")
 			db.start()
 		}
 		l.settle(load, db, mirror)
@@ -79,7 +82,7 @@ func readOnly(l *lab) {
 	load := l.traffic(mirror.webhook())
 	load.answered(100, "accepted")
 	db.set("default_transaction_read_only", "on")
-	load.flow(outage())
+	load.answered(outage(), "spooled")
 	db.reset("default_transaction_read_only")
 	l.settle(load, db, mirror)
 }
@@ -92,7 +95,7 @@ func outOfConnections(l *lab) {
 	load := l.traffic(mirror.webhook())
 	load.answered(100, "accepted")
 	taken := l.takeConnections(db)
-	load.flow(outage())
+	load.answered(outage(), "spooled")
 	for _, conn := range taken {
 		_ = conn.Close(context.Background())
 	}
@@ -112,8 +115,8 @@ func (l *lab) takeConnections(db *server) (taken []*pgx.Conn) {
 			taken = append(taken, conn)
 			l.Cleanup(func() { _ = conn.Close(context.Background()) })
 		}
-		return 0 == ask[int](db, `select count(pg_terminate_backend(pid)) from pg_stat_activity
-			where usename = $1 and application_name <> 'crowd'`, role)
+		return ask[int](db, `select count(pg_terminate_backend(pid)) from pg_stat_activity
+			where usename = $1 and application_name <> 'crowd'`, role) == 0
 	})
 	return taken
 }
@@ -127,9 +130,25 @@ func hangs(l *lab) {
 	for range pick(1, 3) {
 		load.answered(100, "accepted")
 		db.signalAll(syscall.SIGSTOP)
-		load.flow(outage())
+		load.answered(outage(), "spooled")
 		db.signalAll(syscall.SIGCONT)
 	}
+	l.settle(load, db, mirror)
+}
+
+// startedInAHang deploys a mirror in the middle of an outage in which
+// connections succeed and nothing else does.
+func startedInAHang(l *lab) {
+	db := l.postgres("postgres", nil)
+	mirror := l.serve("mirror", db.url(""))
+	load := l.traffic(mirror.webhook())
+	load.answered(100, "accepted")
+	db.signalAll(syscall.SIGSTOP)
+	load.answered(50, "spooled")
+	mirror.terminate()
+	mirror.start()
+	load.answered(100, "spooled")
+	db.signalAll(syscall.SIGCONT)
 	l.settle(load, db, mirror)
 }
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -75,6 +77,18 @@ func (s *service) ready() {
 		}
 		return s.isReady()
 	})
+}
+
+// stopTime is how long a supervisor waits between SIGTERM and SIGKILL.
+const stopTime = 10 * time.Second
+
+// terminate stops the service as a supervisor does.
+func (s *service) terminate() {
+	s.lab.Helper()
+	s.signal(syscall.SIGTERM)
+	if code := s.wait(stopTime); code != 0 {
+		s.lab.Errorf("%s ended with code %d after SIGTERM, want 0", s.name, code)
+	}
 }
 
 func (s *service) webhook() string { return "http://" + s.address + "/webhook" }

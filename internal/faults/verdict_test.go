@@ -1,3 +1,5 @@
+//go:build linux
+
 package faults
 
 import (
@@ -18,24 +20,30 @@ const slowest = 2500 * time.Millisecond
 
 // row is what the table says of one fault.
 type row struct {
-	fault                string
-	offered, answered    int // deliveries
-	lost, doubled, wrong int
-	unavailable          int // attempts answered 503
-	longest, drained     time.Duration
-	remark               string
+	fault                   string
+	offered, answered       int // deliveries
+	lost, doubled, wrong    int
+	unavailable             int // attempts answered 503
+	longest, drained        time.Duration
+	remark                  string
+	judged, failed, skipped bool
 }
 
-var table struct {
+// table is the rows of all faults, in the order in which they were tried.
+var table rows
+
+type rows struct {
 	sync.Mutex
-	rows []*row
+	all []*row
 }
 
-// enter adds a row to the table, in whatever way the test ends.
-func (l *lab) enter(r *row) {
-	table.Lock()
-	defer table.Unlock()
-	table.rows = append(table.rows, r)
+// enter adds a row for a fault that is about to be tried.
+func (t *rows) enter(fault string) *row {
+	t.Lock()
+	defer t.Unlock()
+	r := &row{fault: fault}
+	t.all = append(t.all, r)
+	return r
 }
 
 // settle ends a fault that has just been healed: everything that was received
@@ -43,7 +51,7 @@ func (l *lab) enter(r *row) {
 // is judged.
 func (l *lab) settle(load *traffic, db *server, services ...*service) *row {
 	l.Helper()
-	r := &row{fault: l.fault}
+	r := l.row
 	healed := ask[time.Time](db, "select clock_timestamp()")
 	r.drained = l.await("all that was received during the fault is applied", patience, func() bool {
 		return drained(services) && ask[bool](db, `select not exists (
@@ -54,7 +62,6 @@ func (l *lab) settle(load *traffic, db *server, services ...*service) *row {
 		return drained(services) && ask[bool](db, "select not exists (select from sync_queue)")
 	})
 	l.judge(r, load, db)
-	l.enter(r)
 	l.assert(r)
 	return r
 }
@@ -76,6 +83,7 @@ func (l *lab) judge(r *row, load *traffic, db *server) {
 	if err != nil {
 		l.Fatal(err)
 	}
+	r.judged = true
 	r.lost, r.doubled, r.wrong = verdict.Lost, verdict.Doubled, verdict.Wrong+verdict.Invented+verdict.Open
 	for _, difference := range verdict.Differences {
 		if !l.lossAllowed || !strings.HasPrefix(difference, "lost") {
@@ -107,7 +115,7 @@ func (l *lab) assert(r *row) {
 func report() error {
 	table.Lock()
 	defer table.Unlock()
-	if len(table.rows) == 0 {
+	if len(table.all) == 0 {
 		return nil
 	}
 	fmt.Println()
@@ -129,10 +137,20 @@ func printTable(w io.Writer) {
 		version, time.Now().Format("2006-01-02"), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), *seed)
 	fmt.Fprintln(w, "| fault | deliveries offered | answered 200 | lost | doubled | wrong rows | attempts answered 503 | longest answer | time to drain |")
 	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|")
-	for _, r := range table.rows {
+	for _, r := range table.all {
 		name := r.fault
 		if r.remark != "" {
 			name += " (" + r.remark + ")"
+		}
+		switch {
+		case r.failed:
+			name = "**FAILED:** " + name
+		case r.skipped:
+			name = "**NOT TESTED:** " + name
+		}
+		if !r.judged {
+			fmt.Fprintf(w, "| %s | – | – | – | – | – | – | – | – |\n", name)
+			continue
 		}
 		fmt.Fprintf(w, "| %s | %d | %d | %d | %d | %d | %d | %s | %s |\n", name,
 			r.offered, r.answered, r.lost, r.doubled, r.wrong, r.unavailable,

@@ -1,6 +1,9 @@
+//go:build linux
+
 package faults
 
 import (
+	"strings"
 	"syscall"
 )
 
@@ -13,6 +16,7 @@ var networkFaults = []fault{
 	{name: "network: connections that close slowly", run: closesSlowly},
 	{name: "network: cut", run: cut},
 	{name: "PgBouncer in transaction mode, killed and restarted", run: poolerRestarts},
+	{name: "PgBouncer met with prepared statements", run: poolerUnannounced},
 }
 
 // spoiled has the wire to the database do something for a while.
@@ -41,7 +45,7 @@ func closesSlowly(l *lab) {
 	load.answered(100, "accepted")
 	wire.spoil("slow_close", `"delay": 3000`)
 	db.end(syscall.SIGQUIT)
-	load.flow(outage())
+	load.answered(outage(), "spooled")
 	db.start()
 	wire.clean()
 	l.settle(load, db, mirror)
@@ -55,7 +59,7 @@ func cut(l *lab) {
 	for range pick(3, 20) {
 		load.answered(30, "accepted")
 		wire.cut()
-		load.flow(50)
+		load.answered(50, "spooled")
 		wire.connect()
 	}
 	l.settle(load, db, mirror)
@@ -74,6 +78,25 @@ func poolerRestarts(l *lab) {
 			pooler.start()
 		}
 	}
+	load.answered(50, "accepted")
+	l.settle(load, db, mirror)
+}
+
+// poolerUnannounced forgets to tell the mirror of the pooler. That can't work,
+// and the mirror says what to set; until that is done, the spool keeps what
+// comes.
+func poolerUnannounced(l *lab) {
+	db := l.postgres("postgres", nil)
+	pooler := l.bouncer(db)
+	mirror := l.serve("mirror", mirrorURL("", pooler.port))
+	load := l.traffic(mirror.webhook())
+	l.await("the mirror says what to set", patience, func() bool {
+		return strings.Contains(mirror.output(), "default_query_exec_mode=exec")
+	})
+	load.flow(100)
+	mirror.terminate()
+	mirror.url = mirrorURL("&default_query_exec_mode=exec", pooler.port)
+	mirror.start()
 	load.answered(50, "accepted")
 	l.settle(load, db, mirror)
 }

@@ -50,8 +50,8 @@ type Delivery struct {
 	Headers http.Header
 }
 
-// Timeout is how long [Inbox.Put] tries: the sender has five seconds for three
-// attempts, so an answer that takes longer is as bad as none.
+// Timeout is how long [Inbox.Put] tries by default: the sender has five seconds
+// for three attempts, so an answer that takes longer is as bad as none.
 const Timeout = time.Second
 
 const (
@@ -68,6 +68,9 @@ var ErrClosed = errors.New("inbox: stopped")
 
 // Inbox stores deliveries. Make one with [New], and [Inbox.Run] it.
 type Inbox struct {
+	// Timeout bounds [Inbox.Put]; it may be changed before the first one.
+	Timeout time.Duration
+
 	pool    *pgxpool.Pool
 	queued  func()
 	waiting chan *request
@@ -89,7 +92,7 @@ type answer struct {
 // New makes an inbox on the database behind pool. queued is called after each
 // commit that has put contact events into the queue; it must not block.
 func New(pool *pgxpool.Pool, queued func()) *Inbox {
-	return &Inbox{pool: pool, queued: queued, waiting: make(chan *request), stopped: make(chan struct{})}
+	return &Inbox{Timeout: Timeout, pool: pool, queued: queued, waiting: make(chan *request), stopped: make(chan struct{})}
 }
 
 // Run stores what is put until ctx ends; then it stores what it has taken, and
@@ -107,10 +110,10 @@ func (in *Inbox) Run(ctx context.Context) error {
 }
 
 // Put makes d durable and reports what became of it. It returns within
-// [Timeout], give or take a scheduler's delay. After an error the delivery may
+// in.Timeout, give or take a scheduler's delay. After an error the delivery may
 // be stored or not; putting it again is safe either way.
 func (in *Inbox) Put(ctx context.Context, d Delivery) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
+	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 	r := &request{Delivery: d, deadline: deadline, answer: make(chan answer, 1)}

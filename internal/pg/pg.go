@@ -124,8 +124,11 @@ func Explain(err error) string {
 		return err.Error()
 	}
 	text := fmt.Sprintf("%s (SQLSTATE %s)", e.Message, e.Code)
-	if e.Hint != "" {
+	switch {
+	case e.Hint != "":
 		text += ", hint: " + e.Hint
+	case e.Code == "26000" || e.Code == "42P05": // prepared statement unknown, or known already
+		text += ", hint: a pooler in transaction mode needs default_query_exec_mode=exec in the database URL"
 	}
 	return text
 }

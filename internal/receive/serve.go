@@ -53,7 +53,9 @@ func (r *Receiver) Serve(ctx context.Context, listener net.Listener, leave, grac
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	err := server.Shutdown(stopping)
-	<-ended
+	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	if err != nil {
 		return fmt.Errorf("stop serving %s within %s: %w", listener.Addr(), grace, errors.Join(err, server.Close()))
 	}

@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
 	"contactmirror/internal/pg"
@@ -293,25 +291,38 @@ func readMirror(ctx context.Context, db pg.DB) (*mirrored, error) {
 	return m, nil
 }
 
+// each runs a query and calls f for each row, scanned into targets.
+func each(ctx context.Context, db pg.DB, query string, f func(), targets ...any) error {
+	rows, err := db.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := rows.Scan(targets...); err != nil {
+			return err
+		}
+		f()
+	}
+	return rows.Err()
+}
+
 func (m *mirrored) readEvents(ctx context.Context, db pg.DB) error {
 	var (
 		e  storedEvent
 		id *string
 		pk *int64
 	)
-	rows, _ := db.Query(ctx, `select e.event_seq, e.context_identifier, e.event_id::text, e.event, e.primary_key, e.received_at, e.ignored, b.body
-		from webhook_events e left join webhook_bodies b using (event_seq) order by event_seq`) // ForEachRow reports its error
-	_, err := pgx.ForEachRow(rows, []any{&e.seq, &e.key.tenant, &id, &e.key.name, &pk, &e.received, &e.ignored, &e.body}, func() error {
+	return each(ctx, db, `select e.event_seq, e.context_identifier, e.event_id::text, e.event, e.primary_key, e.received_at, e.ignored, b.body
+		from webhook_events e left join webhook_bodies b using (event_seq) order by event_seq`, func() {
 		e.body = slices.Clone(e.body)
 		if id == nil || pk == nil {
 			m.bodies[string(e.body)] = true
-			return nil
+			return
 		}
 		e.key.id, e.key.primaryKey = *id, *pk
 		m.events = append(m.events, e)
-		return nil
-	})
-	return err
+	}, &e.seq, &e.key.tenant, &id, &e.key.name, &pk, &e.received, &e.ignored, &e.body)
 }
 
 func (m *mirrored) readQuarantine(ctx context.Context, db pg.DB) error {
@@ -320,17 +331,14 @@ func (m *mirrored) readQuarantine(ctx context.Context, db pg.DB) error {
 		open bool
 		body []byte
 	)
-	rows, _ := db.Query(ctx, `select event_seq, resolution is distinct from 'retried', body from quarantined_deliveries`)
-	_, err := pgx.ForEachRow(rows, []any{&seq, &open, &body}, func() error {
+	return each(ctx, db, `select event_seq, resolution is distinct from 'retried', body from quarantined_deliveries`, func() {
 		if body != nil && seq == nil {
 			m.refused[string(body)] = true
 		}
 		if seq != nil && open {
 			m.aside[*seq] = true
 		}
-		return nil
-	})
-	return err
+	}, &seq, &open, &body)
 }
 
 func (m *mirrored) readAudit(ctx context.Context, db pg.DB) error {
@@ -338,14 +346,11 @@ func (m *mirrored) readAudit(ctx context.Context, db pg.DB) error {
 		seq int64
 		row string
 	)
-	rows, _ := db.Query(ctx, `select event_seq, concat_ws(' | ', context_identifier, contact_id, event, event_id, occurred_ticks,
+	return each(ctx, db, `select event_seq, concat_ws(' | ', context_identifier, contact_id, event, event_id, occurred_ticks,
 		array_to_string(changed_columns, ','), coalesce(changed_by_associate_id::text, 'NULL'), case when hard_deleted then 'true' else 'false' end)
-		from contact_audit_log where origin = 'webhook'`)
-	_, err := pgx.ForEachRow(rows, []any{&seq, &row}, func() error {
+		from contact_audit_log where origin = 'webhook'`, func() {
 		m.audit[seq] = append(m.audit[seq], row)
-		return nil
-	})
-	return err
+	}, &seq, &row)
 }
 
 func (m *mirrored) readContacts(ctx context.Context, db pg.DB) error {
@@ -353,12 +358,9 @@ func (m *mirrored) readContacts(ctx context.Context, db pg.DB) error {
 		key contact.Key
 		row string
 	)
-	rows, _ := db.Query(ctx, rowQuery())
-	_, err := pgx.ForEachRow(rows, []any{&key.Tenant, &key.ID, &row}, func() error {
+	return each(ctx, db, rowQuery(), func() {
 		m.contacts[key] = row
-		return nil
-	})
-	return err
+	}, &key.Tenant, &key.ID, &row)
 }
 
 // rowQuery reads contacts as text, instants in microseconds.
@@ -391,10 +393,7 @@ func (m *mirrored) readTombstones(ctx context.Context, db pg.DB) error {
 		ticks int64
 		id    string
 	)
-	rows, _ := db.Query(ctx, `select context_identifier, contact_id, occurred_ticks, event_id::text from contact_tombstones`)
-	_, err := pgx.ForEachRow(rows, []any{&key.Tenant, &key.ID, &ticks, &id}, func() error {
+	return each(ctx, db, `select context_identifier, contact_id, occurred_ticks, event_id::text from contact_tombstones`, func() {
 		m.tombstones[key] = fmt.Sprint(ticks, " ", id)
-		return nil
-	})
-	return err
+	}, &key.Tenant, &key.ID, &ticks, &id)
 }

@@ -54,6 +54,7 @@ type Spool struct {
 	closed   []segment        // oldest first, complete: what Peek reads
 	current  segment          // being written; empty when there is none
 	byTenant map[string]int64 // bytes, in closed and current
+	failed   time.Time        // as in State
 }
 
 // segment is one file, with what is in it.
@@ -73,6 +74,9 @@ type State struct {
 	Limit int64
 	// Oldest is when the oldest record was appended; zero when there is none.
 	Oldest time.Time
+	// Failed is when the disk last refused an append, whatever its reason; zero
+	// once it has taken another one.
+	Failed time.Time
 }
 
 type request struct {
@@ -152,7 +156,7 @@ func (s *Spool) Append(ctx context.Context, tenant string, payload []byte) error
 func (s *Spool) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{Limit: s.limit}
+	state := State{Limit: s.limit, Failed: s.failed}
 	for _, g := range append(s.closed[:len(s.closed):len(s.closed)], s.current) {
 		state.Records += g.records
 		state.Bytes += g.bytes
@@ -184,6 +188,11 @@ func (s *Spool) store(batch []*request) {
 		return
 	}
 	err := s.sync(batch)
+	s.mu.Lock()
+	if s.failed = (time.Time{}); err != nil {
+		s.failed = time.Now()
+	}
+	s.mu.Unlock()
 	for _, r := range batch {
 		r.answer <- err
 	}
