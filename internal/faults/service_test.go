@@ -86,7 +86,14 @@ const stopTime = 10 * time.Second
 func (s *service) terminate() {
 	s.lab.Helper()
 	s.signal(syscall.SIGTERM)
-	if code := s.wait(stopTime); code != 0 {
+	select {
+	case <-s.ended:
+	case <-time.After(stopTime):
+		s.signal(syscall.SIGABRT) // tells what it is doing
+		<-s.ended
+		s.lab.Fatalf("%s did not end within %s of SIGTERM:\n%s", s.name, stopTime, s.output())
+	}
+	if code := s.cmd.ProcessState.ExitCode(); code != 0 {
 		s.lab.Errorf("%s ended with code %d after SIGTERM, want 0", s.name, code)
 	}
 }
