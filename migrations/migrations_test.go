@@ -152,3 +152,33 @@ func TestEverythingHasAComment(t *testing.T) {
 		t.Errorf("no comment on %q", missing)
 	}
 }
+
+// A migration that fails leaves nothing behind, and those before it standing.
+func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	if _, err := migrations.Down(t.Context(), db.URL, migrations.Version-1, false); err != nil {
+		t.Fatal(err)
+	}
+	before := texts(t, db.Pool, schema)
+	if _, err := db.Pool.Exec(t.Context(), `create view receivers as select 1 as in_the_way`); err != nil {
+		t.Fatal(err)
+	}
+	ran, err := migrations.Up(t.Context(), db.URL)
+	if err == nil || len(ran) != 0 {
+		t.Fatalf("up: %v, %v, want an error and nothing run", ran, err)
+	}
+	if _, err := db.Pool.Exec(t.Context(), `drop view receivers`); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, texts(t, db.Pool, schema)); diff != "" {
+		t.Errorf("the failed migration left (-before +after):\n%s", diff)
+	}
+	var version *migrations.VersionError
+	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != migrations.Version-1 {
+		t.Errorf("version after the failure: %v, want %d", err, migrations.Version-1)
+	}
+	if _, err := migrations.Up(t.Context(), db.URL); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -13,10 +13,19 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
+// memoryLimit is what the collector keeps the process under while it can. Twice
+// the largest live heap is far less; but a flood of large bodies makes garbage
+// faster than the default pace collects it.
+const memoryLimit = 80 << 20
+
 func main() {
+	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	// Writing to a pipe that nobody reads any more is an error like any other, not
 	// the end at once: what has been started has to be stopped.
 	signal.Ignore(syscall.SIGPIPE)

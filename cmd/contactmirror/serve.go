@@ -110,7 +110,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer pg.Close(pool)
 	watch := newWatch(pool, log)
 	if s.Migrate || config.Embedded() {
 		watch.migrateURL = d.migrateURL

@@ -21,8 +21,9 @@ import (
 const (
 	// watchInterval is how often the database is asked whether it is there.
 	watchInterval = time.Second
-	// watchTimeout is how long it may take to answer.
-	watchTimeout = 2 * time.Second
+	// watchTimeout is how long it may take to answer. At the start, deliveries
+	// wait for that.
+	watchTimeout = time.Second
 )
 
 // watch knows whether the database can be used: that it answers, and that its
@@ -131,7 +132,9 @@ func (w *watch) prepare(ctx context.Context) error {
 			return migrationError{err}
 		}
 	}
-	return migrations.Check(ctx, w.pool)
+	checking, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	return migrations.Check(checking, w.pool)
 }
 
 // migrationError is a migration that failed, for whatever reason: it is not run

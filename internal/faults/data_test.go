@@ -61,8 +61,8 @@ func poison(l *lab) {
 }
 
 // unstorable forbids two events in the table of events: one comes while the
-// database is there, and one through the spool, which must drain all the same.
-// Their bytes are kept.
+// database is there, and one through the spool, which must drain all the same,
+// with what else may come through it. The bytes are kept.
 func unstorable(l *lab) {
 	db := l.postgres("postgres", nil)
 	for n := range 2 {
@@ -79,11 +79,19 @@ func unstorable(l *lab) {
 	if got := load.offer(eventBody(tenants[0], eventID(1), time.Now(), 1_000_000, 1)); got != "spooled" {
 		l.Errorf("the event was answered %q, want spooled", got)
 	}
+	for _, body := range []string{`{"Event":"contact.changed"`, `{"Event":"person.created","EventId":"` + eventID(2) + `","PrimaryKey":1}`} {
+		if got := load.offer([]byte(body)); got != "spooled" {
+			l.Errorf("%s was answered %q, want spooled", body, got)
+		}
+	}
 	load.answered(50, "spooled")
 	db.start()
 	l.settle(load, db, mirror)
-	if n := ask[int](db, "select count(*) from quarantined_deliveries"); n != 2 {
-		l.Errorf("%d deliveries are in quarantine, want 2", n)
+	if n := ask[int](db, "select count(*) from quarantined_deliveries"); n != 3 {
+		l.Errorf("%d deliveries are in quarantine, want the two that are banned and the one that is no JSON", n)
+	}
+	if n := ask[int](db, "select count(*) from webhook_events where ignored"); n != 1 {
+		l.Errorf("%d events are ignored, want 1", n)
 	}
 }
 

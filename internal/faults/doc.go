@@ -13,6 +13,13 @@
 //	go test ./internal/faults -v                      # the quick version
 //	go test ./internal/faults -v -timeout 60m -args -faults.long -faults.table=faults.md
 //
+// -faults.seed makes other lives and other instants, -faults.binary tests a
+// binary that is there already. Everything runs on Linux, as root or not; a
+// small disk is mounted as root only. PostgreSQL's clock can be moved, the
+// mirror's can't: see clockJumps. A disk that lies about fsync, and a machine
+// that loses its power, are beyond what can be done here: killing a process
+// leaves the kernel's cache alone.
+//
 // Tools that a fault needs and that are missing skip it, loudly; where CI=true
 // that is a failure.
 package faults

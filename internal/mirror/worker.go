@@ -21,8 +21,9 @@ const (
 	// shardsPerClaim is how many shards one transaction locks at most. Fewer
 	// leave more for the other workers, more make fuller batches.
 	shardsPerClaim = 8
-	// batchTimeout bounds one transaction, so that a server that hangs is noticed.
-	batchTimeout = time.Minute
+	// batchTimeout bounds one transaction, so that a server that hangs is noticed:
+	// after a failover the old primary may hang for ever, and the batch with it.
+	batchTimeout = 20 * time.Second
 	// pollInterval is how often an idle worker looks at the queue unasked.
 	pollInterval = time.Second
 	// listenPause is the time between attempts to listen for notifications.

@@ -49,6 +49,20 @@ func Open(url string, conns int32) (*pgxpool.Pool, error) {
 	return pool, nil
 }
 
+// closeTime is how long [Close] waits.
+const closeTime = time.Second
+
+// Close closes pool, and leaves to the end of the process what takes too long:
+// pgx gives a connection to a server that hangs 15 seconds to close.
+func Close(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() { pool.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(closeTime):
+	}
+}
+
 // Query is the text of one statement whose rows decode into Row, by name and
 // strictly: the row has Row's fields, no more and no fewer.
 type Query[Row any] string

@@ -8,7 +8,14 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
+
+// maxConnections bounds the connections at a time; more wait in the kernel's
+// queue until one ends. Each may cost some ten KiB, and SuperOffice needs a few
+// dozen at most.
+const maxConnections = 1024
 
 // server is how long strangers may keep a connection, and with how much.
 func (r *Receiver) server() *http.Server {
@@ -42,7 +49,7 @@ func (r *Receiver) server() *http.Server {
 func (r *Receiver) Serve(ctx context.Context, listener net.Listener, leave, grace time.Duration) error {
 	server := r.server()
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() { ended <- server.Serve(netutil.LimitListener(listener, maxConnections)) }()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve %s: %w", listener.Addr(), err)
