@@ -7,5 +7,6 @@ select
     (select count(*) from duplicate_deliveries) as duplicates,
     (select count(*) from quarantined_deliveries where resolved_at is null and event_seq is null) as open_deliveries,
     (select count(*) from quarantined_deliveries where resolved_at is null and event_seq is not null) as open_events,
+    (select min(received_at) from quarantined_deliveries where resolved_at is null) as oldest_open_at,
     (select received_at from webhook_events order by event_seq desc limit 1) as newest_event_at,
     now() as now

@@ -24,7 +24,8 @@ type standing struct {
 	Backlog    int64   `json:"backlog"`
 	LagSeconds float64 `json:"lag_seconds"` // age of the oldest event that waits; 0 without one
 	// CompleteThrough is the instant up to which everything received has been
-	// dealt with.
+	// applied: nothing older waits in the queue, in quarantine or in a spool, nor
+	// may in the spool of a receiver that has fallen silent.
 	CompleteThrough time.Time `json:"complete_through"`
 	Balanced        bool      `json:"balanced"` // of every tenant
 }
@@ -49,17 +50,24 @@ func assess(status report.Status) standing {
 	for _, t := range status.Tenants {
 		s.Backlog += t.Queued
 		s.Balanced = s.Balanced && t.Balanced
-		if t.OldestQueuedAt != nil && t.OldestQueuedAt.Before(s.CompleteThrough) {
-			s.CompleteThrough = *t.OldestQueuedAt
-		}
-	}
-	for _, r := range status.Receivers { // what is in a spool has not been dealt with
-		if r.SpoolOldestAt != nil && r.SpoolOldestAt.Before(s.CompleteThrough) {
-			s.CompleteThrough = *r.SpoolOldestAt
-		}
+		s.waits(t.OldestQueuedAt)
 	}
 	s.LagSeconds = status.Now.Sub(s.CompleteThrough).Seconds()
+	s.waits(status.OldestOpenAt)
+	for _, r := range status.Receivers {
+		s.waits(r.SpoolOldestAt)
+		if r.Silent(status.Now) {
+			s.waits(&r.ObservedAt)
+		}
+	}
 	return s
+}
+
+// waits notes that something received at that time has not been applied.
+func (s *standing) waits(since *time.Time) {
+	if since != nil && since.Before(s.CompleteThrough) {
+		s.CompleteThrough = *since
+	}
 }
 
 func (s standing) write(w io.Writer) error {
@@ -82,7 +90,7 @@ func (s standing) write(w io.Writer) error {
 func (s standing) summary() [][]string {
 	backlog, through := "nothing waits", "now"
 	if s.Backlog > 0 {
-		lag := s.Now.Sub(s.CompleteThrough)
+		lag := time.Duration(s.LagSeconds * float64(time.Second))
 		backlog = fmt.Sprintf("%s, the oldest for %s", count(s.Backlog, "event", "events"), span(lag))
 	}
 	if s.CompleteThrough.Before(s.Now) {

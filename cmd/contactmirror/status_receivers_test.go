@@ -22,6 +22,7 @@ func TestStatusOfReceivers(t *testing.T) {
 	well.Secrets = []report.Secret{{ContextIdentifier: "*", Ordinal: 1, RefusedSince: before(time.Hour)}}
 	away.Host, away.PID, away.Roles = "away", 2, []string{"receive", "sync"}
 	away.StartedAt, away.HeartbeatAt = *before(72 * time.Hour), *before(5 * time.Minute)
+	away.ObservedAt = away.HeartbeatAt
 	away.SpoolRecords, away.SpoolBytes, away.SpoolOldestAt = 3, 700, before(6*time.Minute)
 	away.InboxAwaySince, away.WorkerError, away.WorkerFailingSince = before(6*time.Minute), &refusal, before(7*time.Minute)
 	rotated.Host, rotated.PID, rotated.StartedAt, rotated.HeartbeatAt = "rotated", 3, *before(time.Hour), now

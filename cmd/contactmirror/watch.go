@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// watchInterval is how often the database is asked whether it is there.
-	watchInterval = time.Second
+	// watchInterval is how often a database that was not there is asked whether it
+	// is back, and calmInterval how often one that was there: deliveries find out
+	// at once when it goes away.
+	watchInterval, calmInterval = time.Second, 5 * time.Second
 	// watchTimeout is how long it may take to answer. At the start, deliveries
 	// wait for that.
 	watchTimeout = time.Second
@@ -83,13 +85,15 @@ func (w *watch) first(ctx context.Context) error {
 // run goes on looking until ctx ends. It returns an error when the database
 // comes back with a schema that is not this build's.
 func (w *watch) run(ctx context.Context) error {
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
 	for {
+		next := watchInterval
+		if w.reachable.Load() {
+			next = calmInterval
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-time.After(next):
 		}
 		before := w.reachable.Load()
 		err := w.look(ctx)
@@ -184,13 +188,16 @@ func (w *watch) ready(context.Context) receive.Readiness {
 		r.Database = "ok"
 	}
 	if w.spool != nil {
+		if r.Ready && w.inboxAway() {
+			r.Ready, r.Database = false, "not taking deliveries"
+		}
 		state := w.spool()
 		r.Spool = "empty"
 		if state.Records > 0 {
 			r.Spool = fmt.Sprintf("%d deliveries, %d%% full", state.Records, state.Bytes*100/state.Limit)
 		}
 		fits := state.Bytes+spoolReserve < state.Limit && time.Since(state.Failed) > spoolPause
-		r.Ready = r.Ready && !w.inboxAway() || fits
+		r.Ready = r.Ready || fits
 	}
 	if w.worker != nil {
 		r.Worker = "ok"

@@ -16,10 +16,10 @@ import (
 var processFaults = []fault{
 	{name: "mirror killed at random instants", run: killed},
 	{name: "mirror killed while it spools and drains", run: killedDraining},
-	{name: "power cut: mirror and PostgreSQL killed together", run: powerCut},
+	{name: "mirror and PostgreSQL killed together", run: allKilled},
 	{name: "deploy: two receivers behind one address, SIGTERM in turn", run: deployed},
 	{name: "second SIGTERM ends at once", run: endedTwice},
-	{name: "two processes with eight workers, every event to both", run: sideBySide},
+	{name: "two processes with eight workers each, every event to both", run: sideBySide},
 	{name: "wrong schema version", run: wrongSchema},
 }
 
@@ -80,8 +80,8 @@ func killedDraining(l *lab) {
 	r.remark = fmt.Sprintf("%d kills, %d of them with deliveries in the spool", len(instants), filled)
 }
 
-// powerCut kills everything at once, but for the disk.
-func powerCut(l *lab) {
+// allKilled kills everything at once, as near to a power cut as a test can come.
+func allKilled(l *lab) {
 	db := l.postgres("postgres", nil)
 	mirror := l.serve("mirror", db.url(""))
 	load := l.traffic(mirror.webhook())

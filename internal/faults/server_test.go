@@ -102,23 +102,37 @@ func outOfConnections(l *lab) {
 	l.settle(load, db, mirror)
 }
 
+// takeConnections is done when several rounds have found nothing more to take:
+// the place of a backend that was thrown out is free only when that has ended.
 func (l *lab) takeConnections(db *server) (taken []*pgx.Conn) {
 	l.Helper()
+	quiet := 0
 	l.await("the mirror has no connection left", patience, func() bool {
-		for {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			conn, err := pgx.Connect(ctx, db.url("&application_name=crowd"))
-			cancel()
-			if err != nil {
-				break
-			}
-			taken = append(taken, conn)
-			l.Cleanup(func() { _ = conn.Close(context.Background()) })
+		more := l.crowd(db)
+		thrownOut := ask[int](db, `select count(pg_terminate_backend(pid)) from pg_stat_activity
+			where usename = $1 and application_name <> 'crowd'`, role)
+		taken = append(taken, more...)
+		if quiet++; len(more)+thrownOut > 0 {
+			quiet = 0
 		}
-		return ask[int](db, `select count(pg_terminate_backend(pid)) from pg_stat_activity
-			where usename = $1 and application_name <> 'crowd'`, role) == 0
+		return quiet == 10
 	})
 	return taken
+}
+
+// crowd takes all connections that there are.
+func (l *lab) crowd(db *server) (taken []*pgx.Conn) {
+	l.Helper()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		conn, err := pgx.Connect(ctx, db.url("&application_name=crowd"))
+		cancel()
+		if err != nil {
+			return taken
+		}
+		taken = append(taken, conn)
+		l.Cleanup(func() { _ = conn.Close(context.Background()) })
+	}
 }
 
 // hangs stops every process of the server: connections stay open, new ones are
@@ -182,6 +196,9 @@ func awayAtStart(l *lab) {
 	mirror := l.serve("mirror", db.url(""))
 	load := l.traffic(mirror.webhook())
 	load.answered(100, "spooled")
+	if mirror.spooled() == 0 {
+		l.Fatal("deliveries were answered spooled, and there is no segment: the suite looks in the wrong place")
+	}
 	mirror.end(syscall.SIGKILL)
 	mirror.start()
 	load.answered(100, "spooled")

@@ -18,7 +18,8 @@ import (
 // machine with two cores adds to them.
 const slowest = 2500 * time.Millisecond
 
-// row is what the table says of one fault.
+// row is what the table says of one fault. Wrong are contacts, tombstones and
+// audit rows that differ from the truth, that nobody sent, or that are missing.
 type row struct {
 	fault                   string
 	offered, answered       int // deliveries

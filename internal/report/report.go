@@ -43,6 +43,8 @@ type Mirror struct {
 	// became events, and events that could not be applied.
 	OpenDeliveries int64 `json:"open_deliveries"`
 	OpenEvents     int64 `json:"open_events"`
+	// OldestOpenAt is when the oldest of both was received, nil when there is none.
+	OldestOpenAt *time.Time `json:"oldest_open_at"`
 }
 
 // Tenant is a row of event_accounting, with the oldest event that waits.
