@@ -37,7 +37,7 @@ const (
 
 // Inbox is where deliveries belong. Both functions are called by many at once.
 type Inbox struct {
-	// Put makes a delivery durable within [inbox.Timeout], or fails.
+	// Put makes a delivery durable before its context ends, or fails.
 	Put func(context.Context, inbox.Delivery) (inbox.Result, error)
 	// Probe reports whether Put has a chance.
 	Probe func(context.Context) error
@@ -72,7 +72,9 @@ func (g *Gate) AwaySince() (since time.Time, ok bool) {
 func (g *Gate) Accept(ctx context.Context, d inbox.Delivery) (inbox.Result, error) {
 	var inboxErr error
 	if !g.away.Load() {
-		result, err := g.inbox.Put(ctx, d)
+		bounded, cancel := context.WithTimeout(ctx, inbox.Timeout)
+		result, err := g.inbox.Put(bounded, d)
+		cancel()
 		if err == nil {
 			return result, nil
 		}
@@ -93,12 +95,15 @@ func (g *Gate) Accept(ctx context.Context, d inbox.Delivery) (inbox.Result, erro
 
 // lose notes that the inbox is away.
 func (g *Gate) lose(err error) {
-	if !g.away.CompareAndSwap(false, true) {
+	g.mu.Lock()
+	first := g.away.CompareAndSwap(false, true)
+	if first {
+		g.since = time.Now()
+	}
+	g.mu.Unlock()
+	if !first {
 		return
 	}
-	g.mu.Lock()
-	g.since = time.Now()
-	g.mu.Unlock()
 	g.log.Error("the inbox is away; deliveries go to the spool", "error", pg.Explain(err))
 	select {
 	case g.lost <- struct{}{}:

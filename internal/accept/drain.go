@@ -3,6 +3,7 @@ package accept
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -13,48 +14,78 @@ import (
 	"contactmirror/internal/spool"
 )
 
+// drainTimeout bounds what the drain puts at a time. Nobody waits for it but the
+// end of the process, which has ten seconds: a commit under way is waited for
+// even where the server hangs.
+const drainTimeout = 5 * time.Second
+
 // Run drains the spool into the inbox whenever there is something in it, and
 // finds out when an inbox that went away is back, until ctx ends.
 func (g *Gate) Run(ctx context.Context) error {
 	var both errgroup.Group
-	both.Go(func() error { return g.drain(ctx) })
+	both.Go(func() error { g.drain(ctx); return nil })
 	both.Go(func() error { g.probe(ctx); return nil })
 	return both.Wait()
 }
 
-// drain puts what is in the spool into the inbox. What fails is put again: the
-// inbox knows what it has.
-func (g *Gate) drain(ctx context.Context) error {
+// drain puts what is in the spool into the inbox. What fails is put again, in
+// smaller parts down to one: the inbox knows what it has.
+func (g *Gate) drain(ctx context.Context) {
 	pause := newPause()
-	drained := 0
-	for {
-		payloads, err := g.spool.Peek(ctx)
+	size, drained, troubled := math.MaxInt, 0, false
+	for ctx.Err() == nil {
+		n, err := g.drainSome(ctx, size)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, spool.ErrClosed):
-			return nil
+			return
 		case err != nil:
-			return err // the disk does not give back what it was given
-		}
-		if err := g.putAll(ctx, payloads); err != nil {
-			g.lose(err)
+			if !troubled {
+				g.log.Error("can't drain the spool; trying again", "error", pg.Explain(err))
+			}
+			troubled, size = true, max(1, min(n, size)/2)
 			wait(ctx, pause.NextBackOff())
 			continue
 		}
 		pause.Reset()
-		g.find()
-		if err := g.spool.Taken(); err != nil {
-			return err
+		troubled = false
+		if size <= math.MaxInt/2 {
+			size *= 2
 		}
-		drained += len(payloads)
-		if g.spool.State().Records == 0 {
+		if drained += n; g.spool.State().Records == 0 {
 			g.log.Info("the spool is drained", "deliveries", drained)
 			drained = 0
 		}
 	}
 }
 
+// drainSome drains up to size records, and returns how many it tried.
+func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
+	payloads, err := g.spool.Peek(ctx)
+	if err != nil {
+		return size, err
+	}
+	payloads = payloads[:min(size, len(payloads))]
+	err = g.putAll(ctx, payloads)
+	switch {
+	case err != nil && len(payloads) == 1 && pg.DataFault(err):
+		name, asideErr := g.spool.SetAside(payloads[0])
+		if asideErr != nil {
+			return 1, asideErr
+		}
+		g.log.Error("the inbox refuses a spooled delivery for what is in it; it is set aside", "file", name, "error", pg.Explain(err))
+	case err != nil:
+		g.lose(err)
+		return len(payloads), err
+	default:
+		g.find()
+	}
+	return len(payloads), g.spool.Taken(len(payloads))
+}
+
 // putAll puts payloads into the inbox, all at once, so that they share commits.
 func (g *Gate) putAll(ctx context.Context, payloads [][]byte) error {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
 	var puts errgroup.Group
 	for _, payload := range payloads {
 		d := decode(payload)

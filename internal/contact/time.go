@@ -70,11 +70,15 @@ func notADate(s string) error {
 	return fmt.Errorf("%.40q is no date like 2018-04-24T07:50:50.6812131Z", s)
 }
 
-// cutFraction takes the fraction of a second out of s.
+// cutFraction takes the fraction of a second out of s, which stands behind the
+// seconds and nowhere else.
 func cutFraction(s string) (whole string, fraction Ticks, err error) {
 	dot := strings.IndexByte(s, '.')
 	if dot < 0 {
 		return s, 0, nil
+	}
+	if dot != len("2006-01-02T15:04:05") {
+		return "", 0, notADate(s)
 	}
 	end := dot + 1
 	for end < len(s) && s[end] >= '0' && s[end] <= '9' {

@@ -178,7 +178,12 @@ func decodeTime(s Scalar) (Value, bool) {
 			return Value{}, true
 		}
 	}
-	return MicrosValue(t.Micros()), err == nil
+	if err != nil {
+		return Value{}, false
+	}
+	// An offset can push a date over the edge of what JSON and SQL can write.
+	year := t.Time().Year()
+	return MicrosValue(t.Micros()), year >= 1 && year <= 9999
 }
 
 // moniker returns the inside of a string like [I:6] when its letters are one of

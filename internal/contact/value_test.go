@@ -68,6 +68,9 @@ func TestDecode(t *testing.T) {
 		{"updated", str("2025-05-14"), unreadable},
 		{"updated", str("2025-02-30T00:00:00"), unreadable},
 		{"updated", num("0"), unreadable},
+		{"updated", str("2018.5-04-24T07:50:50Z"), unreadable},
+		{"updated", str("9999-12-31T23:59:59.9999999-05:00"), unreadable}, // year 10000
+		{"updated", str("0001-01-01T00:00:01+01:00"), unreadable},         // year 0
 		{"DeletedDate", str("0001-01-01T00:00:00"), contact.Value{}},
 		{"DeletedDate", str("0001-01-01T00:00:00+01:00"), contact.Value{}},
 		{"DeletedDate", str("0001-01-01T00:00:00Zjunk"), unreadable},

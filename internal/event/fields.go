@@ -187,13 +187,14 @@ func (env *envelope) idValues() ([]byte, error) {
 }
 
 // storable reports whether jsonb surely holds the number, which it keeps as a
-// numeric: 16,383 digits after the point, 131,072 before it.
+// numeric: 16,383 digits after the point, 131,072 before it, be they all zeros.
 func storable(number string) bool {
-	if len(number) > 64 {
-		return false
+	mantissa, exponent, scaled := strings.Cut(strings.ToLower(number), "e")
+	if !scaled {
+		return len(mantissa) <= 64
 	}
-	_, err := strconv.ParseFloat(number, 64)
-	return err == nil
+	n, err := strconv.Atoi(exponent)
+	return err == nil && len(mantissa) <= 64 && n >= -300 && n <= 300
 }
 
 // fieldValues reads the values of our columns into c.FieldValues and returns

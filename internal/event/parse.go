@@ -59,7 +59,8 @@ func Parse(body []byte, receivedAt time.Time) (Event, error) {
 // Tenant finds the ContextIdentifier in bytes that nobody has vouched for yet,
 // solely to choose the secret to check them with. known is false when it can't
 // be read; an absent one is readable and empty. A body that names two tenants
-// is held to the first and then refused by [Parse].
+// is held to the first; [Parse] then refuses it, or believes neither where the
+// event is to be ignored.
 func Tenant(body []byte) (tenant string, known bool) {
 	found := &InvalidError{} // ends the walk
 	err := members(body, func(name string, value jsontext.Value) error {

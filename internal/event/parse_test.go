@@ -204,6 +204,15 @@ func TestParseTakes(t *testing.T) {
 	}
 }
 
+// Values keeps the numbers that jsonb can hold, and leaves the rest to the body.
+func TestParseKeepsStorableNumbers(t *testing.T) {
+	t.Parallel()
+	e := parse(t, body(map[string]string{"Values": `{"a":1,"b":-2.50,"c":1E3,"d":1e-20000,"e":0e9999999999,"f":1.5e-16384,"g":1e400,"h":"x","i":null}`}))
+	if got, want := string(e.Contact.IDValues), `{"a":1,"b":-2.50,"c":1E3,"h":"x","i":null}`; got != want {
+		t.Errorf("id values %s, want %s", got, want)
+	}
+}
+
 // What an event of another kind holds is never a reason to refuse it.
 func TestParseIgnored(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,9 @@ package inbox
 
 import (
 	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -75,4 +78,41 @@ func uuidOf(r *request) pgtype.UUID {
 		return pgtype.UUID{}
 	}
 	return pgtype.UUID{Bytes: *r.Event.ID, Valid: true}
+}
+
+// quarantineArgs lays deliveries out in columns, the same bytes once.
+func quarantineArgs(batch []*request) (pgx.StrictNamedArgs, error) {
+	var (
+		place    = map[[sha256.Size]byte]int{}
+		received []time.Time
+		reasons  []string
+		tenants  []*string
+		headers  []string // not bytes, which some query modes would send as bytea
+		bodies   [][]byte
+		hashes   [][]byte
+		count    []int32
+	)
+	for _, r := range batch {
+		hash := sha256.Sum256(r.Body)
+		if i, twice := place[hash]; twice {
+			count[i]++
+			continue
+		}
+		place[hash] = len(bodies)
+		header, err := json.Marshal(r.Headers)
+		if err != nil {
+			return nil, fmt.Errorf("headers: %w", err)
+		}
+		tenant := r.Tenant
+		if tenant != nil && strings.IndexByte(*tenant, 0) >= 0 {
+			tenant = nil // a text can't hold a NUL; the bytes are kept
+		}
+		received, reasons, tenants = append(received, r.ReceivedAt), append(reasons, r.Reason), append(tenants, tenant)
+		headers, bodies = append(headers, string(header)), append(bodies, r.Body)
+		hashes, count = append(hashes, hash[:]), append(count, 1)
+	}
+	return pgx.StrictNamedArgs{
+		"received_at": received, "reasons": reasons, "context_identifiers": tenants, "headers": headers,
+		"bodies": bodies, "body_sha256": hashes, "deliveries": count,
+	}, nil
 }

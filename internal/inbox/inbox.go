@@ -50,8 +50,9 @@ type Delivery struct {
 	Headers http.Header
 }
 
-// Timeout is how long [Inbox.Put] tries by default: the sender has five seconds
-// for three attempts, so an answer that takes longer is as bad as none.
+// Timeout is how long a request's [Inbox.Put] should be given: the sender has
+// five seconds for three attempts, so an answer that takes longer is as bad as
+// none.
 const Timeout = time.Second
 
 const (
@@ -61,6 +62,8 @@ const (
 	// maxBatch bounds the deliveries, and maxBatchBytes their bodies, in a commit.
 	maxBatch      = 512
 	maxBatchBytes = 8 << 20
+	// longest bounds a commit for which nobody has set a bound.
+	longest = time.Minute
 )
 
 // ErrClosed is returned by [Inbox.Put] once the inbox has stopped.
@@ -68,9 +71,6 @@ var ErrClosed = errors.New("inbox: stopped")
 
 // Inbox stores deliveries. Make one with [New], and [Inbox.Run] it.
 type Inbox struct {
-	// Timeout bounds [Inbox.Put]; it may be changed before the first one.
-	Timeout time.Duration
-
 	pool    *pgxpool.Pool
 	queued  func()
 	waiting chan *request
@@ -79,9 +79,9 @@ type Inbox struct {
 
 type request struct {
 	Delivery
-	key      key // of an event
-	deadline time.Time
-	answer   chan answer // has room for one
+	key    key             // of an event
+	ctx    context.Context // of whoever waits for the answer
+	answer chan answer     // has room for one
 }
 
 type answer struct {
@@ -92,7 +92,7 @@ type answer struct {
 // New makes an inbox on the database behind pool. queued is called after each
 // commit that has put contact events into the queue; it must not block.
 func New(pool *pgxpool.Pool, queued func()) *Inbox {
-	return &Inbox{Timeout: Timeout, pool: pool, queued: queued, waiting: make(chan *request), stopped: make(chan struct{})}
+	return &Inbox{pool: pool, queued: queued, waiting: make(chan *request), stopped: make(chan struct{})}
 }
 
 // Run stores what is put until ctx ends; then it stores what it has taken, and
@@ -109,14 +109,11 @@ func (in *Inbox) Run(ctx context.Context) error {
 	return writers.Wait()
 }
 
-// Put makes d durable and reports what became of it. It returns within
-// in.Timeout, give or take a scheduler's delay. After an error the delivery may
-// be stored or not; putting it again is safe either way.
+// Put makes d durable and reports what became of it, or gives up when ctx ends.
+// After an error the delivery may be stored or not; putting it again is safe
+// either way.
 func (in *Inbox) Put(ctx context.Context, d Delivery) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, in.Timeout)
-	defer cancel()
-	deadline, _ := ctx.Deadline()
-	r := &request{Delivery: d, deadline: deadline, answer: make(chan answer, 1)}
+	r := &request{Delivery: d, ctx: ctx, answer: make(chan answer, 1)}
 	if d.Event != nil {
 		r.key = keyOf(&d)
 	}

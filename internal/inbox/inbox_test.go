@@ -29,7 +29,6 @@ var received = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 func start(t testing.TB, pool *pgxpool.Pool) *inbox.Inbox {
 	t.Helper()
 	in := inbox.New(pool, func() {})
-	in.Timeout = time.Minute // tests share the machine
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- in.Run(ctx) }()
@@ -78,10 +77,28 @@ func texts(t testing.TB, db *pgxpool.Pool, query string) []string {
 	return values
 }
 
+// Each way in which pgx can talk to the server, for poolers need some of them.
 func TestPut(t *testing.T) {
 	t.Parallel()
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
+		t.Run(mode.String(), func(t *testing.T) {
+			t.Parallel()
+			testPut(t, mode)
+		})
+	}
+}
+
+func testPut(t *testing.T, mode pgx.QueryExecMode) {
+	t.Helper()
 	db := pgtest.New(t)
-	in := start(t, db.Pool)
+	config := db.Pool.Config()
+	config.ConnConfig.DefaultQueryExecMode = mode
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	in := start(t, pool)
 	changed := delivery(t, "Cust1", 7, 1)
 	again := changed
 	again.Body = slices.Concat(changed.Body, []byte(" ")) // the same key with other bytes
@@ -151,8 +168,8 @@ func TestPutAtTheSameMoment(t *testing.T) {
 	}
 }
 
-// What the server refuses after parsing let it pass is kept as bytes, and does
-// not fail its neighbours in the commit.
+// What the server refuses after parsing let it pass is kept as bytes, its
+// repetitions too, and does not fail its neighbours in the commit.
 func TestRefusedRowIsQuarantinedAlone(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -161,20 +178,17 @@ func TestRefusedRowIsQuarantinedAlone(t *testing.T) {
 	}
 	in := start(t, db.Pool)
 	var puts sync.WaitGroup
-	for id := range 40 {
-		d := delivery(t, "Cust1", 1+id, id)
+	for i := range 120 {
+		d := delivery(t, "Cust1", 1+i%40, i%40)
 		puts.Go(func() {
-			want := inbox.Accepted
-			if *d.Event.PrimaryKey == 13 {
-				want = inbox.Quarantined
-			}
-			if got := put(t, in, d); got != want {
-				t.Errorf("contact %d: %s, want %s", *d.Event.PrimaryKey, got, want)
+			got := put(t, in, d)
+			if poisoned := *d.Event.PrimaryKey == 13; poisoned != (got == inbox.Quarantined) {
+				t.Errorf("contact %d: %s", *d.Event.PrimaryKey, got)
 			}
 		})
 	}
 	puts.Wait()
-	if got := texts(t, db.Pool, `select reason from quarantined_deliveries`); len(got) != 1 || !strings.Contains(got[0], `check constraint "poison"`) {
+	if got := texts(t, db.Pool, `select reason || ' ' || deliveries from quarantined_deliveries`); len(got) != 1 || !strings.Contains(got[0], `check constraint "poison"`) || !strings.HasSuffix(got[0], " 3") {
 		t.Errorf("quarantine %q", got)
 	}
 }
@@ -319,7 +333,6 @@ func TestHangingServer(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	in := start(t, db.Pool)
-	in.Timeout = inbox.Timeout
 	d := delivery(t, "Cust1", 1, 1)
 	hang, err := db.Pool.Begin(t.Context())
 	if err != nil {
@@ -329,7 +342,9 @@ func TestHangingServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	result, err := in.Put(t.Context(), d)
+	bounded, cancel := context.WithTimeout(t.Context(), inbox.Timeout)
+	defer cancel()
+	result, err := in.Put(bounded, d)
 	if took := time.Since(began); err == nil || took > 3*inbox.Timeout {
 		t.Errorf("%s, %v after %v, want an error within %v", result, err, took, inbox.Timeout)
 	}

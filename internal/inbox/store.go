@@ -5,10 +5,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -28,18 +27,33 @@ var (
 
 // store commits a batch and answers every request in it.
 func (in *Inbox) store(batch []*request) {
-	events := make([]*request, 0, len(batch))
+	var events, odd []*request
 	for _, r := range batch {
 		if r.Event == nil {
-			r.answer <- in.quarantine(r)
+			odd = append(odd, r)
 		} else {
 			events = append(events, r)
 		}
 	}
 	slices.SortStableFunc(events, func(a, b *request) int { return a.key.compare(b.key) })
 	first, again := partition(events)
-	again = append(again, in.accept(first)...)
-	in.noteDuplicates(again)
+	known, refused := in.accept(first)
+	again, twins := split(again, refused)
+	in.noteDuplicates(append(again, known...))
+	in.quarantine(slices.Concat(odd, refused, twins))
+}
+
+// split takes those out of again whose event was refused a moment ago.
+func split(again, refused []*request) (duplicates, twins []*request) {
+	for _, r := range again {
+		if i := slices.IndexFunc(refused, func(f *request) bool { return f.key.compare(r.key) == 0 }); i >= 0 {
+			r.Reason = refused[i].Reason
+			twins = append(twins, r)
+		} else {
+			duplicates = append(duplicates, r)
+		}
+	}
+	return duplicates, twins
 }
 
 // partition takes repetitions within a batch, sorted by key, out of it.
@@ -55,26 +69,27 @@ func partition(events []*request) (first, again []*request) {
 }
 
 // accept stores the events that are new and answers their requests. It returns
-// those of events that were stored before.
-func (in *Inbox) accept(events []*request) (known []*request) {
+// those of events that were stored before, and those that the server refuses
+// for what is in them, though parsing let it pass.
+func (in *Inbox) accept(events []*request) (known, refused []*request) {
 	if len(events) == 0 {
-		return nil
+		return nil, nil
 	}
 	places, err := retry(events, func(ctx context.Context) ([]int64, error) {
 		return put.All(ctx, in.pool, putArgs(events))
 	})
 	switch {
 	case err != nil && pg.DataFault(err) && len(events) == 1:
-		// The server can't hold what parsing let pass, so it is kept as bytes.
 		events[0].Reason = pg.Explain(err)
-		events[0].answer <- in.quarantine(events[0])
-		return nil
+		return nil, events
 	case err != nil && pg.DataFault(err):
 		half := len(events) / 2
-		return append(in.accept(events[:half]), in.accept(events[half:])...)
+		known, refused = in.accept(events[:half])
+		moreKnown, moreRefused := in.accept(events[half:])
+		return append(known, moreKnown...), append(refused, moreRefused...)
 	case err != nil:
 		fail(events, fmt.Errorf("inbox: store %d events: %w", len(events), err))
-		return nil
+		return nil, nil
 	}
 	isNew := make([]bool, len(events))
 	for _, place := range places {
@@ -95,7 +110,7 @@ func (in *Inbox) accept(events []*request) (known []*request) {
 	if queued {
 		in.queued()
 	}
-	return known
+	return known, nil
 }
 
 // PutIn stores the event of d within tx, and reports whether it was new. It is
@@ -128,39 +143,35 @@ func (in *Inbox) noteDuplicates(again []*request) {
 	}
 }
 
-// quarantine keeps a delivery that is no event.
-func (in *Inbox) quarantine(r *request) answer {
-	headers, err := json.Marshal(r.Headers)
-	if err != nil {
-		return answer{err: fmt.Errorf("inbox: quarantine: headers: %w", err)}
+// quarantine keeps deliveries that are no events, and answers them.
+func (in *Inbox) quarantine(batch []*request) {
+	if len(batch) == 0 {
+		return
 	}
-	if r.Tenant != nil && strings.IndexByte(*r.Tenant, 0) >= 0 {
-		r.Tenant = nil // a text can't hold a NUL; the bytes are kept
+	args, err := quarantineArgs(batch)
+	if err == nil {
+		_, err = retry(batch, func(ctx context.Context) (int64, error) { return quarantine.Run(ctx, in.pool, args) })
 	}
-	hash := sha256.Sum256(r.Body)
-	_, err = retry([]*request{r}, func(ctx context.Context) (int64, error) {
-		return quarantine.Run(ctx, in.pool, pgx.StrictNamedArgs{
-			"received_at": r.ReceivedAt, "reason": r.Reason, "context_identifier": r.Tenant,
-			"headers": headers, "body": r.Body, "body_sha256": hash[:],
-		})
-	})
-	if err != nil {
-		return answer{err: fmt.Errorf("inbox: quarantine: %w", err)}
-	}
-	return answer{result: Quarantined}
-}
-
-// retry makes the call again while it may help and the oldest request can wait.
-// A commit whose answer was lost is repeated too: the dedupe key makes that
-// harmless (it may turn "accepted" into "duplicate").
-func retry[T any](batch []*request, call func(context.Context) (T, error)) (T, error) {
-	deadline := batch[0].deadline
-	for _, r := range batch {
-		if r.deadline.Before(deadline) {
-			deadline = r.deadline
+	switch {
+	case err != nil && pg.DataFault(err) && len(batch) > 1:
+		half := len(batch) / 2
+		in.quarantine(batch[:half])
+		in.quarantine(batch[half:])
+	case err != nil:
+		fail(batch, fmt.Errorf("inbox: quarantine %d deliveries: %w", len(batch), err))
+	default:
+		for _, r := range batch {
+			r.answer <- answer{result: Quarantined}
 		}
 	}
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+}
+
+// retry makes the call again while it may help and anybody still waits: each
+// request looks after its own time. A commit whose answer was lost is repeated
+// too: the dedupe key makes that harmless (it may turn "accepted" into
+// "duplicate").
+func retry[T any](batch []*request, call func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := whileAnyWaits(batch)
 	defer cancel()
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = 10 * time.Millisecond
@@ -176,6 +187,27 @@ func retry[T any](batch []*request, call func(context.Context) (T, error)) (T, e
 		err = last
 	}
 	return result, err
+}
+
+// whileAnyWaits returns a context that ends with the last of the requests'.
+func whileAnyWaits(batch []*request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	var waiting atomic.Int64
+	waiting.Store(int64(len(batch)))
+	stops := make([]func() bool, len(batch))
+	for i, r := range batch {
+		stops[i] = context.AfterFunc(r.ctx, func() {
+			if waiting.Add(-1) == 0 {
+				cancel()
+			}
+		})
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
 }
 
 func fail(batch []*request, err error) {

@@ -41,7 +41,6 @@ func newRig(t testing.TB, loops int) *rig {
 	r := &rig{DB: pgtest.New(t), t: t}
 	r.worker = mirror.New(r.Pool, slog.New(slog.DiscardHandler), loops)
 	r.inbox = inbox.New(r.Pool, r.worker.Wake)
-	r.inbox.Timeout = time.Minute // tests share the machine
 	r.run(r.inbox.Run)
 	return r
 }

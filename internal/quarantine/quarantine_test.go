@@ -62,7 +62,6 @@ func TestEvent(t *testing.T) {
 	}
 	w := mirror.New(db.Pool, slog.New(slog.DiscardHandler), 1)
 	in := inbox.New(db.Pool, w.Wake)
-	in.Timeout = time.Minute // tests share the machine
 	run(t, w.Run)
 	run(t, in.Run)
 	e, err := event.Parse([]byte(poison), time.Now())
@@ -142,7 +141,6 @@ func TestDelivery(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	in := inbox.New(db.Pool, func() {})
-	in.Timeout = time.Minute
 	run(t, in.Run)
 	tenant := "Cust1"
 	for _, body := range []string{"{", poison} { // the second as an older version might have refused it

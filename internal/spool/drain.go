@@ -1,11 +1,9 @@
 package spool
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,7 +11,7 @@ import (
 	"strings"
 )
 
-// maxPeek bounds what [Spool.Peek] hands out at a time.
+// What [Spool.Peek] hands out at a time, at most.
 const (
 	maxPeek      = 512
 	maxPeekBytes = 4 << 20
@@ -22,27 +20,22 @@ const (
 // reader is a segment that is being handed out.
 type reader struct {
 	segment
-	file   *os.File
-	buffer *bufio.Reader
-	peeked [][]byte
-	ended  error // why there is no more to read: io.EOF, errTorn, errCorrupt
+	left    []record // not taken yet
+	damaged bool
 }
 
 // Peek returns the oldest records, some at a time, and waits until there are
-// any or ctx ends. It returns the same ones until [Spool.Taken] is called.
-// Both are for one goroutine.
+// any or ctx ends. It returns the same ones until [Spool.Taken] is called. Both
+// are for one goroutine, and may be called again after an error.
 func (s *Spool) Peek(ctx context.Context) ([][]byte, error) {
 	for {
 		if s.reader == nil {
-			if err := s.openOldest(ctx); err != nil {
+			if err := s.readOldest(ctx); err != nil {
 				return nil, err
 			}
 		}
-		if err := s.reader.fill(); err != nil {
-			return nil, fmt.Errorf("spool: read segment %d: %w", s.reader.number, err)
-		}
-		if len(s.reader.peeked) > 0 {
-			return s.reader.peeked, nil
+		if payloads := s.reader.peek(); len(payloads) > 0 {
+			return payloads, nil
 		}
 		if err := s.finish(); err != nil {
 			return nil, err
@@ -50,24 +43,29 @@ func (s *Spool) Peek(ctx context.Context) ([][]byte, error) {
 	}
 }
 
-// Taken tells that what Peek returned is kept elsewhere now. A segment of which
-// everything is taken is removed.
-func (s *Spool) Taken() error {
-	if s.reader == nil {
+// Taken tells that the first n of the records that Peek returned are kept
+// elsewhere now. A segment of which everything is taken is removed.
+func (s *Spool) Taken(n int) error {
+	r := s.reader
+	if r.left = r.left[n:]; len(r.left) > 0 {
 		return nil
 	}
-	s.reader.peeked = nil
-	if err := s.reader.fill(); err != nil {
-		return fmt.Errorf("spool: read segment %d: %w", s.reader.number, err)
-	}
-	if len(s.reader.peeked) == 0 {
-		return s.finish()
-	}
-	return nil
+	return s.finish()
 }
 
-// openOldest waits for a segment and opens it.
-func (s *Spool) openOldest(ctx context.Context) error {
+func (r *reader) peek() (payloads [][]byte) {
+	size := 0
+	for _, record := range r.left {
+		if len(payloads) == maxPeek || size > maxPeekBytes {
+			break
+		}
+		payloads, size = append(payloads, record.payload), size+len(record.payload)
+	}
+	return payloads
+}
+
+// readOldest waits for a segment and reads it.
+func (s *Spool) readOldest(ctx context.Context) error {
 	for {
 		s.mu.Lock()
 		var oldest *segment
@@ -77,11 +75,13 @@ func (s *Spool) openOldest(ctx context.Context) error {
 		writing := s.current.records > 0
 		s.mu.Unlock()
 		if oldest != nil {
-			file, err := os.Open(s.path(oldest.number))
+			content, err := os.ReadFile(s.path(oldest.number))
 			if err != nil {
 				return fmt.Errorf("spool: %w", err)
 			}
-			s.reader = &reader{segment: *oldest, file: file, buffer: bufio.NewReaderSize(file, 256<<10)}
+			r := &reader{segment: *oldest}
+			r.left, r.damaged = scan(content)
+			s.reader = r
 			return nil
 		}
 		if writing {
@@ -97,42 +97,21 @@ func (s *Spool) openOldest(ctx context.Context) error {
 	}
 }
 
-// fill reads the next records, unless there are some that nobody has taken.
-func (r *reader) fill() error {
-	if len(r.peeked) > 0 {
-		return nil
-	}
-	for size := 0; len(r.peeked) < maxPeek && size < maxPeekBytes && r.ended == nil; {
-		b, err := readRecord(r.buffer)
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, errTorn), errors.Is(err, errCorrupt):
-			r.ended = err
-			return nil
-		case err != nil:
-			return err
-		}
-		record, err := decode(b)
-		if err != nil {
-			r.ended = err
-			return nil
-		}
-		r.peeked, size = append(r.peeked, record.payload), size+len(b)
-	}
-	return nil
-}
-
-// finish removes the segment that has been handed out whole. One that was
-// changed from outside is set aside instead, for what stands behind the change
-// can't be told from noise.
+// finish removes the segment that has been handed out whole. One in which
+// something could not be read is set aside instead.
 func (s *Spool) finish() error {
 	r := s.reader
 	path := s.path(r.number)
-	err := r.file.Close()
-	if errors.Is(r.ended, errCorrupt) {
-		s.log.Error("a spool segment is damaged; what could be read of it was kept, the file is set aside", "file", path+damaged)
-		err = errors.Join(err, os.Rename(path, path+damaged))
+	var err error
+	if r.damaged {
+		if err = os.Rename(path, path+damaged); err == nil {
+			s.log.Error("a spool segment is damaged; what could be read of it was kept, the file is set aside", "file", path+damaged)
+		}
 	} else {
-		err = errors.Join(err, os.Remove(path))
+		err = os.Remove(path)
+	}
+	if errors.Is(err, os.ErrNotExist) { // done the last time, which failed behind it
+		err = nil
 	}
 	if err = errors.Join(err, syncDir(s.dir)); err != nil {
 		return fmt.Errorf("spool: remove segment %d: %w", r.number, err)
@@ -149,6 +128,20 @@ func (s *Spool) finish() error {
 	return nil
 }
 
+// SetAside keeps payload, of a record that nobody can take, in a file of its
+// own, out of the way of the others. Its name is returned.
+func (s *Spool) SetAside(payload []byte) (name string, err error) {
+	file, err := os.CreateTemp(s.dir, "*"+refused)
+	if err != nil {
+		return "", fmt.Errorf("spool: set a record aside: %w", err)
+	}
+	_, err = file.Write(payload)
+	if err = errors.Join(err, file.Sync(), file.Close(), syncDir(s.dir)); err != nil {
+		return "", fmt.Errorf("spool: set a record aside: %w", errors.Join(err, os.Remove(file.Name())))
+	}
+	return file.Name(), nil
+}
+
 // survey finds the segments that earlier processes have left.
 func (s *Spool) survey() error {
 	names, err := filepath.Glob(filepath.Join(s.dir, "*"+suffix+"*"))
@@ -157,18 +150,24 @@ func (s *Spool) survey() error {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		digits, _, _ := strings.Cut(filepath.Base(name), suffix)
+		digits, end, _ := strings.Cut(filepath.Base(name), suffix)
 		number, err := strconv.ParseUint(digits, 10, 64)
-		if err != nil {
-			return fmt.Errorf("%s is no segment", name)
-		}
-		s.number = max(s.number, number)
-		if strings.HasSuffix(name, damaged) {
+		if err != nil || end != "" && end != damaged {
+			s.log.Warn("a file in the spool's directory is none of its own; it is left alone", "file", name)
 			continue
 		}
-		g, err := read(name, number)
+		s.number = max(s.number, number)
+		if end == damaged {
+			continue
+		}
+		content, err := os.ReadFile(name)
 		if err != nil {
 			return err
+		}
+		g := segment{number: number, byTenant: map[string]int64{}}
+		records, _ := scan(content)
+		for _, r := range records {
+			g.add(r)
 		}
 		s.closed = append(s.closed, g)
 		for tenant, bytes := range g.byTenant {
@@ -176,29 +175,4 @@ func (s *Spool) survey() error {
 		}
 	}
 	return nil
-}
-
-// read counts what is in a segment.
-func read(name string, number uint64) (segment, error) {
-	g := segment{number: number, byTenant: map[string]int64{}}
-	file, err := os.Open(name)
-	if err != nil {
-		return segment{}, err
-	}
-	defer func() { _ = file.Close() }() // only read
-	buffer := bufio.NewReaderSize(file, 256<<10)
-	for {
-		b, err := readRecord(buffer)
-		if err != nil {
-			if errors.Is(err, io.EOF) || errors.Is(err, errTorn) || errors.Is(err, errCorrupt) {
-				return g, nil
-			}
-			return segment{}, err
-		}
-		r, err := decode(b)
-		if err != nil {
-			return g, nil //nolint:nilerr // as a wrong checksum: Peek meets it again
-		}
-		g.add(r)
-	}
 }

@@ -33,3 +33,26 @@ func syncDir(dir string) error {
 	}
 	return errors.Join(file.Sync(), file.Close())
 }
+
+// makeDir makes dir and what is missing above it, durably.
+func makeDir(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	made := dir
+	for parent := filepath.Dir(made); ; made, parent = parent, filepath.Dir(parent) {
+		if _, err := os.Stat(made); err == nil || made == parent {
+			break
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for ; dir != made; dir = filepath.Dir(dir) {
+		if err := syncDir(filepath.Dir(dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

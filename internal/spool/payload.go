@@ -28,15 +28,15 @@ func (r *record) encode() []byte {
 	return append(b, r.payload...)
 }
 
-func decode(b []byte) (record, error) {
+func decode(b []byte) (r record, ok bool) {
 	if len(b) < 8 {
-		return record{}, errCorrupt
+		return record{}, false
 	}
 	at := time.UnixMicro(int64(binary.LittleEndian.Uint64(b)))
 	length, n := binary.Uvarint(b[8:])
 	rest := b[8+max(n, 0):]
 	if n <= 0 || length > uint64(len(rest)) {
-		return record{}, errCorrupt
+		return record{}, false
 	}
-	return record{tenant: string(rest[:length]), at: at, payload: rest[length:]}, nil
+	return record{tenant: string(rest[:length]), at: at, payload: rest[length:]}, true
 }

@@ -14,7 +14,7 @@ import (
 
 const (
 	// segmentSize is the size at which a segment is closed and another begun.
-	segmentSize = 16 << 20
+	segmentSize = 8 << 20
 	// maxBatch bounds the bytes of one write and fsync.
 	maxBatch = 8 << 20
 	// tenantShare is the part of the spool that one tenant may fill.
@@ -32,8 +32,9 @@ var (
 // ErrInUse is returned by [Open] where another process has the directory.
 var ErrInUse = errors.New("another contactmirror uses this directory")
 
-// suffix is a segment's; damaged is added to one that was changed from outside.
-const suffix, damaged = ".spool", ".damaged"
+// suffix is a segment's, to which damaged is added when something in it could not
+// be read; refused is that of a record that nobody could take.
+const suffix, damaged, refused = ".spool", ".damaged", ".refused"
 
 // Spool is a directory of segments. Make one with [Open], and [Spool.Run] it.
 type Spool struct {
@@ -88,7 +89,7 @@ type request struct {
 // limit bytes. A directory belongs to one process at a time; that another one
 // has it is [ErrInUse].
 func Open(dir string, limit int64, log *slog.Logger) (*Spool, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	lock, err := lockDir(dir)
@@ -258,14 +259,14 @@ func (s *Spool) sync(batch []*request) error {
 
 // begin makes a new segment. Its name is on disk before any record is.
 func (s *Spool) begin() error {
-	file, err := os.OpenFile(s.path(s.number+1), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	s.number++ // also after a failure: what it leaves must not be in the way
+	file, err := os.OpenFile(s.path(s.number), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	if err := syncDir(s.dir); err != nil {
 		return errors.Join(err, file.Close(), os.Remove(file.Name()))
 	}
-	s.number++
 	s.file = file
 	s.mu.Lock()
 	s.current = segment{number: s.number, byTenant: map[string]int64{}}

@@ -62,7 +62,7 @@ func take(t testing.TB, s *spool.Spool, n int) (payloads []string) {
 		for _, b := range batch {
 			payloads = append(payloads, string(b))
 		}
-		if err := s.Taken(); err != nil {
+		if err := s.Taken(len(batch)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -173,35 +173,78 @@ func TestTornAtAnyByte(t *testing.T) {
 	}
 }
 
-// A segment that was changed from outside gives what stands before the change,
-// and is set aside.
+// A segment that was changed from outside gives all that can be read of it, and
+// is set aside.
 func TestDamagedSegment(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func([]byte) []byte{
+		"content":   func(b []byte) []byte { b[strings.Index(string(b), "second")]++; return b },
+		"length":    func(b []byte) []byte { b[strings.Index(string(b), "second")-17]++; return b },
+		"long":      func(b []byte) []byte { b[strings.Index(string(b), "second")-15]++; return b },
+		"zeros":     func(b []byte) []byte { clear(b[strings.Index(string(b), "second")-21:][:21]); return b },
+		"cut short": func(b []byte) []byte { i := strings.Index(string(b), "second"); return slices.Delete(b, i, i+1) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir, roomy)
+			stop := run(t, s)
+			appendAll(t, s, "", "first", "second", "third")
+			stop()
+			file := segments(t, dir)[0]
+			bytes, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, change(bytes), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir, roomy)
+			stop = run(t, s)
+			appendAll(t, s, "", "fourth")
+			if got := take(t, s, 3); !slices.Equal(got, []string{"first", "third", "fourth"}) {
+				t.Errorf("took %q", got)
+			}
+			stop()
+			if left := segments(t, dir); len(left) != 1 || !strings.HasSuffix(left[0], ".spool.damaged") {
+				t.Errorf("left %q", left)
+			}
+			run(t, open(t, dir, roomy)) // and does not mind the damaged one
+		})
+	}
+}
+
+func TestStrangeFilesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"notes.spool~", "00000000000000000001.spool.bak"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, dir, roomy)
+	run(t, s)
+	appendAll(t, s, "", "one")
+	if got := take(t, s, 1); got[0] != "one" || len(segments(t, dir)) != 2 {
+		t.Errorf("took %q, left %q", got, segments(t, dir))
+	}
+}
+
+// Records that nobody could take are kept, and not handed out again.
+func TestSetAside(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	s := open(t, dir, roomy)
 	stop := run(t, s)
-	appendAll(t, s, "Cust1", "first", "second", "third")
-	stop()
-	name := segments(t, dir)[0]
-	bytes, err := os.ReadFile(name)
+	name, err := s.SetAside([]byte("stuck"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	bytes[strings.Index(string(bytes), "second")]++
-	if err := os.WriteFile(name, bytes, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s = open(t, dir, roomy)
-	stop = run(t, s)
-	appendAll(t, s, "Cust1", "fourth")
-	if got := take(t, s, 2); !slices.Equal(got, []string{"first", "fourth"}) {
-		t.Errorf("took %q", got)
-	}
 	stop()
-	if left := segments(t, dir); len(left) != 1 || !strings.HasSuffix(left[0], ".spool.damaged") {
-		t.Errorf("left %q", left)
+	run(t, open(t, dir, roomy))
+	if kept, err := os.ReadFile(name); err != nil || string(kept) != "stuck" {
+		t.Errorf("kept %q, %v", kept, err)
 	}
-	open(t, dir, roomy) // and does not mind the damaged one
 }
 
 func TestFull(t *testing.T) {
