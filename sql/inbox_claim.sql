@@ -1,5 +1,6 @@
 -- Takes a batch out of the queues of locked shards: the oldest events of each
--- lane (a tenant in a shard), an equal share for each lane that waits.
+-- lane (a tenant in a shard), an equal share for each lane that waits, until
+-- their bodies are too many bytes.
 with recursive lanes as (
     -- Jumps from tenant to tenant in the index, however many events each has.
     select s.shard, first.context_identifier
@@ -25,7 +26,7 @@ with recursive lanes as (
     select shard, context_identifier, greatest(1, @batch::bigint / count(*) over ()) as share
     from lanes
 ), oldest as (
-    select share.row
+    select share.row, share.event_seq
     from shares s
     cross join lateral (
         select q.ctid as row, q.event_seq
@@ -36,11 +37,16 @@ with recursive lanes as (
     ) share
     order by share.event_seq
     limit @batch::bigint
+), sized as (
+    -- The bodies' sizes are known without reading them.
+    select o.row, sum(coalesce(octet_length(b.body), 0)) over (order by o.event_seq) - coalesce(octet_length(b.body), 0) as before
+    from oldest o
+    left join lateral (select w.body from webhook_bodies w where w.event_seq = o.event_seq limit 1) b on true
 ), claimed as (
     -- By row address: the shard's lock keeps the rows where they are, and no
     -- statistics can talk the planner into anything else.
     delete from sync_queue
-    where ctid = any (array(select row from oldest))
+    where ctid = any (array(select row from sized where before < @bytes::bigint))
     returning event_seq
 )
 select c.event_seq, e.received_at, b.body

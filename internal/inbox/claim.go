@@ -63,10 +63,14 @@ func LockShards(ctx context.Context, tx pgx.Tx, n int, rotation int32) (Lock, er
 	return l, nil
 }
 
+// claimBytes is how many bytes of bodies a claim takes, and the last one's more:
+// a batch has to fit into memory.
+const claimBytes = 8 << 20
+
 // Claim takes up to batch events out of the queues of locked shards, shared
 // fairly among the tenants that wait. They are back when tx is rolled back.
 func Claim(ctx context.Context, tx pgx.Tx, l Lock, batch int) ([]Claimed, error) {
-	claimed, err := claim.All(ctx, tx, pgx.StrictNamedArgs{"shards": l.Shards, "batch": batch})
+	claimed, err := claim.All(ctx, tx, pgx.StrictNamedArgs{"shards": l.Shards, "batch": batch, "bytes": claimBytes})
 	if err != nil {
 		return nil, fmt.Errorf("inbox: claim: %w", err)
 	}

@@ -22,6 +22,11 @@ type claimed struct {
 	*event.Contact
 }
 
+// transaction is how a batch's begins. The isolation is what inbox.LockShards
+// asks for. Compiling the statements would take longer than running them: the
+// planner overrates them, for it can't know how few rows a batch has.
+var transaction = pgx.TxOptions{BeginQuery: "begin isolation level read committed; set local jit = off"}
+
 // batch applies up to size events in one transaction, and returns how many it
 // found. busy reports whether there was anything to lock.
 func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, err error) {
@@ -29,8 +34,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 	defer cancel()
 	began := time.Now()
 	var visible []Applied
-	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted} // see inbox.LockShards
-	err = pgx.BeginTxFunc(ctx, w.pool, options, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, w.pool, transaction, func(tx pgx.Tx) error {
 		held, err := inbox.LockShards(ctx, tx, shardsPerClaim, w.rotation.Add(1)%contact.Shards)
 		if err != nil || len(held.Shards) == 0 {
 			return err
@@ -101,7 +105,7 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Tim
 	switch {
 	case err == nil:
 		return outcomes(contacts, len(events)), nil
-	case !pg.DataFault(err):
+	case !eventsFault(err):
 		return nil, err
 	case len(events) == 1:
 		return nil, inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
@@ -113,6 +117,13 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Tim
 	}
 	second, err := applyOrBlame(ctx, tx, events[half:], now)
 	return append(first, second...), err
+}
+
+// eventsFault reports whether err comes of what is in the events: PostgreSQL
+// refused it, or it could not be written out in the first place.
+func eventsFault(err error) bool {
+	_, unwritable := errors.AsType[*unwritableError](err)
+	return unwritable || pg.DataFault(err)
 }
 
 // apply folds events into what is stored of their contacts, writes it, and

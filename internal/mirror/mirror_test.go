@@ -257,6 +257,44 @@ func TestPoisonIsQuarantinedAlone(t *testing.T) {
 	}
 }
 
+// Bodies too many for one batch are applied in several, all of them.
+func TestLargeBodies(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	var bodies [][]byte
+	for i := range 40 {
+		bodies = append(bodies, fmt.Appendf(nil, `{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-01T00:00:00.%07dZ","Event":"contact.changed",`+
+			`"PrimaryKey":%d,"ContextIdentifier":"Cust1","FieldValues":{"name":%q}}`, i, i, 1+i%3, strings.Repeat("x", 1<<20-1000)))
+	}
+	r.deliver(bodies...)
+	r.run(r.worker.Run)
+	r.drain()
+	if got := column(t, r.Pool, `select concat_ws(' ', count(*), count(distinct recorded_at) > 4) from contact_audit_log`); got[0] != "40 t" {
+		t.Errorf("audit rows, in more than four transactions: %q, want 40 t", got)
+	}
+}
+
+// An event that leads to a row that can't be written out is quarantined alone,
+// whoever finds it out. Years past 9999 can't come in by an event any more.
+func TestUnwritableRow(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.deliver(sample(t, "v11-changed.json"), sample(t, "2018-changed.json"))
+	r.run(r.worker.Run)
+	r.drain()
+	if _, err := r.Pool.Exec(t.Context(), `update contacts set registered = '10000-01-01' where contact_id = 18`); err != nil {
+		t.Fatal(err)
+	}
+	r.deliver(bytes.Replace(sample(t, "v11-restored-inferred.json"), []byte("contact.changed"), []byte("contact.deleted"), 1), sample(t, "2018-deleted.json"))
+	r.drain()
+	if got := column(t, r.Pool, `select reason from quarantined_deliveries`); len(got) != 1 || !strings.Contains(got[0], "year outside") {
+		t.Errorf("quarantine %q", got)
+	}
+	if got := column(t, r.Pool, `select contact_id::text from contact_tombstones`); !cmp.Equal(got, []string{"994863"}) {
+		t.Errorf("tombstones %q, want the other contact's", got)
+	}
+}
+
 // What is no event's own fault quarantines nothing, and shows.
 func TestTroubleOfTheDatabaseStopsTheQueue(t *testing.T) {
 	t.Parallel()

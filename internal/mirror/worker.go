@@ -95,13 +95,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// loop applies batches while there are any, and then waits to be woken.
+// loop applies batches while there are any, and then waits to be woken. After
+// a failure batches are smaller, down to one event, for it may have been the
+// size that failed.
 func (w *Worker) loop(ctx context.Context, number int) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, maxPause
-	for ctx.Err() == nil {
+	for size := batchSize; ctx.Err() == nil; {
 		w.active.Add(1)
-		applied, busy, err := w.batch(ctx, batchSize)
+		applied, busy, err := w.batch(ctx, size)
 		w.active.Add(-1)
 		if ctx.Err() != nil {
 			return
@@ -109,12 +111,14 @@ func (w *Worker) loop(ctx context.Context, number int) {
 		w.report(number, err)
 		switch {
 		case err != nil:
+			size = max(1, size/2)
 			wait(ctx, pause.NextBackOff())
 			continue
-		case applied >= batchSize/2:
+		case applied >= size/2:
 			w.Wake() // there is more than one loop's work
 		}
 		pause.Reset()
+		size = min(batchSize, 2*size)
 		if !busy {
 			select {
 			case <-ctx.Done():
@@ -163,8 +167,8 @@ func (w *Worker) poll(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if w.active.Load() > 0 {
-			continue // a loop is looking
+		if int(w.active.Load()) == w.loops {
+			continue // all are looking
 		}
 		bounded, cancel := context.WithTimeout(ctx, pollInterval)
 		found, err := inbox.Waiting(bounded, w.pool)

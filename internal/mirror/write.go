@@ -93,6 +93,11 @@ func queueTombstones(batch *pgx.Batch, contacts []*touched) {
 	})
 }
 
+// unwritableError tells that what an event leads to has no form in the database.
+type unwritableError struct{ error }
+
+func (e *unwritableError) Unwrap() error { return e.error }
+
 // auditColumns are the columns that auditRows fills, in its order.
 var auditColumns = []string{
 	"event_seq", "shard", "context_identifier", "contact_id", "event", "event_id",
@@ -108,7 +113,7 @@ func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
 		for i, e := range t.events {
 			known, err := lastKnown(t.key, t.results[i].LastKnown)
 			if err != nil {
-				return nil, fmt.Errorf("last known row of %v: %w", t.key, err)
+				return nil, &unwritableError{fmt.Errorf("last known row of %v: %w", t.key, err)}
 			}
 			order := e.Fact.Order
 			rows = append(rows, []any{

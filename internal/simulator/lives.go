@@ -10,8 +10,12 @@ import (
 
 // Lives makes the deliveries of random contact lives, in the order in which
 // their events happen: contacts are created, changed, put into the recycle bin,
-// restored, and deleted for good. The same seed makes the same lives.
+// restored, and deleted for good. The same seed and mix make the same lives.
 type Lives struct {
+	// Mix says what the lives are made of; nil leaves it to chance, and imports
+	// nothing. It is to be set before the first event.
+	Mix *Mix
+
 	random   *rand.Rand
 	tenants  []string
 	contacts []*life
@@ -19,6 +23,20 @@ type Lives struct {
 	room  int
 	clock time.Time
 	next  int64
+	last  *life // whose event was the last
+	// importing is how many contacts the mass import under way has still to create,
+	// and importer is whose it is.
+	importing int
+	importer  string
+}
+
+// Mix is what lives are made of, in percent but for Burst.
+type Mix struct {
+	Ties float64 // of events: at exactly the time of the contact's last one
+	V10  float64 // of contacts: without FieldValues, as before SuperOffice 11
+	// Burst is how many contacts a mass import creates in a row, about every fifth
+	// of all events; 0 for none.
+	Burst int
 }
 
 // life is one contact as the source knows it.
@@ -43,6 +61,9 @@ func NewLives(seed uint64, tenants []string, room int, start time.Time) *Lives {
 
 // Next is the body of the next event's delivery.
 func (l *Lives) Next() []byte {
+	if l.imports() {
+		return l.event(l.imported(), "contact.created")
+	}
 	l.clock = l.clock.Add(time.Duration(l.random.Int64N(int64(3 * time.Second))))
 	i := l.random.IntN(l.room)
 	for i >= len(l.contacts) {
@@ -57,10 +78,37 @@ func (l *Lives) Next() []byte {
 	return body
 }
 
+// imports reports whether the next event is part of a mass import, which may
+// begin with it.
+func (l *Lives) imports() bool {
+	if l.Mix == nil || l.Mix.Burst == 0 {
+		return false
+	}
+	if l.importing == 0 && l.random.IntN(4*l.Mix.Burst) == 0 {
+		l.importing, l.importer = l.Mix.Burst, l.tenants[l.random.IntN(len(l.tenants))]
+	}
+	return l.importing > 0
+}
+
+// imported is the next contact of the import under way. Of one that it takes the
+// place of nothing more is heard.
+func (l *Lives) imported() *life {
+	l.importing--
+	l.clock = l.clock.Add(time.Duration(l.random.Int64N(int64(20 * time.Millisecond))))
+	c := l.born()
+	c.tenant = l.importer
+	if len(l.contacts) < l.room {
+		l.contacts = append(l.contacts, c)
+	} else {
+		l.contacts[l.random.IntN(l.room)] = c
+	}
+	return c
+}
+
 func (l *Lives) born() *life {
 	l.next++
 	return &life{
-		tenant: l.tenants[l.random.IntN(len(l.tenants))], id: l.next, v11: l.random.IntN(3) > 0,
+		tenant: l.tenants[l.random.IntN(len(l.tenants))], id: l.next, v11: l.valued(),
 		created: l.clock, unborn: true,
 		values: map[string]any{
 			"activeInterests": 0, "associate_id": l.small(), "business_idx": l.small(), "category_idx": l.small(),
@@ -69,6 +117,25 @@ func (l *Lives) born() *life {
 		},
 	}
 }
+
+// valued draws whether a contact's events have values.
+func (l *Lives) valued() bool {
+	if l.Mix == nil {
+		return l.random.IntN(3) > 0
+	}
+	return !chance(l.random, l.Mix.V10)
+}
+
+// tied draws whether an event happens at the time of its contact's last one.
+func (l *Lives) tied() bool {
+	if l.Mix == nil {
+		return l.random.IntN(8) == 0
+	}
+	return chance(l.random, l.Mix.Ties)
+}
+
+// chance is true in so many percent of draws.
+func chance(random *rand.Rand, percent float64) bool { return random.Float64()*100 < percent }
 
 func (l *Lives) small() int { return l.random.IntN(40) }
 
@@ -94,6 +161,7 @@ var updatable = []string{
 }
 
 func (l *Lives) event(c *life, kind string) []byte {
+	l.last = c
 	changes := []string{"contact_id"}
 	switch kind {
 	case "contact.created":
@@ -152,18 +220,22 @@ func (l *Lives) change(c *life) (changed []string) {
 // event.
 func (l *Lives) id(c *life, kind string) string {
 	if c.lastID == "" || l.random.IntN(10) > 0 || slices.Contains(c.lastIDKinds, kind) {
-		a, b := l.random.Uint64(), l.random.Uint64()
-		c.lastID = fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", a>>32, a>>16&0xffff, a&0xffff, b>>48, b&0xffffffffffff)
+		c.lastID = guid(l.random)
 		c.lastIDKinds = nil
 	}
 	c.lastIDKinds = append(c.lastIDKinds, kind)
 	return c.lastID
 }
 
+func guid(random *rand.Rand) string {
+	a, b := random.Uint64(), random.Uint64()
+	return fmt.Sprintf("%08x-%04x-%04x-%04x-%012x", a>>32, a>>16&0xffff, a&0xffff, b>>48, b&0xffffffffffff)
+}
+
 // timestamp is the clock with a seventh digit, or at times exactly the time of
 // the contact's last event.
 func (l *Lives) timestamp(c *life) string {
-	if c.lastTick == 0 || l.random.IntN(8) > 0 {
+	if c.lastTick == 0 || !l.tied() {
 		c.lastTick = l.clock.UnixNano()/100 + 1 + l.random.Int64N(9)
 	}
 	return time.Unix(0, c.lastTick*100).UTC().Format("2006-01-02T15:04:05.9999999Z")

@@ -23,6 +23,9 @@ import (
 // reading and the fold with the mirror, but neither queue, batches, nor late
 // facts. The zero value is ready; several goroutines may use it at once.
 type Oracle struct {
+	// Tenants are all that is judged; nil judges the whole database.
+	Tenants []string
+
 	mu     sync.Mutex
 	events map[eventKey]*offered
 	// refused is the bodies that are no events and were answered 200.
@@ -79,20 +82,21 @@ func (o *Oracle) note(body []byte, kept bool) {
 
 // Verdict is what an [Oracle] found. All but Events are 0 in a good mirror.
 type Verdict struct {
-	Events   int // stored
-	Lost     int // answered 200, but not stored
-	Doubled  int // stored or applied more than once
-	Invented int // stored, but never offered with these bytes
-	Wrong    int // contacts, tombstones and audit rows that differ from the truth
-	Open     int // stored, and neither applied nor set aside
-	// Differences describes them, a line each, up to a hundred.
-	Differences []string
+	Events   int `json:"events"`   // stored
+	Lost     int `json:"lost"`     // answered 200, but not stored
+	Doubled  int `json:"doubled"`  // stored or applied more than once
+	Invented int `json:"invented"` // stored, but never offered with these bytes
+	Wrong    int `json:"wrong"`    // contacts, tombstones and audit rows that differ from the truth
+	Open     int `json:"open"`     // stored, and neither applied nor set aside
+	// Differences describes them, up to a hundred.
+	Differences []string `json:"differences"`
 }
 
 // Good reports whether the mirror holds exactly what it should.
-func (v *Verdict) Good() bool {
-	return v.Lost+v.Doubled+v.Invented+v.Wrong+v.Open == 0
-}
+func (v *Verdict) Good() bool { return v.Count() == 0 }
+
+// Count is the number of differences.
+func (v *Verdict) Count() int { return v.Lost + v.Doubled + v.Invented + v.Wrong + v.Open }
 
 func (v *Verdict) differ(n *int, format string, args ...any) {
 	*n++
@@ -102,9 +106,10 @@ func (v *Verdict) differ(n *int, format string, args ...any) {
 }
 
 // Judge compares the mirror in db with what was offered. Its queue should be
-// empty, and the database holds nothing but what this oracle has seen.
+// empty, and the database holds, of the tenants judged, nothing but what this
+// oracle has seen.
 func (o *Oracle) Judge(ctx context.Context, db pg.DB) (*Verdict, error) {
-	found, err := readMirror(ctx, db)
+	found, err := readMirror(ctx, db, o.Tenants)
 	if err != nil {
 		return nil, fmt.Errorf("oracle: %w", err)
 	}
@@ -188,9 +193,9 @@ func auditTruth(e storedEvent) string {
 }
 
 func judgeContacts(v *Verdict, found *mirrored, truth map[contact.Key][]contact.Fact) {
-	for key, facts := range truth {
+	for _, key := range slices.SortedFunc(maps.Keys(truth), compareKeys) {
 		var want contact.State
-		want.Merge(facts, nil)
+		want.Merge(truth[key], nil)
 		row, tombstone := "", ""
 		switch want.Life {
 		case contact.Live:
@@ -199,7 +204,7 @@ func judgeContacts(v *Verdict, found *mirrored, truth map[contact.Key][]contact.
 			tombstone = fmt.Sprint(int64(want.Last.Ticks), " ", want.Last.ID)
 		}
 		if got := found.contacts[key]; got != row {
-			v.differ(&v.Wrong, "wrong: contact %d of %q:\n got %s\nwant %s", key.ID, key.Tenant, cmp.Or(got, "none"), cmp.Or(row, "none"))
+			v.differ(&v.Wrong, "wrong: contact %d of %q: %s", key.ID, key.Tenant, rowDifference(got, row))
 		}
 		if got := found.tombstones[key]; got != tombstone {
 			v.differ(&v.Wrong, "wrong: tombstone %d of %q: got %q, want %q", key.ID, key.Tenant, got, tombstone)
@@ -208,10 +213,36 @@ func judgeContacts(v *Verdict, found *mirrored, truth map[contact.Key][]contact.
 	for _, rows := range []map[contact.Key]string{found.contacts, found.tombstones} {
 		for key := range maps.Keys(rows) {
 			if truth[key] == nil {
-				v.differ(&v.Invented, "invented: contact %d of %q: %s", key.ID, key.Tenant, rows[key])
+				v.differ(&v.Invented, "invented: contact %d of %q: %s", key.ID, key.Tenant, strings.ReplaceAll(rows[key], cellEnd, " "))
 			}
 		}
 	}
+}
+
+func compareKeys(a, b contact.Key) int {
+	return cmp.Or(strings.Compare(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID))
+}
+
+// cellEnd parts the cells of a row as text.
+const cellEnd = "\x1f"
+
+// rowDifference says where got, the row of a contact as text, is not as it
+// should be.
+func rowDifference(got, want string) string {
+	switch {
+	case got == "":
+		return "there is no row, and there should be one"
+	case want == "":
+		return "there is a row, and there should be none"
+	}
+	gotCells, wantCells := strings.Split(got, cellEnd), strings.Split(want, cellEnd)
+	var different []string
+	for i := range min(len(gotCells), len(wantCells)) {
+		if name, value, _ := strings.Cut(wantCells[i], "="); gotCells[i] != wantCells[i] {
+			different = append(different, fmt.Sprintf("%s is %s, want %s", name, strings.TrimPrefix(gotCells[i], name+"="), value))
+		}
+	}
+	return strings.Join(different, "; ")
 }
 
 // rowTruth is what the row of a live contact should say, as rowQuery reads it.
@@ -231,7 +262,7 @@ func rowTruth(s *contact.State) string {
 		"pending="+strings.Join(pending, ","),
 		"last_event="+s.Last.Kind.String(), "last_event_id="+s.Last.ID.String(),
 		"last_event_at="+strconv.FormatInt(s.Last.Ticks.Micros(), 10), "last_changed_by="+number(s.ChangedBy),
-	), " ")
+	), cellEnd)
 }
 
 func valueText(t contact.Type, value contact.Value) string {
@@ -257,6 +288,7 @@ func number(n *int64) string {
 
 // mirrored is what a mirror holds.
 type mirrored struct {
+	tenants    []string // nil: of everybody
 	events     []storedEvent
 	bodies     map[string]bool // of the events without a key
 	refused    map[string]bool // the bodies in quarantine
@@ -276,9 +308,10 @@ type storedEvent struct {
 	ignored  bool
 }
 
-func readMirror(ctx context.Context, db pg.DB) (*mirrored, error) {
+func readMirror(ctx context.Context, db pg.DB, tenants []string) (*mirrored, error) {
 	m := &mirrored{
-		bodies: map[string]bool{}, refused: map[string]bool{}, aside: map[int64]bool{}, audit: map[int64][]string{},
+		tenants: tenants,
+		bodies:  map[string]bool{}, refused: map[string]bool{}, aside: map[int64]bool{}, audit: map[int64][]string{},
 		contacts: map[contact.Key]string{}, tombstones: map[contact.Key]string{},
 	}
 	for _, read := range []func(context.Context, pg.DB) error{
@@ -291,9 +324,12 @@ func readMirror(ctx context.Context, db pg.DB) (*mirrored, error) {
 	return m, nil
 }
 
-// each runs a query and calls f for each row, scanned into targets.
-func each(ctx context.Context, db pg.DB, query string, f func(), targets ...any) error {
-	rows, err := db.Query(ctx, query)
+// judged restricts a query to the tenants that are judged.
+const judged = "($1::text[] is null or context_identifier = any($1::text[]))"
+
+// each runs a query for tenants and calls f for each row, scanned into targets.
+func each(ctx context.Context, db pg.DB, tenants []string, query string, f func(), targets ...any) error {
+	rows, err := db.Query(ctx, query, tenants)
 	if err != nil {
 		return err
 	}
@@ -313,8 +349,8 @@ func (m *mirrored) readEvents(ctx context.Context, db pg.DB) error {
 		id *string
 		pk *int64
 	)
-	return each(ctx, db, `select e.event_seq, e.context_identifier, e.event_id::text, e.event, e.primary_key, e.received_at, e.ignored, b.body
-		from webhook_events e left join webhook_bodies b using (event_seq) order by event_seq`, func() {
+	return each(ctx, db, m.tenants, `select e.event_seq, e.context_identifier, e.event_id::text, e.event, e.primary_key, e.received_at, e.ignored, b.body
+		from webhook_events e left join webhook_bodies b using (event_seq) where `+judged+` order by event_seq`, func() {
 		e.body = slices.Clone(e.body)
 		if id == nil || pk == nil {
 			m.bodies[string(e.body)] = true
@@ -331,7 +367,8 @@ func (m *mirrored) readQuarantine(ctx context.Context, db pg.DB) error {
 		open bool
 		body []byte
 	)
-	return each(ctx, db, `select event_seq, resolution is distinct from 'retried', body from quarantined_deliveries`, func() {
+	return each(ctx, db, m.tenants, `select event_seq, resolution is distinct from 'retried', body from quarantined_deliveries
+		where context_identifier is null or `+judged, func() {
 		if body != nil && seq == nil {
 			m.refused[string(body)] = true
 		}
@@ -346,9 +383,9 @@ func (m *mirrored) readAudit(ctx context.Context, db pg.DB) error {
 		seq int64
 		row string
 	)
-	return each(ctx, db, `select event_seq, concat_ws(' | ', context_identifier, contact_id, event, event_id, occurred_ticks,
+	return each(ctx, db, m.tenants, `select event_seq, concat_ws(' | ', context_identifier, contact_id, event, event_id, occurred_ticks,
 		array_to_string(changed_columns, ','), coalesce(changed_by_associate_id::text, 'NULL'), case when hard_deleted then 'true' else 'false' end)
-		from contact_audit_log where origin = 'webhook'`, func() {
+		from contact_audit_log where origin = 'webhook' and `+judged, func() {
 		m.audit[seq] = append(m.audit[seq], row)
 	}, &seq, &row)
 }
@@ -358,7 +395,7 @@ func (m *mirrored) readContacts(ctx context.Context, db pg.DB) error {
 		key contact.Key
 		row string
 	)
-	return each(ctx, db, rowQuery(), func() {
+	return each(ctx, db, m.tenants, rowQuery(), func() {
 		m.contacts[key] = row
 	}, &key.Tenant, &key.ID, &row)
 }
@@ -384,7 +421,7 @@ func rowQuery() string {
 		"'last_event_at=' || "+micros("last_event_at")+"::text",
 		"'last_changed_by=' || coalesce(last_changed_by_associate_id::text, 'NULL')",
 	)
-	return "select context_identifier, contact_id, concat_ws(' ', " + strings.Join(cells, ", ") + ") from contacts"
+	return "select context_identifier, contact_id, concat_ws(chr(31), " + strings.Join(cells, ", ") + ") from contacts where " + judged
 }
 
 func (m *mirrored) readTombstones(ctx context.Context, db pg.DB) error {
@@ -393,7 +430,7 @@ func (m *mirrored) readTombstones(ctx context.Context, db pg.DB) error {
 		ticks int64
 		id    string
 	)
-	return each(ctx, db, `select context_identifier, contact_id, occurred_ticks, event_id::text from contact_tombstones`, func() {
+	return each(ctx, db, m.tenants, `select context_identifier, contact_id, occurred_ticks, event_id::text from contact_tombstones where `+judged, func() {
 		m.tombstones[key] = fmt.Sprint(ticks, " ", id)
 	}, &key.Tenant, &key.ID, &ticks, &id)
 }

@@ -4,6 +4,10 @@
 // signature over the exact bytes, its three attempts within five seconds. It
 // knows nothing of the mirror behind the receiver, and neither repairs nor
 // judges the bodies it is given: malformed ones are deliveries too.
+//
+// [Lives] makes up what there is to deliver, a [Plan] adds what goes wrong on
+// the way, [Traffic] delivers it, and an [Oracle] judges what has become of it.
+// All but the traffic's timing follows from a seed.
 package simulator
 
 import (
@@ -42,6 +46,8 @@ type Sender struct {
 	Client *http.Client
 	// OnFailure, when set, is told of each attempt that another one follows.
 	OnFailure func(failed Attempt, next time.Duration)
+	// OnAttempt, when set, is told of each attempt as it ends.
+	OnAttempt func(Attempt)
 }
 
 // Attempt is one request and what came of it.
@@ -72,7 +78,20 @@ var defaultClient = NewClient(30 * time.Second)
 // error is ctx's, or about a URL that no request can be made for; an attempt's
 // own failure is in the attempt.
 func (s *Sender) Send(ctx context.Context, body []byte) ([]Attempt, error) {
+	return s.send(ctx, s.header(body), body)
+}
+
+// SendTampered is Send with the signature of other bytes: those that body was
+// before somebody on the way altered it.
+func (s *Sender) SendTampered(ctx context.Context, body, original []byte) ([]Attempt, error) {
 	header := s.header(body)
+	if s.Secret != "" {
+		header.Set("X-SuperOffice-Signature", signature.Sign(s.Secret, original))
+	}
+	return s.send(ctx, header, body)
+}
+
+func (s *Sender) send(ctx context.Context, header http.Header, body []byte) ([]Attempt, error) {
 	limit := s.Attempts
 	if limit <= 0 || limit > MaxAttempts {
 		limit = MaxAttempts
@@ -84,6 +103,9 @@ func (s *Sender) Send(ctx context.Context, body []byte) ([]Attempt, error) {
 			return attempts, err
 		}
 		attempts = append(attempts, a)
+		if s.OnAttempt != nil {
+			s.OnAttempt(a)
+		}
 		if a.Delivered() || len(attempts) == limit {
 			return attempts, nil
 		}
