@@ -18,6 +18,7 @@ type grammar struct {
 	History    historyCmd    `cmd:"" group:"look" help:"Show what happened to a contact, when, and by whom."`
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
+	Simulate   simulateCmd   `cmd:"" group:"look" help:"Be a SuperOffice: deliver random contact lives, and check the mirror."`
 	Alerts     alertsCmd     `cmd:"" group:"look" help:"Print alert rules for Prometheus."`
 
 	Config     configCmd     `cmd:"" group:"about" help:"Show the settings in force and where each came from."`

@@ -274,3 +274,30 @@ func folded(t *rapid.T, bodies [][]byte) (lines []string) {
 	}
 	return lines
 }
+
+// A database that answers but hangs at the start keeps nobody from delivering.
+func TestStartsWhileTheDatabaseHangs(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	hang, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hang.Exec(t.Context(), `lock table goose_db_version in access exclusive mode`); err != nil {
+		t.Fatal(err)
+	}
+	servers := []server{serve(t, db)}
+	lives := simulator.NewLives(3, []string{"Cust1"}, 5, time.Now().AddDate(0, -1, 0))
+	var bodies [][]byte
+	for range 20 {
+		bodies = append(bodies, lives.Next())
+	}
+	deliver(t, servers, bodies)
+	if err := hang.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	drained(t, servers, db)
+	if got, err := rows(t.Context(), db, `select count(*)::text from contact_audit_log`); err != nil || got[0] != "20" {
+		t.Errorf("%s audit rows, %v, want 20", got, err)
+	}
+}

@@ -54,6 +54,7 @@ func TestScript(t *testing.T) {
 			"applied":  waitApplied,
 			"scrape":   scrapeMetrics,
 			"database": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", pgtest.New(t).URL) },
+			"execute":  executeSQL,
 			"exits":    exits,
 			"hold":     holdRequest,
 			"receiver": startReceiver,

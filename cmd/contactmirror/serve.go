@@ -124,7 +124,8 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 			_, _ = entry.listener.Close(), entry.spool.Close()
 		}()
 	}
-	if err := watch.first(ctx); err != nil {
+	look, err := watch.start(ctx)
+	if err != nil {
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { log.Info("stopping", "cause", context.Cause(ctx).Error()) })()
@@ -134,7 +135,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	}
 	metrics := s.newMetrics(watch, entry)
 	roles, working := errgroup.WithContext(ctx)
-	roles.Go(func() error { return watch.run(working) })
+	roles.Go(func() error { return look(working) })
 	wake := func() {}
 	if s.syncs() {
 		worker := mirror.New(pool, log, s.Workers)

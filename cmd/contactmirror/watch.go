@@ -75,7 +75,7 @@ func (w *watch) first(ctx context.Context) error {
 	if w.schemaKnown() || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if final(err) {
+	if wrongSchema(err) || !pg.Transient(err) {
 		return err
 	}
 	w.log.Error("can't reach the database; starting without it", "error", pg.Explain(err))
@@ -83,7 +83,8 @@ func (w *watch) first(ctx context.Context) error {
 }
 
 // run goes on looking until ctx ends. It returns an error when the database
-// comes back with a schema that is not this build's.
+// comes back with a schema that is not this build's, and for nothing else: a
+// password refused in the middle of a failover may be taken a minute later.
 func (w *watch) run(ctx context.Context) error {
 	for {
 		next := watchInterval
@@ -100,7 +101,7 @@ func (w *watch) run(ctx context.Context) error {
 		switch now := w.reachable.Load(); {
 		case ctx.Err() != nil:
 			return nil
-		case !w.schemaKnown() && final(err):
+		case !w.schemaKnown() && wrongSchema(err):
 			return err
 		case before && !now:
 			w.log.Error("the database is away", "error", pg.Explain(err))
@@ -147,11 +148,34 @@ type migrationError struct{ error }
 
 func (e migrationError) Unwrap() error { return e.error }
 
-// final reports whether looking again can't help.
-func final(err error) bool {
+// wrongSchema reports whether err is about the schema: looking again can't help.
+func wrongSchema(err error) bool {
 	var version *migrations.VersionError
 	var migration migrationError
-	return errors.As(err, &version) || errors.As(err, &migration) || err != nil && !pg.Transient(err)
+	return errors.As(err, &version) || errors.As(err, &migration)
+}
+
+// startPatience is how long the first look may keep deliveries out.
+const startPatience = 3 * time.Second
+
+// start begins to look. It returns what [watch.first] does, but no later than
+// after startPatience: a database that hangs, or a long migration, must not
+// keep deliveries out. What it returns with is to be run until ctx ends.
+func (w *watch) start(ctx context.Context) (run func(context.Context) error, err error) {
+	looked := make(chan error, 1)
+	go func() { looked <- w.first(ctx) }()
+	select {
+	case err := <-looked:
+		return w.run, err
+	case <-time.After(startPatience):
+	}
+	w.log.Warn("the database takes its time; starting without it")
+	return func(ctx context.Context) error {
+		if err := <-looked; err != nil {
+			return err
+		}
+		return w.run(ctx)
+	}, nil
 }
 
 // errSchemaUnknown keeps deliveries out of a database that was away since the
