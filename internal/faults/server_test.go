@@ -67,9 +67,15 @@ func backendKilled(l *lab) {
 	for range pick(2, 10) {
 		load.answered(50, "accepted")
 		pid := ask[int](db, "select pid from pg_stat_activity where usename = $1 limit 1", role)
+		witness, err := pgx.Connect(context.Background(), db.adminURL())
+		if err != nil {
+			l.Fatalf("connect: %v", err)
+		}
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			l.Fatalf("kill backend %d: %v", pid, err)
 		}
+		l.await("the server has noticed", patience, func() bool { return witness.Ping(context.Background()) != nil })
+		_ = witness.Close(context.Background())
 		l.await("the server has recovered", patience, db.answers)
 		load.flow(50)
 	}
