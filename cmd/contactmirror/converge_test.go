@@ -33,7 +33,7 @@ const testSecret = "Something Super Secret"
 type server struct{ url string }
 
 // serve runs the program's serve, as a process would, until the test ends.
-func serve(t *testing.T, db *pgtest.DB, args ...string) server {
+func serve(t testing.TB, db *pgtest.DB, args ...string) server {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	log, logged := io.Pipe()

@@ -172,7 +172,7 @@ func answer(a simulator.Attempt) string {
 	if json.Unmarshal(a.Body, &said) == nil {
 		for _, text := range []string{said.Result, said.Detail, said.Title} {
 			if text != "" {
-				return text
+				return plain(text)
 			}
 		}
 	}
@@ -180,7 +180,7 @@ func answer(a simulator.Attempt) string {
 	if line == "" {
 		return http.StatusText(a.Status)
 	}
-	return line
+	return plain(line)
 }
 
 func took(start time.Time, attempts int) string {
