@@ -8,9 +8,10 @@
 // may run: whoever holds a contact's shard is alone on it. The fold makes the
 // order of claims irrelevant.
 //
-// An event is set aside only where PostgreSQL refuses that event alone for its
-// data; its contact and all others go on. Any other error stops the batch, is
-// retried with growing pauses and shows in [Worker.Health]: the queue is never
-// poured into quarantine. The receiver is unknown here; a wake-up only saves the
+// An event is set aside only for what is in that event alone: PostgreSQL refuses
+// its data, its body can't be read again, or what it leads to can't be written
+// out. Its contact and all others go on. Any other error stops the batch, is
+// retried smaller with growing pauses and shows in [Worker.Health]: the queue is
+// never poured into quarantine. The receiver is unknown here; a wake-up only saves the
 // wait for the next poll.
 package mirror

@@ -6,7 +6,7 @@
 // length and checksum: bytes that were being written when everything stopped
 // are recognised and passed over, at whatever byte they end. Draining hands the
 // records out, oldest segment first, and removes a segment once all of it has
-// been taken; a drain that is interrupted hands some of them out again, so
+// been taken, or sets it aside where something in it could not be read; a drain that is interrupted hands some of them out again, so
 // whoever takes them must not mind.
 //
 // The spool is bounded, as a whole and for each tenant. It never drops a record
