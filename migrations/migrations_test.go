@@ -157,7 +157,8 @@ func TestEverythingHasAComment(t *testing.T) {
 func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	if _, err := migrations.Down(t.Context(), db.URL, migrations.Version-1, false); err != nil {
+	const old = 4 // the next one makes the table receivers
+	if _, err := migrations.Down(t.Context(), db.URL, old, false); err != nil {
 		t.Fatal(err)
 	}
 	before := texts(t, db.Pool, schema)
@@ -175,8 +176,8 @@ func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
 		t.Errorf("the failed migration left (-before +after):\n%s", diff)
 	}
 	var version *migrations.VersionError
-	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != migrations.Version-1 {
-		t.Errorf("version after the failure: %v, want %d", err, migrations.Version-1)
+	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != old {
+		t.Errorf("version after the failure: %v, want %d", err, old)
 	}
 	if _, err := migrations.Up(t.Context(), db.URL); err != nil {
 		t.Fatal(err)

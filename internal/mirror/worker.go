@@ -44,6 +44,7 @@ type Worker struct {
 	wake     chan struct{}
 	rotation atomic.Int32
 	active   atomic.Int32
+	marks    inbox.Marks
 
 	mu sync.Mutex
 	// failing holds, for each loop whose last batch failed, why.
@@ -111,6 +112,7 @@ func (w *Worker) loop(ctx context.Context, number int) {
 		w.report(number, err)
 		switch {
 		case err != nil:
+			w.marks.Forget()
 			size = max(1, size/2)
 			wait(ctx, pause.NextBackOff())
 			continue
@@ -171,7 +173,7 @@ func (w *Worker) poll(ctx context.Context) {
 			continue // all are looking
 		}
 		bounded, cancel := context.WithTimeout(ctx, pollInterval)
-		found, err := inbox.Waiting(bounded, w.pool)
+		found, err := inbox.Waiting(bounded, w.pool, &w.marks)
 		cancel()
 		if found || err != nil { // a loop will meet the error too, and report it
 			w.Wake()
