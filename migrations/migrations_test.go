@@ -44,7 +44,7 @@ func TestUpDownUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := migrations.Down(t.Context(), db.URL, 0, false)
-	if err != nil || int64(len(done)) != migrations.Version {
+	if err != nil || done[0].Version != migrations.Version || done[len(done)-1].Version != 1 {
 		t.Fatalf("down: %v, %v", done, err)
 	}
 	if left := texts(t, db.Pool, schema); len(left) > 0 {
@@ -156,8 +156,9 @@ func TestEverythingHasAComment(t *testing.T) {
 // A migration that fails leaves nothing behind, and those before it standing.
 func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
 	t.Parallel()
+	const old = 4 // the next one makes receivers
 	db := pgtest.New(t)
-	if _, err := migrations.Down(t.Context(), db.URL, migrations.Version-1, false); err != nil {
+	if _, err := migrations.Down(t.Context(), db.URL, old, false); err != nil {
 		t.Fatal(err)
 	}
 	before := texts(t, db.Pool, schema)
@@ -175,8 +176,8 @@ func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
 		t.Errorf("the failed migration left (-before +after):\n%s", diff)
 	}
 	var version *migrations.VersionError
-	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != migrations.Version-1 {
-		t.Errorf("version after the failure: %v, want %d", err, migrations.Version-1)
+	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != old {
+		t.Errorf("version after the failure: %v, want %d", err, old)
 	}
 	if _, err := migrations.Up(t.Context(), db.URL); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,5 @@
+-- Moves the ends of audit chains, whose shards' locks are held.
+update sync_shards s
+set audit_count = h.audit_count, audit_head = h.audit_head
+from unnest(@shards::smallint[], @audit_counts::bigint[], @audit_heads::bytea[]) as h (shard, audit_count, audit_head)
+where s.shard = h.shard
