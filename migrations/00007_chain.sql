@@ -16,11 +16,13 @@ comment on column contact_audit_log.commitment is 'The commitment to the values 
 alter table sync_shards
     add column audit_unchained bigint not null default 0,
     add column audit_count bigint not null default 0,
-    add column audit_head bytea;
+    add column audit_head bytea,
+    add column audit_seal bytea;
 
 comment on column sync_shards.audit_unchained is 'Number of the shard''s audit rows that are older than the chain.';
 comment on column sync_shards.audit_count is 'Number of links in the shard''s chain: chain_seq of its last audit row.';
-comment on column sync_shards.audit_head is 'The last link of the shard''s chain; NULL before the first.';
+comment on column sync_shards.audit_head is 'The last link of the shard''s chain: chain of its last audit row; NULL before the first.';
+comment on column sync_shards.audit_seal is 'Where a key took over since the last link: a hash of that link made with the key, after the key''s id.';
 
 update sync_shards s
 set audit_unchained = old.count
@@ -32,7 +34,8 @@ where old.shard = s.shard;
 alter table sync_shards
     drop column audit_unchained,
     drop column audit_count,
-    drop column audit_head;
+    drop column audit_head,
+    drop column audit_seal;
 
 alter table contact_audit_log
     drop column chain_seq,

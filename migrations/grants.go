@@ -27,7 +27,7 @@ var rights = []right{
 	{"duplicate_deliveries", "select, insert", "select"},
 	{"quarantined_deliveries", "select, insert, update (reason, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
-	{"sync_shards", "select, update (lock_right, audit_count, audit_head)", "select"},
+	{"sync_shards", "select, update (lock_right, audit_count, audit_head, audit_seal)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},

@@ -46,8 +46,10 @@ var (
 	MirrorHeads string
 	//go:embed mirror_all_heads.sql
 	MirrorAllHeads string
-	//go:embed mirror_unadopted.sql
-	MirrorUnadopted string
+	//go:embed mirror_unsealed.sql
+	MirrorUnsealed string
+	//go:embed mirror_seal.sql
+	MirrorSeal string
 	//go:embed mirror_audit_seqs.sql
 	MirrorAuditSeqs string
 	//go:embed mirror_advance.sql

@@ -23,7 +23,7 @@ const (
 // What a hash is of, its first byte.
 const (
 	ofRow  = 1
-	ofHead = 2 // one that another key takes over
+	ofHead = 2
 	ofKey  = 3
 )
 
@@ -146,13 +146,16 @@ func (l *Linker) Commit(salt []byte, values Values) (Commitment, error) {
 	return sha256.Sum256(buf), nil
 }
 
-// Next returns the head after head when r follows. A head of another key, or of
-// none, is adopted first.
+// Next returns the head after head when r follows. To a head of another key, or
+// of none, its seal is linked.
 func (l *Linker) Next(head Head, r *Row) Head {
-	head = l.Adopt(r.Shard, head)
+	before := head.Link
+	if l.key != nil && before.Key() != l.key.id {
+		before = l.Seal(r.Shard, head)
+	}
 	next := Head{Count: head.Count + 1}
 	buf := append(l.buf[:0], ofRow)
-	buf = append(buf, head.Link[:]...)
+	buf = append(buf, before[:]...)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(next.Count))
 	buf = r.append(buf)
 	l.buf = buf
@@ -160,18 +163,15 @@ func (l *Linker) Next(head Head, r *Row) Head {
 	return next
 }
 
-// Adopt closes the head of a shard with the linker's key. Without a key, and
-// where the head is the key's already, it returns head as it is.
-func (l *Linker) Adopt(shard int16, head Head) Head {
-	if l.key == nil || head.Link.Key() == l.key.id {
-		return head
-	}
+// Seal is what the linker's key says of the head of a shard that it has not
+// linked itself.
+func (l *Linker) Seal(shard int16, head Head) Link {
 	buf := append(l.buf[:0], ofHead)
 	buf = binary.BigEndian.AppendUint16(buf, uint16(shard))
 	buf = binary.BigEndian.AppendUint64(buf, uint64(head.Count))
 	buf = append(buf, head.Link[:]...)
 	l.buf = buf
-	return Head{Count: head.Count, Link: l.link(buf)}
+	return l.link(buf)
 }
 
 func (l *Linker) link(message []byte) (link Link) {

@@ -123,7 +123,7 @@ func TestEveryColumnIsCovered(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, l := range map[string]*chain.Linker{"no key": chain.NewLinker(nil), "key": chain.NewLinker(key)} {
-		start := l.Adopt(3, chain.Head{Count: 10, Link: chain.Link{35: 1}})
+		start := chain.Head{Count: 10, Link: chain.Link{35: 1}}
 		seen := map[chain.Link]string{}
 		note := func(change string, link chain.Link) {
 			if other, ok := seen[link]; ok {
@@ -174,26 +174,24 @@ func TestKeys(t *testing.T) {
 	}
 	r := row()
 	open := chain.NewLinker(nil).Next(chain.Head{}, &r)
-	sealed := chain.NewLinker(one).Adopt(r.Shard, open)
-	if sealed.Count != 1 || sealed.Link == open.Link || sealed.Link.Key() != one.ID() {
-		t.Errorf("adopted %v as %v", open, sealed)
+	seal := chain.NewLinker(one).Seal(r.Shard, open)
+	if seal == open.Link || seal.Key() != one.ID() || seal == chain.NewLinker(two).Seal(r.Shard, open) {
+		t.Errorf("%v is sealed with %v", open, seal)
 	}
-	if again := chain.NewLinker(one).Adopt(r.Shard, sealed); again != sealed {
-		t.Errorf("adopted twice: %v, want %v", again, sealed)
+	if chain.NewLinker(one).Seal(r.Shard+1, open) == seal || chain.NewLinker(one).Seal(r.Shard, chain.Head{Count: 2, Link: open.Link}) == seal {
+		t.Error("the seal of one head would do for another")
 	}
-	if other := chain.NewLinker(one).Adopt(r.Shard+1, open); other == sealed {
-		t.Error("the head of one shard would do for another")
+	keyed := chain.NewLinker(one).Next(open, &r)
+	if keyed.Link.Key() != one.ID() || keyed.Count != 2 || keyed == chain.NewLinker(two).Next(open, &r) {
+		t.Errorf("with the key: %v", keyed)
 	}
-	if a, b := chain.NewLinker(one).Next(open, &r), chain.NewLinker(one).Next(sealed, &r); a != b {
-		t.Errorf("adopting on the way gives %v, before %v", a, b)
+	if lost := chain.NewLinker(nil).Next(keyed, &r); lost.Link.Key() != (chain.KeyID{}) || lost.Count != 3 {
+		t.Errorf("without the key again: %v", lost)
 	}
-	if lost := chain.NewLinker(nil).Next(sealed, &r); lost.Link.Key() != (chain.KeyID{}) || lost.Count != 2 {
-		t.Errorf("without the key: %v", lost)
-	}
-	if link, ok := chain.ParseLink(sealed.Link[:]); !ok || link != sealed.Link {
+	if link, ok := chain.ParseLink(seal[:]); !ok || link != seal {
 		t.Errorf("read back %v, %v", link, ok)
 	}
-	if _, ok := chain.ParseLink(sealed.Link[:32]); ok {
+	if _, ok := chain.ParseLink(seal[:32]); ok {
 		t.Error("32 bytes are a link")
 	}
 }

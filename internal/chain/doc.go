@@ -10,10 +10,10 @@
 //
 // A link is made with a [Key] where one is configured, which is to be kept out
 // of the database: without it nobody can make links that hold. Links name their
-// key by a short id. Where a key takes over from none, or from another, the
-// link before is first closed with the new key ([Linker.Adopt]). So what was
-// written before the key came is sealed as it stood then, and a shard that ends
-// in a link of the key can't have been rewritten without it.
+// key by a short id. A key that takes over from none, or from another, first
+// seals the end of each chain ([Linker.Seal]). So what was written before the
+// key came is held as it stood then, and a chain that ends in a link or a seal
+// of the key can't have been rewritten without it.
 //
 // What no chain can show is that its end was cut off, or that all of it was made
 // anew by somebody who has the key: for that its heads have to be kept elsewhere.

@@ -16,7 +16,8 @@ import (
 
 var (
 	allHeads  = pg.Query[storedHead](sql.MirrorAllHeads)
-	unadopted = pg.Column[bool](sql.MirrorUnadopted)
+	unsealed  = pg.Column[bool](sql.MirrorUnsealed)
+	sealHeads = pg.Command(sql.MirrorSeal)
 )
 
 type storedHead struct {
@@ -106,52 +107,55 @@ func (e *ends) columns() (shards []int16, counts []int64, links [][]byte) {
 	return shards, counts, links
 }
 
-// adopt closes every chain with the worker's key, where another or none made its
-// last link: from then on each must end in a link of this key, whether or not
-// its shard has had an event since.
-func (w *Worker) adopt(ctx context.Context) error {
-	if w.AuditKey == nil {
-		return nil
-	}
+// seal seals the end of every chain with the worker's key, where another or none
+// made its last link: from then on each must end in a link or a seal of this
+// key, whether or not its shard has had an event since.
+func (w *Worker) seal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	id := w.AuditKey.ID()
-	open, err := unadopted.One(ctx, w.pool, pgx.StrictNamedArgs{"key_id": id[:]})
+	open, err := unsealed.One(ctx, w.pool, pgx.StrictNamedArgs{"key_id": id[:]})
 	if err == nil && open {
-		err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error { return adoptAll(ctx, tx, w.AuditKey) })
+		err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error { return sealAll(ctx, tx, w.AuditKey) })
 	}
 	if err != nil {
-		return fmt.Errorf("mirror: close the audit chains with the key: %w", err)
+		return fmt.Errorf("mirror: seal the audit chains with the key: %w", err)
 	}
 	return nil
 }
 
-func adoptAll(ctx context.Context, tx pgx.Tx, key *chain.Key) error {
+func sealAll(ctx context.Context, tx pgx.Tx, key *chain.Key) error {
 	stored, err := allHeads.All(ctx, tx, nil)
 	if err != nil {
 		return err
 	}
-	e := ends{linker: chain.NewLinker(key), heads: map[int16]chain.Head{}}
+	var (
+		linker = chain.NewLinker(key)
+		shards []int16
+		seals  [][]byte
+	)
 	for i := range stored {
 		head, err := stored[i].head()
 		if err != nil {
 			return err
 		}
-		e.heads[stored[i].Shard] = e.linker.Adopt(stored[i].Shard, head)
+		if head.Link.Key() != key.ID() {
+			link := linker.Seal(stored[i].Shard, head)
+			shards, seals = append(shards, stored[i].Shard), append(seals, link[:])
+		}
 	}
-	var batch pgx.Batch
-	e.queueWrite(&batch)
-	return tx.SendBatch(ctx, &batch).Close()
+	_, err = sealHeads.Run(ctx, tx, pgx.StrictNamedArgs{"shards": shards, "audit_seals": seals})
+	return err
 }
 
-// adoptUntilDone adopts, again after every failure, which the batches meet too.
-func (w *Worker) adoptUntilDone(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := w.adopt(ctx)
+// sealUntilDone seals, again after every failure, which the batches meet too.
+func (w *Worker) sealUntilDone(ctx context.Context) {
+	for w.AuditKey != nil && ctx.Err() == nil {
+		err := w.seal(ctx)
 		if err == nil {
 			return
 		}
-		w.log.Debug("can't close the audit chains with the key yet", "error", pg.Explain(err))
+		w.log.Debug("can't seal the audit chains with the key yet", "error", pg.Explain(err))
 		wait(ctx, maxPause)
 	}
 }

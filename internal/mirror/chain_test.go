@@ -1,6 +1,7 @@
 package mirror_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -72,13 +73,16 @@ func checkChain(t testing.TB, r *rig, key *chain.Key) (keyed, unkeyed int) {
 	}
 	for shard := range int16(32) {
 		var head chain.Head
-		var stored []byte
-		if err := r.Pool.QueryRow(context.Background(), `select audit_count, audit_head from sync_shards where shard = $1`, shard).Scan(&head.Count, &stored); err != nil {
+		var stored, seal []byte
+		if err := r.Pool.QueryRow(context.Background(), `select audit_count, audit_head, audit_seal from sync_shards where shard = $1`, shard).Scan(&head.Count, &stored, &seal); err != nil {
 			t.Fatal(err)
 		}
 		head.Link, _ = chain.ParseLink(stored)
-		if want := linkers[key != nil].Adopt(shard, heads[shard]); head != want {
-			t.Errorf("shard %d: stored head %v, want %v", shard, head, want)
+		if head != heads[shard] {
+			t.Errorf("shard %d: stored head %v, want %v", shard, head, heads[shard])
+		}
+		if want := linkers[true].Seal(shard, head); key != nil && head.Link.Key() != key.ID() && !bytes.Equal(seal, want[:]) {
+			t.Errorf("shard %d: sealed with %x, want %v", shard, seal, want)
 		}
 	}
 	return keyed, unkeyed
@@ -131,7 +135,7 @@ func TestChainHoldsThroughFailures(t *testing.T) {
 	}
 }
 
-// A key that comes later closes what was written without it, in every shard.
+// A key that comes later seals what was written without it, in every shard.
 func TestChainWithAKeyFromNowOn(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
@@ -155,8 +159,8 @@ func TestChainWithAKeyFromNowOn(t *testing.T) {
 	r.worker = keyed
 	r.run(keyed.Run)
 	id := key.ID()
-	for adopted := ""; adopted != "32"; {
-		adopted = column(t, r.Pool, `select count(*)::text from sync_shards where substring(audit_head for 4) = $1`, id[:])[0]
+	for sealed := ""; sealed != "32"; {
+		sealed = column(t, r.Pool, `select count(*)::text from sync_shards where substring(audit_seal for 4) = $1`, id[:])[0]
 	}
 	checkChain(t, r, key)
 	r.deliver(bodies[50:]...)

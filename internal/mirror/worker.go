@@ -94,7 +94,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for i := range w.loops {
 		group.Go(func() error { w.loop(ctx, i); return nil })
 	}
-	group.Go(func() error { w.adoptUntilDone(ctx); return nil })
+	group.Go(func() error { w.sealUntilDone(ctx); return nil })
 	group.Go(func() error { w.poll(ctx); return nil })
 	group.Go(func() error { w.listen(ctx); return nil })
 	return group.Wait()
