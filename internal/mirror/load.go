@@ -13,8 +13,9 @@ import (
 	"contactmirror/sql"
 )
 
-// load reads what is stored of the contacts, in one round trip.
-func load(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
+// load reads what is stored of the contacts, and the ends of their chains, in
+// one round trip.
+func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error {
 	var batch pgx.Batch
 	for _, s := range []*shape{&whole, &sent} {
 		some := slices.DeleteFunc(slices.Clone(contacts), func(t *touched) bool { return t.shape != s })
@@ -42,6 +43,7 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
 		})
 		return err
 	})
+	ends.queueLoad(&batch)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("load %d contacts: %w", len(contacts), err)
 	}
