@@ -6,7 +6,7 @@ select k.place, c.row,
     c.support_language_id, c.support_associate_id, c.support_person_id, c.dbi_agent_id, c.source,
     c.active_interests, c.updated_count, c.deleted, c.active_erp_links, c.xstop, c.nomailing, c.registered,
     c.updated, c.deleted_date, c.dbi_last_syncronized, c.dbi_last_modified, c.soft_deleted,
-    c.soft_deleted_at, c.pending_columns, c.last_event, c.last_event_id, c.last_event_ticks,
+    c.soft_deleted_at, array_to_string(c.pending_columns, ',') as pending_columns, c.last_event, c.last_event_id, c.last_event_ticks,
     c.last_changed_by_associate_id
 from (
     select generate_subscripts(@contact_ids::bigint[], 1)::bigint as place,

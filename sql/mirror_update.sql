@@ -1,7 +1,7 @@
 -- Writes rows of contacts that had one, by row address: nobody but the holder of
 -- the shard's lock writes them, and one who does all the same makes the count of
 -- rows wrong. pending_columns come as array literals, for unnest takes arrays apart
--- to the last element.
+-- to the last element, and as NULL where they stay as they are.
 update contacts
 set
     name = w.name, kananame = w.kananame, department = w.department, number1 = w.number1, number2 = w.number2,
@@ -16,7 +16,7 @@ set
     active_erp_links = w.active_erp_links, xstop = w.xstop, nomailing = w.nomailing, registered = w.registered,
     updated = w.updated, deleted_date = w.deleted_date, dbi_last_syncronized = w.dbi_last_syncronized,
     dbi_last_modified = w.dbi_last_modified, soft_deleted = w.soft_deleted, soft_deleted_at = w.soft_deleted_at,
-    pending_columns = w.pending_columns, last_event = w.last_event, last_event_id = w.last_event_id,
+    pending_columns = coalesce(w.pending_columns, contacts.pending_columns), last_event = w.last_event, last_event_id = w.last_event_id,
     last_event_at = w.last_event_at, last_event_ticks = w.last_event_ticks,
     last_changed_by_associate_id = w.last_changed_by_associate_id, mirrored_at = @now::timestamptz
 from (

@@ -6,7 +6,7 @@ set
     category_idx = w.category_idx, registered_associate_id = w.registered_associate_id, userdef_id = w.userdef_id,
     userdef2_id = w.userdef2_id, source = w.source, active_interests = w.active_interests, deleted = w.deleted,
     registered = w.registered, updated = w.updated, deleted_date = w.deleted_date, soft_deleted = w.soft_deleted,
-    soft_deleted_at = w.soft_deleted_at, pending_columns = w.pending_columns, last_event = w.last_event,
+    soft_deleted_at = w.soft_deleted_at, pending_columns = coalesce(w.pending_columns, contacts.pending_columns), last_event = w.last_event,
     last_event_id = w.last_event_id, last_event_at = w.last_event_at, last_event_ticks = w.last_event_ticks,
     last_changed_by_associate_id = w.last_changed_by_associate_id, mirrored_at = @now::timestamptz
 from (

@@ -175,11 +175,13 @@ type touched struct {
 func group(events []claimed) []*touched {
 	byKey := make(map[contact.Key]*touched, len(events))
 	all := make([]*touched, 0, len(events))
+	slab := make([]touched, len(events))
 	for i := range events {
 		e := &events[i]
 		t := byKey[e.Key]
 		if t == nil {
-			t = &touched{key: e.Key}
+			t = &slab[len(all)]
+			t.key = e.Key
 			byKey[e.Key] = t
 			all = append(all, t)
 		}

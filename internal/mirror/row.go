@@ -153,7 +153,7 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 		row         pgtype.TID
 		softDeleted bool
 		since       pgtype.Timestamptz
-		pending     []string
+		pending     string
 		lastEvent   string
 		lastID      pgtype.UUID
 		lastTicks   int64
@@ -180,7 +180,10 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 		for i := range columns {
 			state.Row.Values[s.columns[i]] = columns[i].value()
 		}
-		for _, name := range pending {
+		for name := range strings.SplitSeq(pending, ",") {
+			if name == "" {
+				continue // of none at all
+			}
 			c, ok := contact.ByName(name)
 			if !ok {
 				return fmt.Errorf("pending_columns names %q, which is no column", name)
@@ -198,7 +201,10 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 
 // args lays the rows of states out in columns, as mirror_insert (of whole) and
 // s.update take them.
-func (s *shape) args(states []*contact.State, now time.Time) pgx.StrictNamedArgs {
+//
+// Of stored, which is as long as states or empty, come the rows as they were:
+// what is pending is not written where it was so before.
+func (s *shape) args(states, stored []*contact.State, now time.Time) pgx.StrictNamedArgs {
 	n := len(states)
 	args := pgx.StrictNamedArgs{"now": now}
 	for _, c := range s.columns {
@@ -211,7 +217,7 @@ func (s *shape) args(states []*contact.State, now time.Time) pgx.StrictNamedArgs
 	var (
 		softDeleted = make([]bool, n)
 		since       = make([]pgtype.Timestamptz, n)
-		pending     = make([]string, n)
+		pending     = make([]*string, n)
 		lastEvent   = make([]string, n)
 		lastID      = make([]pgtype.UUID, n)
 		lastAt      = make([]time.Time, n)
@@ -221,7 +227,10 @@ func (s *shape) args(states []*contact.State, now time.Time) pgx.StrictNamedArgs
 	for j, s := range states {
 		softDeleted[j] = s.Row.SoftDeleted
 		since[j] = pgtype.Timestamptz{Time: time.UnixMicro(s.Row.SoftDeletedAt), Valid: s.Row.SoftDeleted}
-		pending[j] = "{" + strings.Join(s.Row.Pending.Names(), ",") + "}"
+		if len(stored) == 0 || stored[j].Row.Pending != s.Row.Pending {
+			literal := "{" + strings.Join(s.Row.Pending.Names(), ",") + "}"
+			pending[j] = &literal
+		}
 		lastEvent[j], lastID[j] = s.Last.Kind.String(), pgtype.UUID{Bytes: s.Last.ID, Valid: true}
 		lastAt[j], lastTicks[j], changedBy[j] = s.Last.Ticks.Time(), int64(s.Last.Ticks), s.ChangedBy
 	}

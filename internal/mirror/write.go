@@ -43,24 +43,26 @@ func queueRows(batch *pgx.Batch, contacts []*touched, now time.Time) {
 		inserted []*contact.State
 		rows     = map[*shape][]pgtype.TID{}
 		updated  = map[*shape][]*contact.State{}
+		stored   = map[*shape][]*contact.State{}
 	)
 	for _, t := range contacts {
 		switch {
 		case t.state.Life != contact.Live || t.state.Row == t.stored.Row && t.state.Last == t.stored.Last:
 		case t.stored.Life == contact.Live:
-			rows[t.shape], updated[t.shape] = append(rows[t.shape], t.row), append(updated[t.shape], &t.state)
+			rows[t.shape], stored[t.shape] = append(rows[t.shape], t.row), append(stored[t.shape], &t.stored)
+			updated[t.shape] = append(updated[t.shape], &t.state)
 		default:
 			keys, inserted = append(keys, t.key), append(inserted, &t.state)
 		}
 	}
 	if len(inserted) > 0 {
-		args := whole.args(inserted, now)
+		args := whole.args(inserted, nil, now)
 		args["context_identifier"], args["contact_id"] = split(keys)
 		batch.Queue(sql.MirrorInsert, args).Exec(wrote(len(inserted)))
 	}
 	for _, s := range []*shape{&whole, &sent} {
 		if states := updated[s]; len(states) > 0 {
-			args := s.args(states, now)
+			args := s.args(states, stored[s], now)
 			args["row"] = rows[s]
 			batch.Queue(s.update, args).Exec(wrote(len(states)))
 		}
