@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -41,6 +42,10 @@ type Worker struct {
 	// AuditKey, when set before Run, is what the audit log is chained with. Without
 	// one the chain holds, but whoever may write the tables can make it anew.
 	AuditKey *chain.Key
+
+	// BatchSize is how many events one transaction applies at most; 0 is 1,000. It is
+	// to be set before Run.
+	BatchSize int
 
 	pool     *pgxpool.Pool
 	log      *slog.Logger
@@ -107,7 +112,8 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) loop(ctx context.Context, number int) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, maxPause
-	for size := batchSize; ctx.Err() == nil; {
+	most := cmp.Or(w.BatchSize, batchSize)
+	for size := most; ctx.Err() == nil; {
 		w.active.Add(1)
 		applied, busy, err := w.batch(ctx, size)
 		w.active.Add(-1)
@@ -125,7 +131,7 @@ func (w *Worker) loop(ctx context.Context, number int) {
 			w.Wake() // there is more than one loop's work
 		}
 		pause.Reset()
-		size = min(batchSize, 2*size)
+		size = min(most, 2*size)
 		if !busy {
 			select {
 			case <-ctx.Done():
