@@ -13,9 +13,6 @@ import (
 const (
 	// watchInterval is how often the table is looked at: the error of a latency.
 	watchInterval = time.Millisecond
-	// lookBack is how many ids behind the highest one seen are looked at again, for
-	// contacts become visible out of order.
-	lookBack = 256
 	// watchPatience is how long a contact may take to appear.
 	watchPatience = time.Minute
 )
@@ -63,11 +60,11 @@ func Latencies(ctx context.Context, url string, p *Poster, rate float64, d time.
 func watch(ctx context.Context, conn *pgx.Conn, tenant string, first int64, want <-chan int) (map[int64]time.Time, error) {
 	const question = "select contact_id from contacts where context_identifier = $1 and contact_id > $2"
 	var (
-		seen    = map[int64]time.Time{}
-		highest = first
-		all     = -1
-		tick    = time.NewTicker(watchInterval)
-		end     <-chan time.Time
+		seen   = map[int64]time.Time{}
+		before = first // all up to here have been seen: they appear out of order
+		all    = -1
+		tick   = time.NewTicker(watchInterval)
+		end    <-chan time.Time
 	)
 	defer tick.Stop()
 	for len(seen) != all {
@@ -80,7 +77,7 @@ func watch(ctx context.Context, conn *pgx.Conn, tenant string, first int64, want
 			return nil, errors.New("bench: events that were answered are not in contacts after a minute")
 		case <-tick.C:
 		}
-		rows, _ := conn.Query(ctx, question, tenant, max(first, highest-lookBack)) // CollectRows returns its error
+		rows, _ := conn.Query(ctx, question, tenant, before) // CollectRows returns its error
 		ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
 		if err != nil {
 			return nil, fmt.Errorf("bench: watch: %w", err)
@@ -90,7 +87,9 @@ func watch(ctx context.Context, conn *pgx.Conn, tenant string, first int64, want
 			if _, known := seen[id]; !known {
 				seen[id] = now
 			}
-			highest = max(highest, id)
+		}
+		for !seen[before+1].IsZero() {
+			before++
 		}
 	}
 	return seen, nil
