@@ -18,6 +18,7 @@ select exists (
         select
         from sync_queue q
         where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
+        order by q.written_by -- or a planner reads the table until it meets one
         limit 1
     ) marked
 ) or exists (
@@ -29,6 +30,7 @@ select exists (
             from sync_queue q
             where q.shard = t.shard and q.context_identifier > t.context_identifier
                 and q.context_identifier < t.next_marked
+            order by q.context_identifier
             limit 1
         )
         union all
@@ -36,6 +38,7 @@ select exists (
             select
             from sync_queue q
             where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
+            order by q.context_identifier
             limit 1
         )
     ) unmarked

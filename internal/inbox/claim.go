@@ -47,7 +47,7 @@ type Claimed struct {
 
 // Waiting reports whether anything is queued, locked or not.
 func Waiting(ctx context.Context, db pg.DB, m *Marks) (bool, error) {
-	found, err := waiting.One(ctx, db, m.args(nil))
+	found, err := waiting.OneAnew(ctx, db, m.args(nil))
 	if err != nil {
 		return false, fmt.Errorf("inbox: look at the queue: %w", err)
 	}

@@ -41,12 +41,16 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	began := time.Now()
+	shards := int32(shardsPerClaim)
+	if began.UnixNano() < w.short.Load() {
+		size, shards = min(size, shortBatch), shortShards
+	}
 	var (
 		found   []inbox.Claimed
 		visible []Applied
 	)
 	err = pgx.BeginTxFunc(ctx, w.pool, transaction, func(tx pgx.Tx) error {
-		held, err := inbox.LockShards(ctx, tx, &w.marks, shardsPerClaim, w.rotation.Add(1)%contact.Shards)
+		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), w.rotation.Add(shards)%contact.Shards)
 		if err != nil || len(held.Shards) == 0 {
 			return err
 		}
@@ -65,10 +69,32 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 		return 0, false, err
 	}
 	w.marks.Passed(found)
+	if uneven(found, size) {
+		w.short.Store(time.Now().Add(shortFor).UnixNano())
+	}
 	if applied > 0 {
 		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: applied - len(visible)})
 	}
 	return applied, busy, nil
+}
+
+// uneven reports whether found, a claim of up to size events, shows a backlog
+// beside traffic that keeps up: it is full, but not for every tenant.
+func uneven(found []inbox.Claimed, size int) bool {
+	if len(found) < size*3/4 {
+		return false
+	}
+	tenants := map[string]int{}
+	for i := range found {
+		tenants[found[i].ContextIdentifier]++
+	}
+	share := len(found) / len(tenants)
+	for _, n := range tenants {
+		if n < share/2 {
+			return true
+		}
+	}
+	return false
 }
 
 // applyClaimed reads the claimed events again and applies them.

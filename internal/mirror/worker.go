@@ -23,11 +23,17 @@ const (
 	// shardsPerClaim is how many shards one transaction locks at most. Fewer
 	// leave more for the other workers, more make fuller batches.
 	shardsPerClaim = 8
+	// While one tenant's backlog drains beside another's live traffic, which has
+	// little to do with it but the time it waits, transactions are short and each
+	// takes more shards: an event then waits for one or two of them.
+	shortBatch, shortShards = 128, 16
+	// shortFor is how long that goes on after it was last needed.
+	shortFor = time.Second
 	// batchTimeout bounds one transaction, so that a server that hangs is noticed:
 	// after a failover the old primary may hang for ever, and the batch with it.
 	batchTimeout = 20 * time.Second
 	// pollInterval is how often an idle worker looks at the queue unasked.
-	pollInterval = time.Second
+	pollInterval = 2 * time.Second
 	// listenPause is the time between attempts to listen for notifications.
 	listenPause = 10 * time.Second
 	// maxPause is the longest pause after a batch that failed.
@@ -54,6 +60,8 @@ type Worker struct {
 	rotation atomic.Int32
 	active   atomic.Int32
 	marks    inbox.Marks
+	// short is until when batches are to be short, in nanoseconds since 1970.
+	short atomic.Int64
 
 	mu sync.Mutex
 	// failing holds, for each loop whose last batch failed, why.
@@ -127,7 +135,7 @@ func (w *Worker) loop(ctx context.Context, number int) {
 			size = max(1, size/2)
 			wait(ctx, pause.NextBackOff())
 			continue
-		case applied >= size/2:
+		case applied >= min(size/2, shortBatch):
 			w.Wake() // there is more than one loop's work
 		}
 		pause.Reset()
