@@ -81,7 +81,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 // uneven reports whether found, a claim of up to size events, shows a backlog
 // beside traffic that keeps up: it is full, but not for every tenant.
 func uneven(found []inbox.Claimed, size int) bool {
-	if len(found) < size*3/4 {
+	if len(found) == 0 || len(found) < size*3/4 {
 		return false
 	}
 	tenants := map[string]int{}
