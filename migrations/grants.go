@@ -33,11 +33,18 @@ var rights = []right{
 	{"contact_audit_log", "select, insert", "select"},
 	{"contact_columns", "select", "select"},
 	{"event_accounting", "select", "select"},
+	{"sealed_accounts", "select", "select"},
+	{"accounting_seal", "select", "select"},
+	{"log_horizon", "select", "select"},
 	{"receivers", "select, insert, update, delete", "select"},
 	{"receiver_secrets", "select, insert, update, delete", ""},
 	{"schema_roles", "", ""},
 	{"goose_db_version", "select", "select"},
 }
+
+// functions are those that act as the owner, and that the service alone may call.
+// What they write follows from the logs, whoever calls them however often.
+var functions = []string{"advance_log_horizon()", "seal_accounts(integer)"}
 
 // sequence is the one whose numbers the service draws itself.
 const sequence = "webhook_events_event_seq_seq"
@@ -141,6 +148,12 @@ func grant(ctx context.Context, tx pgx.Tx, kind, role string) error {
 	}
 	if kind == "service" {
 		statements = append(statements, "grant usage on sequence "+sequence+" to "+name)
+	}
+	for _, f := range functions {
+		statements = append(statements, "revoke all on function "+f+" from "+name)
+		if kind == "service" {
+			statements = append(statements, "grant execute on function "+f+" to "+name)
+		}
 	}
 	for _, r := range rights {
 		statements = append(statements, "revoke all on "+r.relation+" from "+name)

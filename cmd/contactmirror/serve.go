@@ -18,6 +18,7 @@ import (
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
+	"contactmirror/internal/settle"
 	"contactmirror/internal/signature"
 	"contactmirror/internal/spool"
 )
@@ -106,7 +107,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+4)) // four for the notifier, the watch, the heartbeat and a scrape
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+5)) // five for the notifier, the watch, the heartbeat, the settler and a scrape
 	if err != nil {
 		return err
 	}
@@ -139,9 +140,11 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	wake := func() {}
 	if s.syncs() {
 		worker := mirror.New(pool, log, s.Workers)
-		worker.Observe = metrics.Batch
+		settler := settle.New(pool, log)
+		worker.Observe = func(b mirror.Batch) { metrics.Batch(b); settler.Wake() }
 		wake, watch.worker = worker.Wake, worker.Health
 		roles.Go(func() error { return watch.afterSchema(working, worker.Run) })
+		roles.Go(func() error { return watch.afterSchema(working, settler.Run) })
 	}
 	if entry != nil {
 		entry.receive(working, roles, watch, wake, metrics.Answered)
