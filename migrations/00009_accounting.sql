@@ -123,6 +123,9 @@ begin
             where l.id = 1
             returning * into h;
         end if;
+        if moved then
+            perform pg_notify('contactmirror_settled', '');
+        end if;
     end if;
     settled := greatest(h.noted_event_seq, seen_event_seq) = h.event_seq and greatest(h.noted_audit_seq, seen_audit_seq) = h.audit_seq;
     select * into s from accounting_seal c where c.id = 1;
@@ -132,7 +135,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function advance_log_horizon is 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it. No row where another one is at it.';
+comment on function advance_log_horizon is 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. No row where another one is at it.';
 
 -- +goose StatementBegin
 create function seal_accounts(max_rows integer) returns bigint

@@ -72,6 +72,11 @@ var (
 	//go:embed settle_recount.sql
 	SettleRecount string
 
+	//go:embed feed_changes.sql
+	FeedChanges string
+	//go:embed feed_horizon.sql
+	FeedHorizon string
+
 	//go:embed heartbeat_beat.sql
 	HeartbeatBeat string
 	//go:embed heartbeat_leave.sql

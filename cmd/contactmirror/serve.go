@@ -107,7 +107,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+5)) // five for the notifier, the watch, the heartbeat, the settler and a scrape
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+7)) // for the notifier, the watch, the heartbeat, the settler, a scrape, and two readers of changes
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 		entry.receive(working, roles, watch, wake, metrics.Answered)
 	}
 	if adminListener != nil {
-		serveAdmin(working, roles, config, log, adminListener, metrics)
+		serveAdmin(working, roles, config, watch, adminListener, metrics)
 	}
 	if entry != nil {
 		greet(config, log, stderr, entry.listener.Addr(), d.dir)

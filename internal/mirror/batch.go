@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -155,8 +156,10 @@ type touched struct {
 	results []contact.Result
 }
 
-// group gathers the events of each contact.
+// group gathers the events of each contact, and sorts them as the source has
+// them: so they are folded, and logged.
 func group(events []claimed) []*touched {
+	slices.SortStableFunc(events, func(a, b claimed) int { return a.Fact.Order.Compare(b.Fact.Order) })
 	byKey := make(map[contact.Key]*touched, len(events))
 	all := make([]*touched, 0, len(events))
 	for i := range events {
