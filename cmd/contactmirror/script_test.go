@@ -55,6 +55,7 @@ func TestScript(t *testing.T) {
 			"scrape":   scrapeMetrics,
 			"database": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", pgtest.New(t).URL) },
 			"execute":  executeSQL,
+			"change":   changeSchema,
 			"exits":    exits,
 			"hold":     holdRequest,
 			"receiver": startReceiver,
