@@ -353,12 +353,18 @@ func TestFollowersKeepCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contacts := map[key]string{}
-	rows, _ = r.Pool.Query(t.Context(), `select context_identifier, contact_id, to_jsonb(c)::text from contacts c`)
-	var k key
-	var row string
-	if _, err := pgx.ForEachRow(rows, []any{&k.tenant, &k.id, &row}, func() error { contacts[k] = row; return nil }); err != nil {
+	rows, _ = r.Pool.Query(t.Context(), `select context_identifier, contact_id, to_jsonb(c)::text as row from contacts c`)
+	mirrored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
+		Tenant string
+		ID     int64
+		Row    string
+	}])
+	if err != nil {
 		t.Fatal(err)
+	}
+	contacts := map[key]string{}
+	for _, m := range mirrored {
+		contacts[key{m.Tenant, m.ID}] = m.Row
 	}
 	if len(contacts) < 20 {
 		t.Errorf("%d contacts: the test tests little", len(contacts))

@@ -36,7 +36,7 @@ var (
 const (
 	// tail is how many numbers may lie between the sealed counts and the horizon
 	// before they are counted on: what the view counts in a few milliseconds.
-	tail = 20_000
+	tail = 10_000
 	// step is how many rows of each log one transaction counts.
 	step = 20_000
 	// soon is how long the transactions beside the one that woke a settler are

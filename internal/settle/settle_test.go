@@ -376,7 +376,7 @@ func (*traced) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 func TestSettlerCatchesUpAndRests(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	fill(t, db.Pool, 50_000)
+	fill(t, db.Pool, 45_000)
 	config, err := pgxpool.ParseConfig(db.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -402,10 +402,10 @@ func TestSettlerCatchesUpAndRests(t *testing.T) {
 			}
 		}
 	}
-	await("50000 50000 40000 40000")
+	await("45000 45000 40000 40000")
 	recounted(t, db.Pool)
 	resting := trace.statements.Load()
-	if got := text(t, db.Pool, `select concat_ws(' ', count(*), sum(accepted), bool_and(balanced)) from event_accounting`); got != "10 50000 t" {
+	if got := text(t, db.Pool, `select concat_ws(' ', count(*), sum(accepted), bool_and(balanced)) from event_accounting`); got != "10 45000 t" {
 		t.Errorf("account %q", got)
 	}
 	execute(t, db.Pool, `select pg_sleep(1)`)
@@ -416,7 +416,7 @@ func TestSettlerCatchesUpAndRests(t *testing.T) {
 	accept(t, tx, 2_000_000)
 	commit(t, tx)
 	settler.Wake()
-	await("50001 50000 40000 40000")
+	await("45001 45000 40000 40000")
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)
