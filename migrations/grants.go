@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// right is what the two kinds of roles may do with a relation.
+// right is what the two kinds of roles may do with a relation, or a function.
 type right struct {
 	relation           string
 	service, reporting string
@@ -27,7 +27,7 @@ var rights = []right{
 	{"duplicate_deliveries", "select, insert", "select"},
 	{"quarantined_deliveries", "select, insert, update (reason, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
-	{"sync_shards", "select, update (lock_right)", "select"},
+	{"sync_shards", "select, update (lock_right, audit_count, audit_head, audit_seal)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},
@@ -42,12 +42,17 @@ var rights = []right{
 	{"goose_db_version", "select", "select"},
 }
 
-// functions are those that act as the owner, and that the service alone may call.
-// What they write follows from the logs, whoever calls them however often.
-var functions = []string{"advance_log_horizon()", "seal_accounts(integer)"}
+// functions are those that act as the owner, for the service, and those that act
+// as whoever calls them. What the former write follows from the logs, however
+// often they are called.
+var functions = []right{
+	{"advance_log_horizon()", "execute", ""},
+	{"seal_accounts(integer)", "execute", ""},
+	{"changes_since(bigint, integer)", "execute", "execute"},
+}
 
-// sequence is the one whose numbers the service draws itself.
-const sequence = "webhook_events_event_seq_seq"
+// sequences are those whose numbers the service draws itself.
+const sequences = "webhook_events_event_seq_seq, contact_audit_log_audit_seq_seq"
 
 // Roles are the roles to let in. An empty Reporting is none.
 type Roles struct {
@@ -144,15 +149,15 @@ func grant(ctx context.Context, tx pgx.Tx, kind, role string) error {
 		// Where the owner may not give these away, everybody has them or a warning says so.
 		"grant connect on database " + pgx.Identifier{database}.Sanitize() + " to " + name,
 		"grant usage on schema " + pgx.Identifier{schema}.Sanitize() + " to " + name,
-		"revoke all on sequence " + sequence + " from " + name,
+		"revoke all on sequence " + sequences + " from " + name,
 	}
 	if kind == "service" {
-		statements = append(statements, "grant usage on sequence "+sequence+" to "+name)
+		statements = append(statements, "grant usage on sequence "+sequences+" to "+name)
 	}
 	for _, f := range functions {
-		statements = append(statements, "revoke all on function "+f+" from "+name)
-		if kind == "service" {
-			statements = append(statements, "grant execute on function "+f+" to "+name)
+		statements = append(statements, "revoke all on function "+f.relation+" from "+name)
+		if privileges := f.of(kind); privileges != "" {
+			statements = append(statements, "grant "+privileges+" on function "+f.relation+" to "+name)
 		}
 	}
 	for _, r := range rights {

@@ -106,7 +106,7 @@ func TestReportingSees(t *testing.T) {
 			}
 		}
 	}
-	if err := as(t, db, roles.Reporting, "select quarantined, balanced from event_accounting"); err != nil {
+	if err := as(t, db, roles.Reporting, "select quarantined, balanced from event_accounting", "select * from changes_since(0)"); err != nil {
 		t.Error(err)
 	}
 	for _, statement := range []string{"select advance_log_horizon()", "select seal_accounts(1)", "select nextval('webhook_events_event_seq_seq')", "select from sync_shards for update", "select from contacts for share"} {

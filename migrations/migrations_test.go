@@ -45,12 +45,8 @@ func TestUpDownUp(t *testing.T) {
 	if err := migrations.Check(t.Context(), db.Pool); err != nil {
 		t.Fatal(err)
 	}
-	all, err := migrations.List(t.Context(), db.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
 	done, err := migrations.Down(t.Context(), db.URL, 0, false)
-	if err != nil || len(done) != len(all) {
+	if err != nil || done[0].Version != migrations.Version || done[len(done)-1].Version != 1 {
 		t.Fatalf("down: %v, %v", done, err)
 	}
 	if left := texts(t, db.Pool, schema); len(left) > 0 {
@@ -204,7 +200,8 @@ func TestAccountSurvivesItsMigration(t *testing.T) {
 	for _, statement := range []string{
 		`insert into webhook_events (context_identifier, event_id, event, primary_key, occurred_at, occurred_ticks, received_at, ignored)
 			select 'Cust' || n % 3, gen_random_uuid(), 'contact.changed', n, now(), 0, now(), n % 10 = 0 from generate_series(1, 5000) n`,
-		`insert into sync_queue (shard, context_identifier, event_seq) select 0, context_identifier, event_seq from webhook_events where primary_key % 10 = 1`,
+		`insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+			select 0, context_identifier, event_seq, received_at, 0 from webhook_events where primary_key % 10 = 1`,
 		`insert into quarantined_deliveries (received_at, reason, context_identifier, event_seq, body, body_sha256)
 			select now(), 'test', context_identifier, event_seq, '', '' from webhook_events where primary_key % 10 = 2`,
 		`insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,

@@ -34,14 +34,32 @@ var (
 
 	//go:embed mirror_contacts.sql
 	MirrorContacts string
+	//go:embed mirror_contacts_sent.sql
+	MirrorContactsSent string
 	//go:embed mirror_tombstones.sql
 	MirrorTombstones string
-	//go:embed mirror_write.sql
-	MirrorWrite string
+	//go:embed mirror_insert.sql
+	MirrorInsert string
+	//go:embed mirror_update.sql
+	MirrorUpdate string
+	//go:embed mirror_update_sent.sql
+	MirrorUpdateSent string
 	//go:embed mirror_remove.sql
 	MirrorRemove string
 	//go:embed mirror_bury.sql
 	MirrorBury string
+	//go:embed mirror_heads.sql
+	MirrorHeads string
+	//go:embed mirror_all_heads.sql
+	MirrorAllHeads string
+	//go:embed mirror_unsealed.sql
+	MirrorUnsealed string
+	//go:embed mirror_seal.sql
+	MirrorSeal string
+	//go:embed mirror_audit_seqs.sql
+	MirrorAuditSeqs string
+	//go:embed mirror_advance.sql
+	MirrorAdvance string
 
 	//go:embed audit_facts.sql
 	AuditFacts string

@@ -19,7 +19,10 @@ type grammar struct {
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
 	Simulate   simulateCmd   `cmd:"" group:"look" help:"Be a SuperOffice: deliver random contact lives, and check the mirror."`
+	Bench      benchCmd      `cmd:"" group:"look" help:"Measure the published figures on this machine and database."`
 	Alerts     alertsCmd     `cmd:"" group:"look" help:"Print alert rules for Prometheus."`
+
+	BenchHandler benchHandlerCmd `cmd:"" hidden:""`
 
 	Config     configCmd     `cmd:"" group:"about" help:"Show the settings in force and where each came from."`
 	Version    versionCmd    `cmd:"" group:"about" help:"Show which build this is."`
@@ -36,6 +39,7 @@ Exit codes: 0 done, 1 the work failed, 2 the call was wrong, 3 a check found a d
 func newParser(call *invocation, helped *bool) *kong.Kong {
 	return kong.Must(&grammar{},
 		kong.Name("contactmirror"),
+		kong.Vars{"benchmarks": benchmarkNames()},
 		kong.Description(description),
 		kong.Writers(call.stdout, call.stderr),
 		kong.Exit(func(int) { *helped = true }),
@@ -89,6 +93,12 @@ type ReceiveFlags struct {
 	AllowUnsigned     bool   `group:"settings" setting:"CONTACTMIRROR_ALLOW_UNSIGNED" help:"Accept unsigned deliveries: anyone who reaches the address can then write."`
 	MaxBody           string `group:"settings" setting:"CONTACTMIRROR_MAX_BODY" placeholder:"SIZE" help:"Largest delivery; default 1MiB."`
 	SpoolLimit        string `group:"settings" setting:"CONTACTMIRROR_SPOOL_LIMIT" placeholder:"SIZE" help:"Room for deliveries that wait for the database; default 1GiB."`
+}
+
+// AuditFlag is the key of the audit log's chain. As with a secret there is no
+// flag for the key itself.
+type AuditFlag struct {
+	AuditKeyFile string `group:"settings" setting:"CONTACTMIRROR_AUDIT_KEY_FILE" placeholder:"PATH" help:"File that holds the key of the audit log's chain, outside the database. There is no flag for the key itself: set $CONTACTMIRROR_AUDIT_KEY."`
 }
 
 // AdminFlags are the admin listener's settings.

@@ -9,6 +9,7 @@ import (
 	"sort"
 	"strings"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/signature"
 )
 
@@ -28,6 +29,8 @@ type Config struct {
 	AllowUnsigned bool
 	MaxBody       int64 // bytes
 	SpoolLimit    int64 // bytes
+
+	AuditKey *chain.Key // nil: the audit log is chained without one
 
 	LogFormat string // auto, text or json
 	LogLevel  slog.Level

@@ -40,6 +40,7 @@ type serveCmd struct {
 	DatabaseFlags
 	MigrateFlag
 	ReceiveFlags
+	AuditFlag
 	AdminFlags
 	LogFlags
 }
@@ -142,6 +143,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 		worker := mirror.New(pool, log, s.Workers)
 		settler := settle.New(pool, log)
 		worker.Observe = func(b mirror.Batch) { metrics.Batch(b); settler.Wake() }
+		worker.AuditKey = config.AuditKey
 		wake, watch.worker = worker.Wake, worker.Health
 		roles.Go(func() error { return watch.afterSchema(working, worker.Run) })
 		roles.Go(func() error { return watch.afterSchema(working, settler.Run) })

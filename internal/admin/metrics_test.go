@@ -338,14 +338,14 @@ func TestScrapeWithoutDatabase(t *testing.T) {
 func TestUnbalancedAccountIsMeasured(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	const one = `insert into sync_queue (shard, context_identifier, event_seq) values (0, 'Cust1', 1)`
+	const one = `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) values (0, 'Cust1', 1, now(), 0)`
 	if _, err := db.Pool.Exec(t.Context(), one); err != nil {
 		t.Fatal(err)
 	}
 	scrape(t, admin.New(admin.Config{Metrics: admin.NewMetrics(admin.Sources{Pool: db.Pool})})).check(t, map[string]float64{
 		`unbalanced_tenants`: 1, `queue_events`: 1,
 	})
-	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue (shard, context_identifier, event_seq) select 0, 'Cust1', generate_series(2, 60000)`); err != nil {
+	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) select 0, 'Cust1', generate_series(2, 60000), now(), 0`); err != nil {
 		t.Fatal(err)
 	}
 	s := scrape(t, admin.New(admin.Config{Metrics: admin.NewMetrics(admin.Sources{Pool: db.Pool})}))

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
@@ -25,8 +27,13 @@ type claimed struct {
 
 // transaction is how a batch's begins. The isolation is what inbox.LockShards
 // asks for. Compiling the statements would take longer than running them: the
-// planner overrates them, for it can't know how few rows a batch has.
-var transaction = pgx.TxOptions{BeginQuery: "begin isolation level read committed; set local jit = off"}
+// planner overrates them, for it can't know how few rows a batch has. And each of
+// them has one way that is right at any size of the tables, by index or by row
+// address, which a planner that thinks a table small need not see.
+var transaction = pgx.TxOptions{
+	BeginQuery: "begin isolation level read committed; set local jit = off; " +
+		"set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off",
+}
 
 // batch applies up to size events in one transaction, and returns how many it
 // found. busy reports whether there was anything to lock.
@@ -34,19 +41,22 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	began := time.Now()
-	var visible []Applied
+	var (
+		found   []inbox.Claimed
+		visible []Applied
+	)
 	err = pgx.BeginTxFunc(ctx, w.pool, transaction, func(tx pgx.Tx) error {
-		held, err := inbox.LockShards(ctx, tx, shardsPerClaim, w.rotation.Add(1)%contact.Shards)
+		held, err := inbox.LockShards(ctx, tx, &w.marks, shardsPerClaim, w.rotation.Add(1)%contact.Shards)
 		if err != nil || len(held.Shards) == 0 {
 			return err
 		}
 		busy = true
-		found, err := inbox.Claim(ctx, tx, held, size)
+		found, err = inbox.Claim(ctx, tx, &w.marks, held, size)
 		if err != nil {
 			return err
 		}
 		applied = len(found)
-		visible, err = applyClaimed(ctx, tx, found, held.At)
+		visible, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
 		return err
 	})
 	if err != nil {
@@ -54,6 +64,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 		w.observe(Batch{Err: err, Took: time.Since(began)})
 		return 0, false, err
 	}
+	w.marks.Passed(found)
 	if applied > 0 {
 		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: applied - len(visible)})
 	}
@@ -61,7 +72,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 }
 
 // applyClaimed reads the claimed events again and applies them.
-func applyClaimed(ctx context.Context, tx pgx.Tx, found []inbox.Claimed, now time.Time) ([]Applied, error) {
+func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.Claimed, now time.Time) ([]Applied, error) {
 	events := make([]claimed, 0, len(found))
 	for _, c := range found {
 		e, err := read(c)
@@ -73,34 +84,34 @@ func applyClaimed(ctx context.Context, tx pgx.Tx, found []inbox.Claimed, now tim
 		}
 		events = append(events, e)
 	}
-	return applyOrBlame(ctx, tx, events, now)
+	return applyOrBlame(ctx, tx, key, events, now)
 }
 
 // read parses the stored body. The receiver accepted it, so an error means that
 // the body is gone or that another version of this program wrote it.
 func read(c inbox.Claimed) (claimed, error) {
-	if c.ReceivedAt == nil || c.Body == nil {
+	if c.Body == nil {
 		return claimed{}, errors.New("the stored body is missing")
 	}
-	e, err := event.Parse(c.Body, *c.ReceivedAt)
+	e, err := event.Parse(c.Body, c.ReceivedAt)
 	switch {
 	case err != nil:
 		return claimed{}, err
 	case e.Ignored():
 		return claimed{}, fmt.Errorf("%s is no contact event", e.Name)
 	}
-	return claimed{seq: c.EventSeq, receivedAt: *c.ReceivedAt, webhook: e.WebhookName, Contact: e.Contact}, nil
+	return claimed{seq: c.EventSeq, receivedAt: c.ReceivedAt, webhook: e.WebhookName, Contact: e.Contact}, nil
 }
 
 // applyOrBlame applies events; where PostgreSQL refuses their data it looks for
 // the one at fault by halves, and quarantines that one alone.
-func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]Applied, error) {
+func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]Applied, error) {
 	if len(events) == 0 {
 		return nil, nil
 	}
 	var contacts []*touched
 	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) (err error) {
-		contacts, err = apply(ctx, savepoint, events, now)
+		contacts, err = apply(ctx, savepoint, key, events, now)
 		return err
 	})
 	switch {
@@ -112,11 +123,11 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Tim
 		return nil, inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
 	}
 	half := len(events) / 2
-	first, err := applyOrBlame(ctx, tx, events[:half], now)
+	first, err := applyOrBlame(ctx, tx, key, events[:half], now)
 	if err != nil {
 		return nil, err
 	}
-	second, err := applyOrBlame(ctx, tx, events[half:], now)
+	second, err := applyOrBlame(ctx, tx, key, events[half:], now)
 	return append(first, second...), err
 }
 
@@ -129,9 +140,10 @@ func eventsFault(err error) bool {
 
 // apply folds events into what is stored of their contacts, writes it, and
 // returns the contacts with the results.
-func apply(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]*touched, error) {
+func apply(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]*touched, error) {
 	touched := group(events)
-	if err := load(ctx, tx, touched); err != nil {
+	ends := newEnds(key, touched, len(events))
+	if err := load(ctx, tx, touched, ends); err != nil {
 		return nil, err
 	}
 	if err := loadHistories(ctx, tx, touched); err != nil {
@@ -140,7 +152,7 @@ func apply(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]*
 	for _, t := range touched {
 		t.results = t.state.Merge(t.facts, t.history)
 	}
-	return touched, write(ctx, tx, touched, len(events), now)
+	return touched, write(ctx, tx, touched, len(events), ends, now)
 }
 
 // touched is a contact that a batch is about.
@@ -149,6 +161,8 @@ type touched struct {
 	events []*claimed
 	facts  []contact.Fact
 
+	shape  *shape        // what is loaded and written of it
+	row    pgtype.TID    // where it is stored, if it is
 	stored contact.State // as loaded
 	state  contact.State // as folded
 	// history is loaded only for contacts that a late fact is about.
@@ -156,22 +170,29 @@ type touched struct {
 	results []contact.Result
 }
 
-// group gathers the events of each contact, and sorts them as the source has
-// them: so they are folded, and logged.
+// group gathers the events of each contact, in the source's order: so they are
+// folded, and logged. The contacts are in the order of the tables' indexes, which
+// is the order in which rows are quickest found and written.
 func group(events []claimed) []*touched {
 	slices.SortStableFunc(events, func(a, b claimed) int { return a.Fact.Order.Compare(b.Fact.Order) })
 	byKey := make(map[contact.Key]*touched, len(events))
 	all := make([]*touched, 0, len(events))
+	slab := make([]touched, len(events))
 	for i := range events {
 		e := &events[i]
 		t := byKey[e.Key]
 		if t == nil {
-			t = &touched{key: e.Key}
+			t = &slab[len(all)]
+			t.key = e.Key
 			byKey[e.Key] = t
 			all = append(all, t)
 		}
 		t.events = append(t.events, e)
 		t.facts = append(t.facts, e.Fact)
+	}
+	slices.SortFunc(all, func(a, b *touched) int { return a.key.Compare(b.key) })
+	for _, t := range all {
+		t.shape = shapeOf(t.facts)
 	}
 	return all
 }

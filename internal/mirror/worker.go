@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
 )
@@ -37,6 +39,13 @@ type Worker struct {
 	// Observe, when set before Run, is told of each batch after its transaction
 	// has ended. Loops call it at the same time, and wait for it.
 	Observe func(Batch)
+	// AuditKey, when set before Run, is what the audit log is chained with. Without
+	// one the chain holds, but whoever may write the tables can make it anew.
+	AuditKey *chain.Key
+
+	// BatchSize is how many events one transaction applies at most; 0 is 1,000. It is
+	// to be set before Run.
+	BatchSize int
 
 	pool     *pgxpool.Pool
 	log      *slog.Logger
@@ -44,6 +53,7 @@ type Worker struct {
 	wake     chan struct{}
 	rotation atomic.Int32
 	active   atomic.Int32
+	marks    inbox.Marks
 
 	mu sync.Mutex
 	// failing holds, for each loop whose last batch failed, why.
@@ -90,6 +100,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for i := range w.loops {
 		group.Go(func() error { w.loop(ctx, i); return nil })
 	}
+	group.Go(func() error { w.sealUntilDone(ctx); return nil })
 	group.Go(func() error { w.poll(ctx); return nil })
 	group.Go(func() error { w.listen(ctx); return nil })
 	return group.Wait()
@@ -101,7 +112,8 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) loop(ctx context.Context, number int) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, maxPause
-	for size := batchSize; ctx.Err() == nil; {
+	most := cmp.Or(w.BatchSize, batchSize)
+	for size := most; ctx.Err() == nil; {
 		w.active.Add(1)
 		applied, busy, err := w.batch(ctx, size)
 		w.active.Add(-1)
@@ -111,6 +123,7 @@ func (w *Worker) loop(ctx context.Context, number int) {
 		w.report(number, err)
 		switch {
 		case err != nil:
+			w.marks.Forget()
 			size = max(1, size/2)
 			wait(ctx, pause.NextBackOff())
 			continue
@@ -118,7 +131,7 @@ func (w *Worker) loop(ctx context.Context, number int) {
 			w.Wake() // there is more than one loop's work
 		}
 		pause.Reset()
-		size = min(batchSize, 2*size)
+		size = min(most, 2*size)
 		if !busy {
 			select {
 			case <-ctx.Done():
@@ -171,7 +184,7 @@ func (w *Worker) poll(ctx context.Context) {
 			continue // all are looking
 		}
 		bounded, cancel := context.WithTimeout(ctx, pollInterval)
-		found, err := inbox.Waiting(bounded, w.pool)
+		found, err := inbox.Waiting(bounded, w.pool, &w.marks)
 		cancel()
 		if found || err != nil { // a loop will meet the error too, and report it
 			w.Wake()

@@ -7,26 +7,27 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/sql"
 )
 
 // write stores the folded contacts and one audit row for each of n events.
-func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, now time.Time) error {
+func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, ends *ends, now time.Time) error {
+	rows, err := auditRows(contacts, n, ends, now)
+	if err != nil {
+		return err
+	}
 	var batch pgx.Batch
 	queueRows(&batch, contacts, now)
 	queueRemovals(&batch, contacts)
 	queueTombstones(&batch, contacts)
-	if batch.Len() > 0 {
-		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-			return fmt.Errorf("write %d contacts: %w", len(contacts), err)
-		}
-	}
-	rows, err := auditRows(contacts, n, now)
-	if err != nil {
-		return err
+	ends.queueWrite(&batch)
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("write %d contacts: %w", len(contacts), err)
 	}
 	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"contact_audit_log"}, auditColumns, pgx.CopyFromRows(rows)); err != nil {
 		return fmt.Errorf("write %d audit rows: %w", n, err)
@@ -38,16 +39,44 @@ func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, now time.
 // only what the last event was.
 func queueRows(batch *pgx.Batch, contacts []*touched, now time.Time) {
 	var (
-		keys   []contact.Key
-		states []*contact.State
+		keys     []contact.Key
+		inserted []*contact.State
+		rows     = map[*shape][]pgtype.TID{}
+		updated  = map[*shape][]*contact.State{}
+		stored   = map[*shape][]*contact.State{}
 	)
 	for _, t := range contacts {
-		if t.state.Life == contact.Live && (t.state.Row != t.stored.Row || t.state.Last != t.stored.Last) {
-			keys, states = append(keys, t.key), append(states, &t.state)
+		switch {
+		case t.state.Life != contact.Live || t.state.Row == t.stored.Row && t.state.Last == t.stored.Last:
+		case t.stored.Life == contact.Live:
+			rows[t.shape], stored[t.shape] = append(rows[t.shape], t.row), append(stored[t.shape], &t.stored)
+			updated[t.shape] = append(updated[t.shape], &t.state)
+		default:
+			keys, inserted = append(keys, t.key), append(inserted, &t.state)
 		}
 	}
-	if len(keys) > 0 {
-		batch.Queue(sql.MirrorWrite, writeArgs(keys, states, now))
+	if len(inserted) > 0 {
+		args := whole.args(inserted, nil, now)
+		args["context_identifier"], args["contact_id"] = split(keys)
+		batch.Queue(sql.MirrorInsert, args).Exec(wrote(len(inserted)))
+	}
+	for _, s := range []*shape{&whole, &sent} {
+		if states := updated[s]; len(states) > 0 {
+			args := s.args(states, stored[s], now)
+			args["row"] = rows[s]
+			batch.Queue(s.update, args).Exec(wrote(len(states)))
+		}
+	}
+}
+
+// wrote is an error where another number of rows than n was written: somebody
+// has changed contacts without holding their shards' locks.
+func wrote(n int) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() != int64(n) {
+			return fmt.Errorf("%d rows of contacts written instead of %d: somebody else has written them meanwhile", tag.RowsAffected(), n)
+		}
+		return nil
 	}
 }
 
@@ -104,9 +133,10 @@ var auditColumns = []string{
 	"occurred_at", "occurred_ticks", "received_at", "recorded_at",
 	"changed_columns", "field_values", "id_values", "unreadable_columns",
 	"soft_deleted", "hard_deleted", "outcome", "changed_by_associate_id", "webhook_name", "origin", "last_known",
+	"audit_seq", "chain_seq", "salt", "chain",
 }
 
-func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
+func auditRows(contacts []*touched, n int, ends *ends, now time.Time) ([][]any, error) {
 	rows := make([][]any, 0, n)
 	for _, t := range contacts {
 		shard := t.key.Shard()
@@ -115,6 +145,11 @@ func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
 			if err != nil {
 				return nil, &unwritableError{fmt.Errorf("last known row of %v: %w", t.key, err)}
 			}
+			linked := chained(t, i, shard, now)
+			link, err := ends.next(&linked, chain.Values{FieldValues: e.FieldValues, IDValues: e.IDValues, LastKnown: known})
+			if err != nil {
+				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}
+			}
 			order := e.Fact.Order
 			rows = append(rows, []any{
 				e.seq, shard, t.key.Tenant, t.key.ID, order.Kind.String(),
@@ -122,6 +157,7 @@ func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
 				order.Ticks.Time(), int64(order.Ticks), e.receivedAt, now,
 				e.Changes, e.FieldValues, e.IDValues, e.Unreadable,
 				flag(&e.Fact), order.Kind == contact.Deleted, string(t.results[i].Outcome), e.Fact.ChangedBy, e.webhook, "webhook", known,
+				link.auditSeq, link.chainSeq, link.salt, link.chain,
 			})
 		}
 	}
@@ -155,8 +191,8 @@ func lastKnown(key contact.Key, s *contact.State) ([]byte, error) {
 	if s.Row.SoftDeleted {
 		row["soft_deleted_at"] = time.UnixMicro(s.Row.SoftDeletedAt).UTC()
 	}
-	for i, spec := range mirrored {
-		row[spec.Name] = jsonValue(spec.Type, s.Row.Values[i+1])
+	for _, c := range whole.columns {
+		row[c.Spec().Name] = jsonValue(c.Spec().Type, s.Row.Values[c])
 	}
 	return json.Marshal(row)
 }

@@ -34,8 +34,8 @@ func BenchmarkAccount(b *testing.B) {
 		}
 	}
 	b.Run(fmt.Sprintf("rows=%d/sealed", *rows), read)
-	execute(b, db.Pool, `insert into sync_queue (shard, context_identifier, event_seq)
-		select i % 32, 'Cust' || i % 10, 1000000000 + i from generate_series(1, 10 * least($1, 100000)) i`, *rows)
+	execute(b, db.Pool, `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+		select i % 32, 'Cust' || i % 10, 1000000000 + i, now(), 0 from generate_series(1, 10 * least($1, 100000)) i`, *rows)
 	execute(b, db.Pool, `vacuum analyze sync_queue`)
 	b.Run(fmt.Sprintf("rows=%d/queued=%d", *rows, 10*min(*rows, 100_000)), read)
 	execute(b, db.Pool, `truncate sync_queue`)
