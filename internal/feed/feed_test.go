@@ -313,13 +313,13 @@ func TestAFollowerSkipsNothingThatCanStillCommit(t *testing.T) {
 func TestFollowersKeepCopies(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 4)
-	const events = 4000
+	const events = 2400
 	lives := simulator.NewLives(7, []string{"", "Cust1", "Cust2"}, 50, received.AddDate(0, -1, 0))
 	var bodies [][]byte
 	for range events {
 		bodies = append(bodies, lives.Next())
 	}
-	rand.New(rand.NewPCG(7, 1)).Shuffle(2000, func(i, j int) { bodies[i], bodies[j] = bodies[j], bodies[i] })
+	rand.New(rand.NewPCG(7, 1)).Shuffle(1200, func(i, j int) { bodies[i], bodies[j] = bodies[j], bodies[i] })
 	var all sync.WaitGroup
 	for part := range slices.Chunk(bodies, events/8) {
 		all.Go(func() { r.deliver(part...) })

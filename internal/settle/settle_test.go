@@ -250,7 +250,7 @@ func TestTheAccountAddsUpInTheMiddleOfTraffic(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	lives := simulator.NewLives(1, []string{"", "Cust1", "Cust2", "Cust3"}, 60, received.AddDate(0, -1, 0))
-	const events = 6000
+	const events = 4000
 	bodies := make(chan []byte, events)
 	for range events {
 		bodies <- lives.Next()
