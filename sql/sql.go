@@ -72,6 +72,8 @@ var (
 
 	//go:embed report_accounting.sql
 	ReportAccounting string
+	//go:embed report_unbalanced.sql
+	ReportUnbalanced string
 	//go:embed report_mirror.sql
 	ReportMirror string
 	//go:embed report_backlog.sql
@@ -80,6 +82,18 @@ var (
 	ReportReceivers string
 	//go:embed report_secrets.sql
 	ReportSecrets string
+
+	//go:embed settle_advance.sql
+	SettleAdvance string
+	//go:embed settle_seal.sql
+	SettleSeal string
+	//go:embed settle_recount.sql
+	SettleRecount string
+
+	//go:embed feed_changes.sql
+	FeedChanges string
+	//go:embed feed_horizon.sql
+	FeedHorizon string
 
 	//go:embed heartbeat_beat.sql
 	HeartbeatBeat string

@@ -196,9 +196,11 @@ type touched struct {
 	results []contact.Result
 }
 
-// group gathers the events of each contact. The contacts are in the order of the
-// tables' indexes, which is the order in which rows are quickest found and written.
+// group gathers the events of each contact, in the source's order: so they are
+// folded, and logged. The contacts are in the order of the tables' indexes, which
+// is the order in which rows are quickest found and written.
 func group(events []claimed) []*touched {
+	slices.SortStableFunc(events, func(a, b claimed) int { return a.Fact.Order.Compare(b.Fact.Order) })
 	byKey := make(map[contact.Key]*touched, len(events))
 	all := make([]*touched, 0, len(events))
 	slab := make([]touched, len(events))

@@ -63,6 +63,30 @@ func Close(pool *pgxpool.Pool) {
 	}
 }
 
+// Listen calls wake for each notification on channel, on a connection of its
+// own, until ctx ends or the connection breaks. Behind a transaction pooler it
+// hears nothing, which is no error.
+func Listen(ctx context.Context, config *pgx.ConnConfig, channel string, wake func()) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+		defer cancel()
+		_ = conn.Close(closing)
+	}()
+	if _, err := conn.Exec(ctx, "listen "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	for {
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		wake()
+	}
+}
+
 // Query is the text of one statement whose rows decode into Row, by name and
 // strictly: the row has Row's fields, no more and no fewer.
 type Query[Row any] string
