@@ -19,7 +19,8 @@ func Grow(ctx context.Context, pool *pgxpool.Pool, t *Traffic, n int) error {
 with made as materialized (
     select c as id, $1::text as tenant, $2::timestamptz as at, (extract(epoch from $2::timestamptz) * 10000000)::bigint + c % 1000000 as ticks,
         md5($1 || c)::uuid as event_id, nextval('webhook_events_event_seq_seq') as seq
-    from generate_series($3::bigint, $4::bigint) c
+    from (select pg_current_xact_id() offset 0) writer -- before a number is drawn
+    cross join generate_series($3::bigint, $4::bigint) c
 ), events as (
     insert into webhook_events (event_seq, context_identifier, event_id, event, entity, primary_key, occurred_at, occurred_ticks, received_at, ignored)
     select seq, tenant, event_id, 'contact.created', 'contact', id, at, ticks, at, false from made
