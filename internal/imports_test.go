@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"internal/mirror":     {"internal/audit", "internal/chain", "internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/refold":     {"internal/audit", "internal/contact", "internal/pg", "sql", "pgx"},
+	"internal/rebuild":    {"internal/contact", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/report":     {"internal/pg", "sql", "pgx"},
 	"internal/admin":      {"internal/contact", "internal/mirror", "internal/report", "internal/spool", "pgx", "echo", "prometheus"},

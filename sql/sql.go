@@ -66,12 +66,33 @@ var (
 
 	//go:embed refold_facts.sql
 	RefoldFacts string
+	//go:embed refold_facts_of.sql
+	RefoldFactsOf string
 	//go:embed refold_rows.sql
 	RefoldRows string
 	//go:embed refold_tombstones.sql
 	RefoldTombstones string
 	//go:embed refold_unlogged.sql
 	RefoldUnlogged string
+
+	//go:embed rebuild_shadow.sql
+	RebuildShadow string
+	//go:embed rebuild_lock.sql
+	RebuildLock string
+	//go:embed rebuild_last.sql
+	RebuildLast string
+	//go:embed rebuild_supersede.sql
+	RebuildSupersede string
+	//go:embed rebuild_write.sql
+	RebuildWrite string
+	//go:embed rebuild_remove.sql
+	RebuildRemove string
+	//go:embed rebuild_bury.sql
+	RebuildBury string
+	//go:embed rebuild_exhume.sql
+	RebuildExhume string
+	//go:embed rebuild_drop.sql
+	RebuildDrop string
 
 	//go:embed verify_heads.sql
 	VerifyHeads string

@@ -12,6 +12,8 @@ import (
 type grammar struct {
 	Serve       serveCmd       `cmd:"" group:"run" help:"Receive deliveries and mirror them, until stopped."`
 	Migrate     migrateCmd     `cmd:"" group:"run" help:"Bring the database's schema up or down."`
+	Rebuild     rebuildCmd     `cmd:"" group:"run" help:"Make the mirror anew from the audit log, while readers and deliveries go on."`
+	Replay      replayCmd      `cmd:"" group:"run" help:"Re-apply the logged facts of some contacts, and repair their rows."`
 	Healthcheck healthcheckCmd `cmd:"" group:"run" help:"Exit 0 when this machine's receiver is ready, for containers."`
 
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`

@@ -26,3 +26,19 @@ func progressBar(w io.Writer, what string) (update func(done, total int64), fini
 		bars.Wait()
 	}
 }
+
+// factCounter shows on a terminal how much of some work is done whose end nobody
+// knows.
+func factCounter(w io.Writer, what string) (update func(done int64), finish func()) {
+	if !terminal(w) {
+		return nil, func() {}
+	}
+	bars := mpb.New(mpb.WithOutput(w))
+	bar := bars.AddSpinner(0,
+		mpb.PrependDecorators(decor.Name(what+" ")),
+		mpb.AppendDecorators(decor.CurrentNoUnit("%d facts "), decor.Elapsed(decor.ET_STYLE_GO)))
+	return func(done int64) { bar.SetCurrent(done) }, func() {
+		bar.SetTotal(-1, true)
+		bars.Wait()
+	}
+}

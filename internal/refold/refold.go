@@ -30,10 +30,13 @@ type Scope struct {
 	// Since and Until bound the time at which something was recorded of the
 	// contact, Until excluded.
 	Since, Until *time.Time
+	// Logged leaves out what the mirror holds and the log knows nothing of, as
+	// Since and Until do too.
+	Logged bool
 }
 
-// partial reports whether s leaves contacts out.
-func (s *Scope) partial() bool { return s.Since != nil || s.Until != nil }
+// within reports whether s is about a stretch of time.
+func (s *Scope) within() bool { return s.Since != nil || s.Until != nil }
 
 // Contact is what the log makes of a contact, and what the mirror holds of it.
 type Contact struct {
@@ -109,7 +112,7 @@ func Each(ctx context.Context, s *Snapshot, scope Scope, visit func([]*Contact) 
 		return err
 	})
 	err := streams.Wait()
-	if err == nil && !scope.partial() {
+	if err == nil && !scope.Logged && !scope.within() {
 		err = unlogged(ctx, s.Tx(0), scope, folded)
 	}
 	close(folded)
@@ -135,8 +138,33 @@ func send(ctx context.Context, to chan<- []*Contact, contacts []*Contact) error 
 func stream(ctx context.Context, tx pgx.Tx, scope Scope, part int, chunks chan<- []*Contact) error {
 	rows, _ := tx.Query(ctx, sql.RefoldFacts, pgx.StrictNamedArgs{
 		"parts": Parts, "part": part, "context_identifier": scope.Tenant, "contact_id": scope.ContactID,
-		"some": scope.partial(), "since": scope.Since, "until": scope.Until,
-	}) // ForEachRow reports its error
+		"some": scope.within(), "since": scope.Since, "until": scope.Until,
+	}) // collect reports its error
+	return collect(rows, func(contacts []*Contact) error { return send(ctx, chunks, contacts) })
+}
+
+// Of returns what the log makes of keys, and what the mirror holds of them, as
+// tx sees both. A contact that the log knows nothing of is left out.
+func Of(ctx context.Context, tx pgx.Tx, keys []contact.Key) ([]*Contact, error) {
+	tenants, ids := make([]string, len(keys)), make([]int64, len(keys))
+	for i, k := range keys {
+		tenants[i], ids[i] = k.Tenant, k.ID
+	}
+	var all []*Contact
+	rows, _ := tx.Query(ctx, sql.RefoldFactsOf, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}) // collect reports its error
+	err := collect(rows, func(contacts []*Contact) error { all = append(all, contacts...); return nil })
+	if err == nil {
+		err = loadStored(ctx, tx, all)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("refold: %d contacts: %w", len(keys), err)
+	}
+	return all, nil
+}
+
+// collect folds facts that come contact by contact, and yields the contacts some
+// at a time.
+func collect(rows pgx.Rows, yield func([]*Contact) error) error {
 	var (
 		next  []*Contact
 		facts []logged
@@ -152,7 +180,7 @@ func stream(ctx context.Context, tx pgx.Tx, scope Scope, part int, chunks chan<-
 		}
 		full := next
 		next = make([]*Contact, 0, chunk)
-		return send(ctx, chunks, full)
+		return yield(full)
 	}
 	_, err := pgx.ForEachRow(rows, row.Targets(), func() error {
 		if key := row.Key(); len(next) == 0 || next[len(next)-1].Key != key {
