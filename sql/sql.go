@@ -48,6 +48,8 @@ var (
 	MirrorAllHeads string
 	//go:embed mirror_unsealed.sql
 	MirrorUnsealed string
+	//go:embed mirror_keyed.sql
+	MirrorKeyed string
 	//go:embed mirror_seal.sql
 	MirrorSeal string
 	//go:embed mirror_audit_seqs.sql

@@ -180,9 +180,9 @@ func newChains(stored []storedHead, key *chain.Key, against *Heads) *chains {
 
 // checkChains follows all chains at once: row numbers rise along each of them.
 func checkChains(ctx context.Context, tx pgx.Tx, c *chains, step func()) (Chain, error) {
-	rows, _ := tx.Query(ctx, sql.VerifyChain) // ForEachRow reports its error
+	rows, _ := tx.Query(ctx, sql.VerifyChain) // each reports its error
 	var r logRow
-	_, err := pgx.ForEachRow(rows, r.targets(), func() error {
+	err := each(rows, r.targets(), func() error {
 		r.OccurredAt, r.ReceivedAt, r.RecordedAt = micros(r.occurredAt), micros(r.receivedAt), micros(r.recordedAt)
 		c.row(&r)
 		step()
@@ -192,6 +192,12 @@ func checkChains(ctx context.Context, tx pgx.Tx, c *chains, step func()) (Chain,
 		return Chain{}, fmt.Errorf("read the log: %w", err)
 	}
 	return c.end(), nil
+}
+
+// each scans every row into targets, and calls do.
+func each(rows pgx.Rows, targets []any, do func() error) error {
+	_, err := pgx.ForEachRow(rows, targets, do)
+	return err
 }
 
 // micros is an instant in microseconds; that of an infinite one is none that an

@@ -68,7 +68,7 @@ type said struct {
 
 func checkEvents(ctx context.Context, tx pgx.Tx, tenant *string, step func()) (Events, error) {
 	found := Events{Lines: []string{}}
-	rows, _ := tx.Query(ctx, sql.VerifyEvents, pgx.StrictNamedArgs{"context_identifier": tenant}) // ForEachRow reports its error
+	rows, _ := tx.Query(ctx, sql.VerifyEvents, pgx.StrictNamedArgs{"context_identifier": tenant}) // each reports its error
 	var (
 		seq              int64
 		accepted, logged said
@@ -81,7 +81,7 @@ func checkEvents(ctx context.Context, tx pgx.Tx, tenant *string, step func()) (E
 		}
 		linker = chain.NewLinker(nil)
 	)
-	_, err := pgx.ForEachRow(rows, targets, func() error {
+	err := each(rows, targets, func() error {
 		step()
 		found.Applied++
 		differs := accepted.differs(&logged)

@@ -47,6 +47,35 @@ func TestWhatHolds(t *testing.T) {
 	}
 }
 
+// Nothing seems wrong while events are being stored and applied.
+func TestUnderTraffic(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 12)
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		for range 10 {
+			r.apply(60, nil)
+		}
+	}()
+	rows := map[int64]bool{}
+	for feeding := true; feeding; {
+		select {
+		case <-fed:
+			feeding = false
+		default:
+		}
+		report := r.run(Options{})
+		if report.Differences() != 0 {
+			t.Fatalf("found %q", lines(report))
+		}
+		rows[report.Chain.Rows] = true
+	}
+	if !rows[600] || len(rows) < 3 {
+		t.Errorf("looked at logs of %v rows: the test tests nothing", rows)
+	}
+}
+
 // Each kind of damage, put back before the next one.
 func TestWhatIsFound(t *testing.T) {
 	t.Parallel()
