@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// right is what the two kinds of roles may do with a relation.
+// right is what the two kinds of roles may do with a relation, or a function.
 type right struct {
 	relation           string
 	service, reporting string
@@ -33,10 +33,22 @@ var rights = []right{
 	{"contact_audit_log", "select, insert", "select"},
 	{"contact_columns", "select", "select"},
 	{"event_accounting", "select", "select"},
+	{"sealed_accounts", "select", "select"},
+	{"accounting_seal", "select", "select"},
+	{"log_horizon", "select", "select"},
 	{"receivers", "select, insert, update, delete", "select"},
 	{"receiver_secrets", "select, insert, update, delete", ""},
 	{"schema_roles", "", ""},
 	{"goose_db_version", "select", "select"},
+}
+
+// functions are those that act as the owner, for the service, and those that act
+// as whoever calls them. What the former write follows from the logs, however
+// often they are called.
+var functions = []right{
+	{"advance_log_horizon()", "execute", ""},
+	{"seal_accounts(integer)", "execute", ""},
+	{"changes_since(bigint, integer)", "execute", "execute"},
 }
 
 // sequences are those whose numbers the service draws itself.
@@ -141,6 +153,12 @@ func grant(ctx context.Context, tx pgx.Tx, kind, role string) error {
 	}
 	if kind == "service" {
 		statements = append(statements, "grant usage on sequence "+sequences+" to "+name)
+	}
+	for _, f := range functions {
+		statements = append(statements, "revoke all on function "+f.relation+" from "+name)
+		if privileges := f.of(kind); privileges != "" {
+			statements = append(statements, "grant "+privileges+" on function "+f.relation+" to "+name)
+		}
 	}
 	for _, r := range rights {
 		statements = append(statements, "revoke all on "+r.relation+" from "+name)

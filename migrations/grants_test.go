@@ -106,10 +106,10 @@ func TestReportingSees(t *testing.T) {
 			}
 		}
 	}
-	if err := as(t, db, roles.Reporting, "select quarantined, balanced from event_accounting"); err != nil {
+	if err := as(t, db, roles.Reporting, "select quarantined, balanced from event_accounting", "select * from changes_since(0)"); err != nil {
 		t.Error(err)
 	}
-	for _, statement := range []string{"select nextval('webhook_events_event_seq_seq')", "select from sync_shards for update", "select from contacts for share"} {
+	for _, statement := range []string{"select advance_log_horizon()", "select seal_accounts(1)", "select nextval('webhook_events_event_seq_seq')", "select from sync_shards for update", "select from contacts for share"} {
 		if err := as(t, db, roles.Reporting, statement); !denied(err) {
 			t.Errorf("reporting: %s: %v", statement, err)
 		}
@@ -137,6 +137,8 @@ func TestServiceMayNot(t *testing.T) {
 		"alter table contact_audit_log disable trigger contact_audit_log_append_only",
 		"drop trigger webhook_events_append_only on webhook_events", "drop table contacts", "create table more ()",
 		"create or replace function contactmirror_append_only() returns trigger language plpgsql as 'begin return null; end'",
+		"update log_horizon set audit_seq = 0", "delete from log_horizon", "update accounting_seal set event_seq = 0", "update sealed_accounts set applied = 0",
+		"create or replace function seal_accounts(max_rows integer) returns bigint language sql as 'select 0'",
 		"create role another",
 	} {
 		if err := as(t, db, roles.Service, statement); !denied(err) {

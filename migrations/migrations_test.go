@@ -34,6 +34,8 @@ const schema = `
 	union all select concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid)) from pg_constraint where connamespace = current_schema()::regnamespace and conrelid::regclass::text not like 'goose%'
 	union all select indexdef from pg_indexes where schemaname = current_schema() and tablename not like 'goose%'
 	union all select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
+	union all select pg_get_functiondef(oid) from pg_proc where pronamespace = current_schema()::regnamespace
+	union all select concat_ws(' ', viewname, definition) from pg_views where schemaname = current_schema()
 	order by 1`
 
 func TestUpDownUp(t *testing.T) {
@@ -147,7 +149,8 @@ func TestEverythingHasAComment(t *testing.T) {
 	missing := texts(t, db.Pool, `select concat_ws('.', c.relname, a.attname)
 		from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and c.relkind = 'r'
 		where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'v') and c.relname not like 'goose%'
-			and (obj_description(c.oid) is null or a.attnum is not null and col_description(c.oid, a.attnum) is null)`)
+			and (obj_description(c.oid) is null or a.attnum is not null and col_description(c.oid, a.attnum) is null)
+		union all select proname::text from pg_proc where pronamespace = current_schema()::regnamespace and obj_description(oid) is null`)
 	if len(missing) > 0 {
 		t.Errorf("no comment on %q", missing)
 	}
@@ -156,30 +159,96 @@ func TestEverythingHasAComment(t *testing.T) {
 // A migration that fails leaves nothing behind, and those before it standing.
 func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
 	t.Parallel()
-	const old = 4 // the next one makes receivers
 	db := pgtest.New(t)
-	if _, err := migrations.Down(t.Context(), db.URL, old, false); err != nil {
+	all, err := migrations.List(t.Context(), db.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := all[len(all)-2].Version
+	if _, err := migrations.Down(t.Context(), db.URL, last, false); err != nil {
 		t.Fatal(err)
 	}
 	before := texts(t, db.Pool, schema)
-	if _, err := db.Pool.Exec(t.Context(), `create view receivers as select 1 as in_the_way`); err != nil {
+	// A migration's comments come after what they are about.
+	if _, err := db.Pool.Exec(t.Context(), `create function refuse() returns event_trigger language plpgsql as 'begin raise ''in the way''; end';
+		create event trigger in_the_way on ddl_command_end when tag in ('COMMENT') execute function refuse()`); err != nil {
 		t.Fatal(err)
 	}
 	ran, err := migrations.Up(t.Context(), db.URL)
 	if err == nil || len(ran) != 0 {
 		t.Fatalf("up: %v, %v, want an error and nothing run", ran, err)
 	}
-	if _, err := db.Pool.Exec(t.Context(), `drop view receivers`); err != nil {
+	if _, err := db.Pool.Exec(t.Context(), `drop event trigger in_the_way; drop function refuse`); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, texts(t, db.Pool, schema)); diff != "" {
 		t.Errorf("the failed migration left (-before +after):\n%s", diff)
 	}
 	var version *migrations.VersionError
-	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != old {
-		t.Errorf("version after the failure: %v, want %d", err, old)
+	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != last {
+		t.Errorf("version after the failure: %v, want %d", err, last)
 	}
 	if _, err := migrations.Up(t.Context(), db.URL); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The account is the same however much of it is sealed, and without the seal.
+func TestAccountSurvivesItsMigration(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	for _, statement := range []string{
+		`insert into webhook_events (context_identifier, event_id, event, primary_key, occurred_at, occurred_ticks, received_at, ignored)
+			select 'Cust' || n % 3, gen_random_uuid(), 'contact.changed', n, now(), 0, now(), n % 10 = 0 from generate_series(1, 5000) n`,
+		`insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+			select 0, context_identifier, event_seq, received_at, 0 from webhook_events where primary_key % 10 = 1`,
+		`insert into quarantined_deliveries (received_at, reason, context_identifier, event_seq, body, body_sha256)
+			select now(), 'test', context_identifier, event_seq, '', '' from webhook_events where primary_key % 10 = 2`,
+		`insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
+				received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, origin)
+			select event_seq, 0, context_identifier, primary_key, event, event_id, occurred_at, 0, now(), now(), '{}', '{}', false,
+				(array['applied', 'no_op', 'superseded', 'after_delete'])[1 + primary_key % 4], 'webhook'
+			from webhook_events where primary_key % 10 > 2`,
+		`insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
+				received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, origin)
+			values (0, 'Cust0', 1, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'fetch')`,
+	} {
+		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	account := func() []string {
+		t.Helper()
+		return texts(t, db.Pool, `select a::text from event_accounting a order by context_identifier`)
+	}
+	want := []string{
+		"(Cust0,1666,166,166,167,249,333,251,334,t)",
+		"(Cust1,1667,167,167,166,251,333,249,334,t)",
+		"(Cust2,1667,167,167,167,250,334,250,332,t)",
+	}
+	if diff := cmp.Diff(want, account()); diff != "" {
+		t.Errorf("nothing sealed (-want +got):\n%s", diff)
+	}
+	for range 5 {
+		for _, statement := range []string{`select * from advance_log_horizon()`, `select seal_accounts(1500)`} {
+			if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(want, account()); diff != "" {
+			t.Errorf("sealed in part (-want +got):\n%s", diff)
+		}
+	}
+	if _, err := migrations.Down(t.Context(), db.URL, 8, true); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, account()); diff != "" {
+		t.Errorf("without the seal (-want +got):\n%s", diff)
+	}
+	if _, err := migrations.Up(t.Context(), db.URL); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, account()); diff != "" {
+		t.Errorf("up again (-want +got):\n%s", diff)
 	}
 }

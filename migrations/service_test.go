@@ -23,6 +23,7 @@ import (
 	"contactmirror/internal/quarantine"
 	"contactmirror/internal/rebuild"
 	"contactmirror/internal/report"
+	"contactmirror/internal/settle"
 	"contactmirror/internal/signature"
 	"contactmirror/internal/verify"
 	"contactmirror/migrations"
@@ -51,8 +52,11 @@ func newService(t *testing.T) *service {
 	}
 	worker := mirror.New(s.pool, slog.New(slog.DiscardHandler), 2)
 	s.inbox = inbox.New(s.pool, worker.Wake)
+	settler := settle.New(s.pool, slog.New(slog.DiscardHandler))
+	worker.Observe = func(mirror.Batch) { settler.Wake() }
 	s.run(worker.Run)
 	s.run(s.inbox.Run)
+	s.run(settler.Run)
 	t.Cleanup(func() {
 		if health := worker.Health(); health.Err != nil {
 			t.Error(health.Err)
@@ -139,6 +143,36 @@ func TestServiceMay(t *testing.T) {
 	}
 	if tenants, err := audit.Tenants(t.Context(), s.pool, 7); err != nil || len(tenants) != 1 {
 		t.Errorf("tenants: %v, %v", tenants, err)
+	}
+}
+
+// The service settles and seals the logs through functions that act as the owner,
+// and can't make them see other logs than the owner's.
+func TestServiceMaySettle(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.put("contact.created", 1, "", inbox.Accepted)
+	s.until(`select coalesce(h.audit_seq = (select max(audit_seq) from contact_audit_log), false)::text from log_horizon h`, "true")
+	conn, err := s.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	for _, statement := range []string{
+		`create temporary table webhook_events as select 1000000::bigint as event_seq, 'Cust1' as context_identifier, false as ignored`,
+		`create temporary table log_horizon as select 1 as id, 1000000::bigint as event_seq, 1000000::bigint as audit_seq`,
+		`create function pg_temp.max(bigint) returns bigint language sql as 'select 1000000'`,
+		`select * from advance_log_horizon()`,
+		`select * from advance_log_horizon()`,
+		`select seal_accounts(1000)`,
+		`discard temp`,
+	} {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	if got := texts(t, s.Pool, `select concat_ws(' ', a.accepted, s.event_seq < 1000, h.noted_event_seq < 1000) from sealed_accounts a, accounting_seal s, log_horizon h`); got[0] != "1 t t" {
+		t.Errorf("sealed %q, want 1 t t", got)
 	}
 }
 

@@ -34,10 +34,16 @@ var (
 
 	//go:embed mirror_contacts.sql
 	MirrorContacts string
+	//go:embed mirror_contacts_sent.sql
+	MirrorContactsSent string
 	//go:embed mirror_tombstones.sql
 	MirrorTombstones string
-	//go:embed mirror_write.sql
-	MirrorWrite string
+	//go:embed mirror_insert.sql
+	MirrorInsert string
+	//go:embed mirror_update.sql
+	MirrorUpdate string
+	//go:embed mirror_update_sent.sql
+	MirrorUpdateSent string
 	//go:embed mirror_remove.sql
 	MirrorRemove string
 	//go:embed mirror_bury.sql
@@ -113,6 +119,8 @@ var (
 
 	//go:embed report_accounting.sql
 	ReportAccounting string
+	//go:embed report_unbalanced.sql
+	ReportUnbalanced string
 	//go:embed report_mirror.sql
 	ReportMirror string
 	//go:embed report_backlog.sql
@@ -121,6 +129,18 @@ var (
 	ReportReceivers string
 	//go:embed report_secrets.sql
 	ReportSecrets string
+
+	//go:embed settle_advance.sql
+	SettleAdvance string
+	//go:embed settle_seal.sql
+	SettleSeal string
+	//go:embed settle_recount.sql
+	SettleRecount string
+
+	//go:embed feed_changes.sql
+	FeedChanges string
+	//go:embed feed_horizon.sql
+	FeedHorizon string
 
 	//go:embed heartbeat_beat.sql
 	HeartbeatBeat string

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"contactmirror/internal/accept"
 	"contactmirror/internal/admin"
+	"contactmirror/internal/feed"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/receive"
 )
@@ -32,11 +32,14 @@ func (s *serveCmd) listenAdmin(ctx context.Context, config *Config) (net.Listene
 }
 
 // serveAdmin starts the admin listener among roles, when the others are there to
-// be measured.
-func serveAdmin(ctx context.Context, roles *errgroup.Group, config *Config, log *slog.Logger, listener net.Listener, metrics *admin.Metrics) {
-	a := admin.New(admin.Config{Token: config.AdminToken, Metrics: metrics, Log: log})
+// be measured, with the changes of the database that watch has found right.
+func serveAdmin(ctx context.Context, roles *errgroup.Group, config *Config, watch *watch, listener net.Listener, metrics *admin.Metrics) {
+	log, changes := watch.log, feed.New(watch.pool, watch.log)
+	a := admin.New(admin.Config{Token: config.AdminToken, Metrics: metrics, Feed: changes, Log: log})
+	roles.Go(func() error { return watch.afterSchema(ctx, changes.Run) })
 	roles.Go(func() error { return a.Serve(ctx, listener, adminGrace) })
-	log.Info("measuring", "metrics", localURL(listener.Addr().String(), "/metrics"))
+	address := listener.Addr().String()
+	log.Info("measuring", "metrics", localURL(address, "/metrics"), "changes", localURL(address, "/changes"))
 }
 
 // newMetrics measures this process. The parts have to be there when it is

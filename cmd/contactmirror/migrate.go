@@ -18,6 +18,8 @@ type migrateCmd struct {
 	Down   migrateDownCmd   `cmd:"" help:"Take migrations back; refuses while events are stored."`
 	Status migrateStatusCmd `cmd:"" help:"List the migrations and when each was run."`
 	Grants migrateGrantsCmd `cmd:"" help:"Let the service and reports in, each as a role that can do no more than it needs."`
+
+	Publication migratePublicationCmd `cmd:"" help:"Publish contacts, tombstones and audit log for logical replication."`
 }
 
 // migrateUpCmd brings the schema to this build's version.

@@ -157,11 +157,11 @@ func (q *quarantineDiscardCmd) Run(ctx context.Context, call *invocation) error 
 	})
 }
 
-type settle func(context.Context, *pgxpool.Pool, int64) error
+type resolution func(context.Context, *pgxpool.Pool, int64) error
 
 // eachEntry does one thing to all numbers. What is wrong with an entry does not
 // keep the next ones from their turn; a database in trouble does.
-func eachEntry(ctx context.Context, call *invocation, pool *pgxpool.Pool, numbers []int64, did string, do settle) error {
+func eachEntry(ctx context.Context, call *invocation, pool *pgxpool.Pool, numbers []int64, did string, do resolution) error {
 	var outcome error
 	for _, number := range numbers {
 		var invalid *quarantine.StillInvalidError

@@ -19,31 +19,48 @@ func scrapeMetrics(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: scrape LOG STATUS [TOKEN]")
 	}
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, metricsURL(ts, args[0]), nil)
+	askAdmin(ts, adminURL(ts, args[0]).Metrics, "metrics", args[1:])
+}
+
+// follow LOG QUERY STATUS [TOKEN] asks the serve process that logs to LOG for
+// changes, which become the file changes.
+func followChanges(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: follow LOG QUERY STATUS [TOKEN]")
+	}
+	askAdmin(ts, adminURL(ts, args[0]).Changes+args[1], "changes", args[2:])
+}
+
+// askAdmin asks for url, with the token behind the status if there is one, and
+// keeps the answer in file.
+func askAdmin(ts *testscript.TestScript, url, file string, args []string) {
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, url, nil)
 	ts.Check(err)
-	if len(args) > 2 {
-		request.Header.Set("Authorization", "Bearer "+args[2])
+	if len(args) > 1 {
+		request.Header.Set("Authorization", "Bearer "+args[1])
 	}
 	response, err := http.DefaultClient.Do(request)
 	ts.Check(err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	ts.Check(err)
-	if got := strconv.Itoa(response.StatusCode); got != args[1] {
-		ts.Fatalf("got %s, want %s: %s", got, args[1], body)
+	if got := strconv.Itoa(response.StatusCode); got != args[0] {
+		ts.Fatalf("got %s, want %s: %s", got, args[0], body)
 	}
-	ts.Check(os.WriteFile(ts.MkAbs("metrics"), body, 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs(file), body, 0o644))
 }
 
-// metricsURL is what serve logs it to be.
-func metricsURL(ts *testscript.TestScript, log string) string {
+type measuring struct{ Msg, Metrics, Changes string }
+
+// adminURL is what serve logs of the admin listener.
+func adminURL(ts *testscript.TestScript, log string) measuring {
 	lines := bufio.NewScanner(strings.NewReader(ts.ReadFile(log)))
 	for lines.Scan() {
-		var line struct{ Msg, Metrics string }
+		var line measuring
 		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "measuring" {
-			return line.Metrics
+			return line
 		}
 	}
 	ts.Fatalf("%s names no metrics: %s", log, ts.ReadFile(log))
-	return ""
+	return measuring{}
 }

@@ -53,8 +53,10 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"applied":  waitApplied,
 			"scrape":   scrapeMetrics,
+			"follow":   followChanges,
 			"database": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", pgtest.New(t).URL) },
 			"execute":  executeSQL,
+			"change":   changeSchema,
 			"exits":    exits,
 			"hold":     holdRequest,
 			"receiver": startReceiver,

@@ -18,6 +18,7 @@ import (
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
+	"contactmirror/internal/settle"
 	"contactmirror/internal/signature"
 	"contactmirror/internal/spool"
 )
@@ -107,7 +108,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+4)) // four for the notifier, the watch, the heartbeat and a scrape
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+7)) // for the notifier, the watch, the heartbeat, the settler, a scrape, and two readers of changes
 	if err != nil {
 		return err
 	}
@@ -140,15 +141,18 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	wake := func() {}
 	if s.syncs() {
 		worker := mirror.New(pool, log, s.Workers)
-		worker.Observe, worker.AuditKey = metrics.Batch, config.AuditKey
+		settler := settle.New(pool, log)
+		worker.Observe = func(b mirror.Batch) { metrics.Batch(b); settler.Wake() }
+		worker.AuditKey = config.AuditKey
 		wake, watch.worker = worker.Wake, worker.Health
 		roles.Go(func() error { return watch.afterSchema(working, worker.Run) })
+		roles.Go(func() error { return watch.afterSchema(working, settler.Run) })
 	}
 	if entry != nil {
 		entry.receive(working, roles, watch, wake, metrics.Answered)
 	}
 	if adminListener != nil {
-		serveAdmin(working, roles, config, log, adminListener, metrics)
+		serveAdmin(working, roles, config, watch, adminListener, metrics)
 	}
 	if entry != nil {
 		greet(config, log, stderr, entry.listener.Addr(), d.dir)

@@ -24,3 +24,17 @@ func executeSQL(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s: changed %d rows, want 1", args[0], tag.RowsAffected())
 	}
 }
+
+// change SQL runs a statement that changes the schema.
+func changeSchema(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: change SQL")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, ts.Getenv("DATABASE_URL"))
+	ts.Check(err)
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, args[0])
+	ts.Check(err)
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -39,11 +40,19 @@ func (s *statusCmd) Run(ctx context.Context, call *invocation) error {
 		}
 		now := assess(status)
 		if s.JSON {
-			return writeJSON(call.stdout, now)
+			err = writeJSON(call.stdout, now)
+		} else {
+			err = now.write(call.stdout)
 		}
-		return now.write(call.stdout)
+		if err == nil && !now.Balanced {
+			err = codedError{errUnbalanced, foundDifference}
+		}
+		return err
 	})
 }
+
+// errUnbalanced is the one thing in the state that no state should have.
+var errUnbalanced = errors.New("the account does not balance: an accepted event was lost or doubled")
 
 func assess(status report.Status) standing {
 	s := standing{Status: status, CompleteThrough: status.Now, Balanced: true}
@@ -83,6 +92,12 @@ func (s standing) write(w io.Writer) error {
 	}
 	if !s.Balanced {
 		fmt.Fprintln(w, "\nTHE ACCOUNT DOES NOT BALANCE: accepted events are not the sum of their outcomes.")
+	}
+	for _, t := range s.Tenants {
+		if !t.Balanced {
+			missing := t.Accepted - t.Applied - t.NoOp - t.Superseded - t.AfterDelete - t.Ignored - t.Queued - t.Quarantined
+			fmt.Fprintf(w, "%s: %s\n", plain(t.ContextIdentifier), difference(missing))
+		}
 	}
 	return nil
 }
@@ -129,4 +144,12 @@ func (s standing) tenants() [][]string {
 		rows = append(rows, append(row, balanced))
 	}
 	return rows
+}
+
+// difference words how far an account is from adding up.
+func difference(missing int64) string {
+	if missing < 0 {
+		return count(-missing, "outcome", "outcomes") + " too many"
+	}
+	return count(missing, "accepted event", "accepted events") + " without an outcome"
 }

@@ -18,15 +18,21 @@ const (
 	backlogTimeout = time.Second
 )
 
-// backlog measures the queue, which is the database's: every process reports
-// the same.
+// backlog measures the queue and the account, which are the database's: every
+// process reports the same.
 type backlog struct {
 	pool *pgxpool.Pool
 
 	mu   sync.Mutex // held while the database is asked
 	at   time.Time
-	last report.Backlog
+	last reading
 	err  error
+}
+
+type reading struct {
+	report.Backlog
+	// unbalanced is nil where it was not asked for.
+	unbalanced *int64
 }
 
 func newBacklog(pool *pgxpool.Pool) *backlog { return &backlog{pool: pool} }
@@ -35,11 +41,12 @@ var (
 	queueEvents     = desc("queue_events", "Events that wait to be applied; an estimate above 50000. Missing while the database can't be asked.")
 	queueAge        = desc("queue_oldest_age_seconds", "Since the receipt of the oldest event that waits to be applied; 0 when none does.")
 	quarantineOpen  = desc("quarantine_open", "Entries in quarantine that nobody has resolved: deliveries that could not be understood, and events that could not be applied.", "kind")
+	unbalanced      = desc("unbalanced_tenants", "Tenants whose accepted events are not the sum of their outcomes. Missing while more than 50000 events are queued: it would take long to count them.")
 	backlogReadable = desc("queue_readable", "1 when the database could be asked for the queue.")
 )
 
 func (*backlog) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueEvents, queueAge, quarantineOpen, backlogReadable} {
+	for _, d := range []*prometheus.Desc{queueEvents, queueAge, quarantineOpen, unbalanced, backlogReadable} {
 		descs <- d
 	}
 }
@@ -60,11 +67,14 @@ func (b *backlog) Collect(metrics chan<- prometheus.Metric) {
 	send(metrics, prometheus.GaugeValue, queueAge, age)
 	send(metrics, prometheus.GaugeValue, quarantineOpen, float64(now.OpenDeliveries), "delivery")
 	send(metrics, prometheus.GaugeValue, quarantineOpen, float64(now.OpenEvents), "event")
+	if now.unbalanced != nil {
+		send(metrics, prometheus.GaugeValue, unbalanced, float64(*now.unbalanced))
+	}
 }
 
 // read asks the database at most once an interval; that it can't be asked is
 // remembered for as long.
-func (b *backlog) read() (report.Backlog, error) {
+func (b *backlog) read() (reading, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.at.IsZero() && time.Since(b.at) < backlogInterval {
@@ -72,7 +82,16 @@ func (b *backlog) read() (report.Backlog, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), backlogTimeout)
 	defer cancel()
-	b.last, b.err = report.ReadBacklog(ctx, b.pool)
+	b.last, b.err = b.ask(ctx)
 	b.at = time.Now()
 	return b.last, b.err
+}
+
+func (b *backlog) ask(ctx context.Context) (reading, error) {
+	now, err := report.ReadBacklog(ctx, b.pool)
+	if err != nil || now.Queued >= report.BacklogLimit {
+		return reading{Backlog: now}, err
+	}
+	n, err := report.Unbalanced(ctx, b.pool)
+	return reading{now, &n}, err
 }

@@ -1,5 +1,5 @@
 // Package admin is the listener for those who run the mirror: measurements for
-// Prometheus, and Go's profiles.
+// Prometheus, the change feed for systems that follow it, and Go's profiles.
 //
 // It shows and changes nothing, and it is not for the world: with a token every
 // request must bear it; without one only this machine may connect, and a web

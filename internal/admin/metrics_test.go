@@ -262,7 +262,8 @@ func TestMetrics(t *testing.T) {
 		`event_visible_delay_seconds_bucket{le="86400"}`: 0, // the samples are years old
 		`queue_readable`: 1, `queue_events`: 0, `queue_oldest_age_seconds`: 0,
 		`quarantine_open{kind="delivery"}`: 1, `quarantine_open{kind="event"}`: 0,
-		`worker_failing`: 0, `pool_max_connections`: float64(w.Pool.Config().MaxConns),
+		`unbalanced_tenants`: 0,
+		`worker_failing`:     0, `pool_max_connections`: float64(w.Pool.Config().MaxConns),
 	})
 	for name, least := range map[string]float64{
 		"spool_bytes": 1500, "spool_oldest_age_seconds": 0, "receipt_visible_delay_seconds_sum": 0,
@@ -330,5 +331,28 @@ func TestScrapeWithoutDatabase(t *testing.T) {
 		if _, ok := s.values["queue_events"]; ok {
 			t.Error("queue_events is made up")
 		}
+	}
+}
+
+// An account that does not add up shows, and is not looked for in a long queue.
+func TestUnbalancedAccountIsMeasured(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	const one = `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) values (0, 'Cust1', 1, now(), 0)`
+	if _, err := db.Pool.Exec(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	scrape(t, admin.New(admin.Config{Metrics: admin.NewMetrics(admin.Sources{Pool: db.Pool})})).check(t, map[string]float64{
+		`unbalanced_tenants`: 1, `queue_events`: 1,
+	})
+	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) select 0, 'Cust1', generate_series(2, 60000), now(), 0`); err != nil {
+		t.Fatal(err)
+	}
+	s := scrape(t, admin.New(admin.Config{Metrics: admin.NewMetrics(admin.Sources{Pool: db.Pool})}))
+	if n, ok := s.values["unbalanced_tenants"]; ok || s.values["queue_readable"] != 1 {
+		t.Errorf("unbalanced_tenants is %v, want it to be missing", n)
+	}
+	if _, err := db.Pool.Exec(t.Context(), `truncate sync_queue`); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -16,6 +16,10 @@ import (
 func (a *Admin) routes() {
 	a.route("/healthz", http.HandlerFunc(health))
 	a.route("/metrics", a.config.Metrics.handler(a.config.Log))
+	if a.config.Feed != nil {
+		a.echo.GET(feedPath, a.changes)
+		a.forbidOptions(feedPath)
+	}
 	a.route(profiles, http.HandlerFunc(pprof.Index))
 	for _, p := range runtime.Profiles() { // heap, goroutine, …
 		a.route(profiles+p.Name(), http.HandlerFunc(pprof.Index))
@@ -29,16 +33,23 @@ func (a *Admin) route(path string, handler http.Handler) {
 	for method := range strings.SplitSeq(allowed(path), ", ") {
 		a.echo.Add(method, path, echo.WrapHandler(handler))
 	}
-	// Echo would answer with 204.
+	a.forbidOptions(path)
+}
+
+// forbidOptions refuses what Echo would answer with 204.
+func (a *Admin) forbidOptions(path string) {
 	a.echo.OPTIONS(path, func(echo.Context) error { return echo.ErrMethodNotAllowed })
 }
 
-const profiles = "/debug/pprof/"
+const (
+	profiles = "/debug/pprof/"
+	feedPath = "/changes"
+)
 
-// allowed are the methods of path. A HEAD of a profile would take as long, and
-// show nothing.
+// allowed are the methods of path. A HEAD of a profile, or of changes that are
+// waited for, would take as long, and show nothing.
 func allowed(path string) string {
-	if strings.HasPrefix(path, profiles) {
+	if strings.HasPrefix(path, profiles) || path == feedPath {
 		return "GET"
 	}
 	return "GET, HEAD"
@@ -65,7 +76,7 @@ func refuse(err error, c echo.Context) {
 	case http.StatusUnauthorized:
 		h.Set(echo.HeaderWWWAuthenticate, "Bearer")
 	case http.StatusNotFound:
-		detail = "There is nothing here. There are /metrics, /healthz and /debug/pprof/."
+		detail = "There is nothing here. There are /metrics, /changes, /healthz and /debug/pprof/."
 	case http.StatusMethodNotAllowed:
 		detail = "This is only for reading."
 		h.Set(echo.HeaderAllow, allowed(c.Request().URL.Path))

@@ -60,26 +60,10 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}
 }
 
-// Listen calls wake for each notification, on a connection of its own, until
-// ctx ends or the connection breaks. Behind a transaction pooler it hears
-// nothing, which is no error.
+// Listen calls wake for each notification, as [pg.Listen] does.
 func Listen(ctx context.Context, config *pgx.ConnConfig, wake func()) error {
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return fmt.Errorf("inbox: listen: %w", err)
+	if err := pg.Listen(ctx, config, "contactmirror_queue", wake); err != nil {
+		return fmt.Errorf("inbox: %w", err)
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), Timeout)
-		defer cancel()
-		_ = conn.Close(closing)
-	}()
-	if _, err := conn.Exec(ctx, "listen contactmirror_queue"); err != nil {
-		return fmt.Errorf("inbox: listen: %w", err)
-	}
-	for {
-		if _, err := conn.WaitForNotification(ctx); err != nil {
-			return fmt.Errorf("inbox: listen: %w", err)
-		}
-		wake()
-	}
+	return nil
 }

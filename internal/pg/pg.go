@@ -63,6 +63,30 @@ func Close(pool *pgxpool.Pool) {
 	}
 }
 
+// Listen calls wake for each notification on channel, on a connection of its
+// own, until ctx ends or the connection breaks. Behind a transaction pooler it
+// hears nothing, which is no error.
+func Listen(ctx context.Context, config *pgx.ConnConfig, channel string, wake func()) error {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+		defer cancel()
+		_ = conn.Close(closing)
+	}()
+	if _, err := conn.Exec(ctx, "listen "+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	for {
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		wake()
+	}
+}
+
 // Query is the text of one statement whose rows decode into Row, by name and
 // strictly: the row has Row's fields, no more and no fewer.
 type Query[Row any] string
@@ -85,6 +109,13 @@ func (c Column[T]) All(ctx context.Context, db DB, args pgx.StrictNamedArgs) ([]
 // One runs c with args and returns the value of its only row.
 func (c Column[T]) One(ctx context.Context, db DB, args pgx.StrictNamedArgs) (T, error) {
 	rows, _ := db.Query(ctx, string(c), args)
+	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+}
+
+// OneAnew is One with a plan of its own, for the tables as they are now. A plan
+// that a connection keeps may be one for tables that were empty when it was made.
+func (c Column[T]) OneAnew(ctx context.Context, db DB, args pgx.StrictNamedArgs) (T, error) {
+	rows, _ := db.Query(ctx, string(c), pgx.QueryExecModeExec, args)
 	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 }
 

@@ -13,8 +13,8 @@ import (
 
 var backlog = pg.Query[Backlog](sql.ReportBacklog)
 
-// backlogLimit is how far [ReadBacklog] counts, in rows.
-const backlogLimit = 50_000
+// BacklogLimit is how far [ReadBacklog] counts, in rows.
+const BacklogLimit = 50_000
 
 // Backlog is what waits, of all tenants.
 type Backlog struct {
@@ -32,7 +32,7 @@ type Backlog struct {
 // ReadBacklog is cheap however long the queue is: it may be asked for every few
 // seconds.
 func ReadBacklog(ctx context.Context, db pg.DB) (Backlog, error) {
-	rows, err := backlog.All(ctx, db, pgx.StrictNamedArgs{"limit": backlogLimit})
+	rows, err := backlog.All(ctx, db, pgx.StrictNamedArgs{"limit": BacklogLimit})
 	if err != nil {
 		return Backlog{}, fmt.Errorf("report: backlog: %w", err)
 	}

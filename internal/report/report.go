@@ -14,6 +14,7 @@ import (
 var (
 	accounting = pg.Query[Tenant](sql.ReportAccounting)
 	mirror     = pg.Query[Mirror](sql.ReportMirror)
+	unbalanced = pg.Column[int64](sql.ReportUnbalanced)
 	receivers  = pg.Query[receiverRow](sql.ReportReceivers)
 	secrets    = pg.Query[secretRow](sql.ReportSecrets)
 )
@@ -77,4 +78,14 @@ func Read(ctx context.Context, db pg.DB) (Status, error) {
 		return Status{}, fmt.Errorf("report: receivers: %w", err)
 	}
 	return Status{Mirror: totals[0], Tenants: tenants, Receivers: processes}, nil
+}
+
+// Unbalanced is how many tenants' accounts do not add up: more than none means
+// that an accepted event has been lost or doubled. It counts what is queued.
+func Unbalanced(ctx context.Context, db pg.DB) (int64, error) {
+	n, err := unbalanced.One(ctx, db, nil)
+	if err != nil {
+		return 0, fmt.Errorf("report: unbalanced accounts: %w", err)
+	}
+	return n, nil
 }

@@ -1,0 +1,166 @@
+// Package settle closes the two logs behind those who write them.
+//
+// Rows become visible out of the order of their numbers. A [Settler] moves the
+// horizon up, below which webhook_events and contact_audit_log are complete for
+// good, and counts what lies below it, so that event_accounting has to count
+// only the tails. The change feed reads up to the horizon. How it is known is
+// written in the migration that made log_horizon, and decided in the database:
+// nothing here can move it too far.
+//
+// Any number of processes may do it; one at a time does, and the others go on.
+// It works when it is woken, in steps of a fraction of a second with pauses that
+// leave the database to the traffic, until the logs are settled to their ends;
+// then it asks for nothing. Without it, or while a long transaction holds the
+// horizon back, the account is as exact and slower, and the feed waits.
+package settle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var (
+	advance = pg.Query[horizon](sql.SettleAdvance)
+	seal    = pg.Column[*int64](sql.SettleSeal)
+	recount = pg.Column[string](sql.SettleRecount)
+)
+
+const (
+	// tail is how many numbers may lie between the sealed counts and the horizon
+	// before they are counted on: what the view counts in a few milliseconds.
+	tail = 10_000
+	// step is how many rows of each log one transaction counts.
+	step = 20_000
+	// soon is how long the transactions beside the one that woke a settler are
+	// given to end, before it looks whether they have.
+	soon = 50 * time.Millisecond
+	// busy is the pause while traffic flows.
+	busy = 200 * time.Millisecond
+	// longest is the longest pause while something waits.
+	longest = 5 * time.Second
+	// timeout bounds a statement, so that a server that hangs is noticed.
+	timeout = 20 * time.Second
+)
+
+// Settler settles the logs. Make one with [New], and [Settler.Run] it.
+type Settler struct {
+	pool *pgxpool.Pool
+	log  *slog.Logger
+	wake chan struct{}
+}
+
+// New makes a settler on the database behind pool.
+func New(pool *pgxpool.Pool, log *slog.Logger) *Settler {
+	s := &Settler{pool: pool, log: log, wake: make(chan struct{}, 1)}
+	s.Wake() // for what a process before this one has left
+	return s
+}
+
+// Wake says that rows may have come. It never blocks.
+func (s *Settler) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run settles what comes until ctx ends.
+func (s *Settler) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+		}
+		s.settle(ctx)
+	}
+}
+
+// settle goes on until everything is settled, and sealed but for a short tail.
+func (s *Settler) settle(ctx context.Context) {
+	pause := soon
+	for ctx.Err() == nil {
+		began := time.Now()
+		at, err := s.pass(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Debug("can't settle the logs; the account is counted from further back", "error", pg.Explain(err))
+			pause = min(2*pause, longest)
+		case at.sealed: // as much time for the others
+			pause = max(soon, time.Since(began))
+		case at.Settled:
+			return
+		case at.Moved:
+			pause = busy
+		default: // somebody is at it, or a transaction is still under way
+			pause = min(2*pause, longest)
+		}
+		wait(ctx, pause)
+	}
+}
+
+// horizon is what advance_log_horizon returns.
+type horizon struct {
+	// Moved reports whether the horizon has been moved now, Settled whether nothing
+	// lies above it.
+	Moved, Settled bool
+	// Unsealed is how many numbers the sealed counts are behind it.
+	Unsealed int64
+}
+
+type progress struct {
+	horizon
+	sealed bool // a step has been counted now
+}
+
+// pass moves the horizon and counts one step where the tail has grown long.
+func (s *Settler) pass(ctx context.Context) (at progress, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	rows, err := advance.All(ctx, s.pool, nil)
+	if err != nil {
+		return progress{}, fmt.Errorf("settle: advance the horizon: %w", err)
+	}
+	if len(rows) == 0 {
+		return progress{}, nil
+	}
+	at.horizon = rows[0]
+	if at.Unsealed < tail {
+		return at, nil
+	}
+	counted, err := seal.One(ctx, s.pool, pgx.StrictNamedArgs{"max_rows": step})
+	if err != nil {
+		return progress{}, fmt.Errorf("settle: seal: %w", err)
+	}
+	at.sealed = counted != nil
+	return at, nil
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// Recount returns the tenants whose sealed counts are not those of the rows that
+// they stand for, in one snapshot. It reads both logs whole.
+func Recount(ctx context.Context, db pg.DB) ([]string, error) {
+	tenants, err := recount.All(ctx, db, nil)
+	if err != nil {
+		return nil, fmt.Errorf("settle: recount: %w", err)
+	}
+	return tenants, nil
+}

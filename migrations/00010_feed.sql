@@ -1,0 +1,63 @@
+-- The change feed: what has happened to contacts since a place in the audit log.
+
+-- +goose Up
+
+-- +goose StatementBegin
+create function changes_since(after bigint, max_rows integer default 1000)
+returns table (
+    audit_seq          bigint,
+    context_identifier text,
+    contact_id         bigint,
+    change             text,
+    event              text,
+    event_id           uuid,
+    occurred_at        timestamptz,
+    outcome            text,
+    changed_columns    text[],
+    contact            jsonb
+)
+language sql stable
+begin atomic
+    select a.audit_seq, a.context_identifier, a.contact_id,
+        case
+            when a.outcome <> 'applied' then 'unchanged'
+            when a.hard_deleted then 'deleted'
+            when a.soft_deleted and not coalesce(before.soft_deleted, false) then 'soft_deleted'
+            when not a.soft_deleted and before.soft_deleted then 'restored'
+            else 'upserted'
+        end,
+        a.event, a.event_id, a.occurred_at, a.outcome, a.changed_columns,
+        now_is.contact
+    from (
+        -- Above the horizon a lower number may still appear.
+        select l.*
+        from contact_audit_log l
+        where l.audit_seq > changes_since.after
+            and l.audit_seq <= (select h.audit_seq from log_horizon h where h.id = 1)
+        order by l.audit_seq
+        limit changes_since.max_rows
+    ) a
+    left join lateral (
+        -- What was known of the flag at the source until then.
+        select l.soft_deleted
+        from contact_audit_log l
+        where l.context_identifier = a.context_identifier and l.contact_id = a.contact_id
+            and l.occurred_ticks <= a.occurred_ticks and l.audit_seq < a.audit_seq and l.soft_deleted is not null
+        order by l.occurred_ticks desc, l.audit_seq desc
+        limit 1
+    ) before on a.outcome = 'applied' and a.soft_deleted is not null
+    left join lateral (
+        select to_jsonb(c) as contact
+        from contacts c
+        where c.context_identifier = a.context_identifier and c.contact_id = a.contact_id
+        limit 1
+    ) now_is on true
+    order by a.audit_seq;
+end;
+-- +goose StatementEnd
+
+comment on function changes_since is 'Up to max_rows changes after a place in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the place to go on from. Each change comes once and none is left out, whatever commits in which order. change: upserted, soft_deleted, restored, deleted, or unchanged where the event came too late or said what was known (outcome says which). contact: the row of contacts as it is now, NULL where there is none.';
+
+-- +goose Down
+
+drop function changes_since(bigint, integer);
