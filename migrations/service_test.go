@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/audit"
+	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
 	"contactmirror/internal/heartbeat"
@@ -20,9 +21,11 @@ import (
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
 	"contactmirror/internal/quarantine"
+	"contactmirror/internal/rebuild"
 	"contactmirror/internal/report"
 	"contactmirror/internal/settle"
 	"contactmirror/internal/signature"
+	"contactmirror/internal/verify"
 	"contactmirror/migrations"
 )
 
@@ -219,6 +222,38 @@ func (s *service) quarantined() []quarantine.Entry {
 		}
 	}
 	return entries
+}
+
+// The service role proves and repairs, too.
+func TestServiceMayVerifyAndRebuild(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.put("contact.created", 1, `,"FieldValues":{"name":"one"}`, inbox.Accepted)
+	s.until(outcomes, "0 0 1 0 0 0 t")
+	pool, err := pg.Open(s.pool.Config().ConnString(), verify.Conns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if _, err := pool.Exec(t.Context(), `update contacts set name = 'two'`); err != nil {
+		t.Fatal(err)
+	}
+	report, err := verify.Run(t.Context(), pool, verify.Options{})
+	if err != nil || report.Differences() != 1 {
+		t.Errorf("verify: %+v, %v", report, err)
+	}
+	result, err := rebuild.Run(t.Context(), pool, rebuild.Options{Wait: time.Minute})
+	if err != nil || result.Rows != 1 {
+		t.Errorf("rebuild: %+v, %v", result, err)
+	}
+	key, err := chain.NewKey([]byte("sixteen bytes or more"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker := mirror.New(pool, slog.New(slog.DiscardHandler), 1)
+	worker.AuditKey = key
+	s.run(worker.Run)
+	s.until(`select (count(audit_seal) = 32)::text from sync_shards`, "true")
 }
 
 func TestServiceMayTellHowItIs(t *testing.T) {

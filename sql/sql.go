@@ -54,6 +54,8 @@ var (
 	MirrorAllHeads string
 	//go:embed mirror_unsealed.sql
 	MirrorUnsealed string
+	//go:embed mirror_keyed.sql
+	MirrorKeyed string
 	//go:embed mirror_seal.sql
 	MirrorSeal string
 	//go:embed mirror_audit_seqs.sql
@@ -69,6 +71,51 @@ var (
 	AuditContact string
 	//go:embed audit_tenants.sql
 	AuditTenants string
+
+	//go:embed refold_facts.sql
+	RefoldFacts string
+	//go:embed refold_facts_of.sql
+	RefoldFactsOf string
+	//go:embed refold_rows.sql
+	RefoldRows string
+	//go:embed refold_tombstones.sql
+	RefoldTombstones string
+	//go:embed refold_unlogged.sql
+	RefoldUnlogged string
+
+	//go:embed rebuild_shadow.sql
+	RebuildShadow string
+	//go:embed rebuild_lock.sql
+	RebuildLock string
+	//go:embed rebuild_last.sql
+	RebuildLast string
+	//go:embed rebuild_supersede.sql
+	RebuildSupersede string
+	//go:embed rebuild_write.sql
+	RebuildWrite string
+	//go:embed rebuild_remove.sql
+	RebuildRemove string
+	//go:embed rebuild_bury.sql
+	RebuildBury string
+	//go:embed rebuild_exhume.sql
+	RebuildExhume string
+	//go:embed rebuild_drop.sql
+	RebuildDrop string
+
+	//go:embed verify_heads.sql
+	VerifyHeads string
+	//go:embed verify_chain.sql
+	VerifyChain string
+	//go:embed verify_events.sql
+	VerifyEvents string
+	//go:embed verify_lost.sql
+	VerifyLost string
+	//go:embed verify_invented.sql
+	VerifyInvented string
+	//go:embed verify_accounts.sql
+	VerifyAccounts string
+	//go:embed verify_accounting.sql
+	VerifyAccounting string
 
 	//go:embed report_accounting.sql
 	ReportAccounting string

@@ -42,6 +42,13 @@ func TestEveryFileIsAStatement(t *testing.T) {
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
 	for name, text := range files(t) {
+		if strings.Contains(text, "\ncreate temp table") { // others are about it
+			if _, err := conn.Exec(t.Context(), text); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	for name, text := range files(t) {
 		if !strings.HasPrefix(text, "-- ") {
 			t.Errorf("%s does not begin with a line that says what it is for", name)
 		}
@@ -72,7 +79,7 @@ func TestEveryFileIsUsed(t *testing.T) {
 func TestColumnsAreComplete(t *testing.T) {
 	t.Parallel()
 	all := files(t)
-	for name, want := range map[string]int{"mirror_insert.sql": 2, "mirror_update.sql": 4, "mirror_contacts.sql": 1, "mirror_update_sent.sql": 4, "mirror_contacts_sent.sql": 1} {
+	for name, want := range map[string]int{"mirror_insert.sql": 2, "mirror_update.sql": 4, "mirror_contacts.sql": 1, "mirror_update_sent.sql": 4, "mirror_contacts_sent.sql": 1, "refold_rows.sql": 1, "rebuild_write.sql": 4} {
 		for i, spec := range contact.Columns[1:] {
 			times := want
 			if strings.HasSuffix(name, "_sent.sql") && !contact.Sent.Has(contact.Column(i+1)) {

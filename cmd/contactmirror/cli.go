@@ -12,11 +12,14 @@ import (
 type grammar struct {
 	Serve       serveCmd       `cmd:"" group:"run" help:"Receive deliveries and mirror them, until stopped."`
 	Migrate     migrateCmd     `cmd:"" group:"run" help:"Bring the database's schema up or down."`
+	Rebuild     rebuildCmd     `cmd:"" group:"run" help:"Make the mirror anew from the audit log, while readers and deliveries go on."`
+	Replay      replayCmd      `cmd:"" group:"run" help:"Re-apply the logged facts of some contacts, and repair their rows."`
 	Healthcheck healthcheckCmd `cmd:"" group:"run" help:"Exit 0 when this machine's receiver is ready, for containers."`
 
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`
 	History    historyCmd    `cmd:"" group:"look" help:"Show what happened to a contact, when, and by whom."`
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
+	Verify     verifyCmd     `cmd:"" group:"look" help:"Prove that the mirror and the audit log are as they were written."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
 	Simulate   simulateCmd   `cmd:"" group:"look" help:"Be a SuperOffice: deliver random contact lives, and check the mirror."`
 	Bench      benchCmd      `cmd:"" group:"look" help:"Measure the published figures on this machine and database."`

@@ -16,6 +16,7 @@ import (
 
 var (
 	allHeads  = pg.Query[storedHead](sql.MirrorAllHeads)
+	keyed     = pg.Column[int](sql.MirrorKeyed)
 	unsealed  = pg.Column[bool](sql.MirrorUnsealed)
 	sealHeads = pg.Command(sql.MirrorSeal)
 )
@@ -148,14 +149,35 @@ func sealAll(ctx context.Context, tx pgx.Tx, key *chain.Key) error {
 	return err
 }
 
+// keyMissing tells the log when the chains end in links or seals of a key, and
+// the worker was given none: it goes on, for events must be applied, and verify
+// finds what it links from now on.
+func (w *Worker) keyMissing(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	none := chain.KeyID{}
+	chains, err := keyed.One(ctx, w.pool, pgx.StrictNamedArgs{"no_key": none[:]})
+	if err != nil {
+		return fmt.Errorf("mirror: look for the audit chains' key: %w", err)
+	}
+	if chains > 0 {
+		w.log.Warn("the audit log has been chained with a key, and none is set: from now on anybody who may write the tables can link rows; set CONTACTMIRROR_AUDIT_KEY", "chains", chains)
+	}
+	return nil
+}
+
 // sealUntilDone seals, again after every failure, which the batches meet too.
 func (w *Worker) sealUntilDone(ctx context.Context) {
-	for w.AuditKey != nil && ctx.Err() == nil {
-		err := w.seal(ctx)
+	do := w.seal
+	if w.AuditKey == nil {
+		do = w.keyMissing
+	}
+	for ctx.Err() == nil {
+		err := do(ctx)
 		if err == nil {
 			return
 		}
-		w.log.Debug("can't seal the audit chains with the key yet", "error", pg.Explain(err))
+		w.log.Debug("can't look at the audit chains' key yet", "error", pg.Explain(err))
 		wait(ctx, maxPause)
 	}
 }

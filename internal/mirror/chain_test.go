@@ -49,7 +49,7 @@ func checkChain(t testing.TB, r *rig, key *chain.Key) (keyed, unkeyed int) {
 			&row.ChangedBy, &row.WebhookName, &row.Origin, &values.LastKnown,
 		}
 	)
-	_, err := pgx.ForEachRow(rows, targets, func() (err error) {
+	err := each(rows, targets, func() (err error) {
 		link, ok := chain.ParseLink(stored)
 		if !ok {
 			return fmt.Errorf("row %d has no link", row.AuditSeq)
@@ -86,6 +86,11 @@ func checkChain(t testing.TB, r *rig, key *chain.Key) (keyed, unkeyed int) {
 		}
 	}
 	return keyed, unkeyed
+}
+
+func each(rows pgx.Rows, targets []any, do func() error) error {
+	_, err := pgx.ForEachRow(rows, targets, do)
+	return err
 }
 
 // Batches that are halved, rolled back or quarantine an event leave the chain

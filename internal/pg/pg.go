@@ -161,6 +161,13 @@ func Transient(err error) bool {
 	return false
 }
 
+// LockTimeout reports whether err is that a lock was not to be had in the time
+// that the statement was given for it.
+func LockTimeout(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "55P03"
+}
+
 // Explain words err for a person: what the server said, with its hint. The
 // server's detail is left out, for it quotes rows.
 func Explain(err error) string {

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"io"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// progressBar shows on a terminal how far some work is. update may be called by
+// several goroutines, and is nil where nobody looks.
+func progressBar(w io.Writer, what string) (update func(done, total int64), finish func()) {
+	if !terminal(w) {
+		return nil, func() {}
+	}
+	bars := mpb.New(mpb.WithOutput(w), mpb.WithWidth(64))
+	bar := bars.AddBar(1,
+		mpb.PrependDecorators(decor.Name(what+" ")),
+		mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.Elapsed(decor.ET_STYLE_GO)))
+	update = func(done, total int64) {
+		bar.SetTotal(total+1, false) // it ends when the work does
+		bar.SetCurrent(done)
+	}
+	return update, func() {
+		bar.SetTotal(-1, true)
+		bars.Wait()
+	}
+}
+
+// factCounter shows on a terminal how much of some work is done whose end nobody
+// knows.
+func factCounter(w io.Writer, what string) (update func(done int64), finish func()) {
+	if !terminal(w) {
+		return nil, func() {}
+	}
+	bars := mpb.New(mpb.WithOutput(w))
+	bar := bars.AddSpinner(0,
+		mpb.PrependDecorators(decor.Name(what+" ")),
+		mpb.AppendDecorators(decor.CurrentNoUnit("%d facts "), decor.Elapsed(decor.ET_STYLE_GO)))
+	return func(done int64) { bar.SetCurrent(done) }, func() {
+		bar.SetTotal(-1, true)
+		bars.Wait()
+	}
+}

@@ -1,0 +1,2 @@
+-- Drops the shadow.
+drop table rebuild_shadow
