@@ -37,8 +37,10 @@ const (
 	// tail is how many numbers may lie between the sealed counts and the horizon
 	// before they are counted on: what the view counts in a few milliseconds.
 	tail = 10_000
-	// step is how many rows of each log one transaction counts.
-	step = 20_000
+	// step is how many rows of each log one transaction counts at most, and least
+	// how many where the server is so slow that more would take longer than brief.
+	step, least = 20_000, 500
+	brief       = 200 * time.Millisecond
 	// soon is how long the transactions beside the one that woke a settler are
 	// given to end, before it looks whether they have.
 	soon = 50 * time.Millisecond
@@ -86,10 +88,11 @@ func (s *Settler) Run(ctx context.Context) error {
 
 // settle goes on until everything is settled, and sealed but for a short tail.
 func (s *Settler) settle(ctx context.Context) {
-	pause := soon
+	pause, size := soon, step
 	for ctx.Err() == nil {
 		began := time.Now()
-		at, err := s.pass(ctx)
+		at, err := s.pass(ctx, size)
+		took := time.Since(began)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -97,7 +100,10 @@ func (s *Settler) settle(ctx context.Context) {
 			s.log.Debug("can't settle the logs; the account is counted from further back", "error", pg.Explain(err))
 			pause = min(2*pause, longest)
 		case at.sealed: // as much time for the others
-			pause = max(soon, time.Since(began))
+			pause = max(soon, took)
+			if size = min(2*size, step); took > brief {
+				size = max(size/4, least)
+			}
 		case at.Settled:
 			return
 		case at.Moved:
@@ -123,8 +129,8 @@ type progress struct {
 	sealed bool // a step has been counted now
 }
 
-// pass moves the horizon and counts one step where the tail has grown long.
-func (s *Settler) pass(ctx context.Context) (at progress, err error) {
+// pass moves the horizon and counts a step of size where the tail has grown long.
+func (s *Settler) pass(ctx context.Context, size int) (at progress, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	rows, err := advance.All(ctx, s.pool, nil)
@@ -138,7 +144,7 @@ func (s *Settler) pass(ctx context.Context) (at progress, err error) {
 	if at.Unsealed < tail {
 		return at, nil
 	}
-	counted, err := seal.One(ctx, s.pool, pgx.StrictNamedArgs{"max_rows": step})
+	counted, err := seal.One(ctx, s.pool, pgx.StrictNamedArgs{"max_rows": size})
 	if err != nil {
 		return progress{}, fmt.Errorf("settle: seal: %w", err)
 	}
