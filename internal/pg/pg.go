@@ -42,6 +42,10 @@ func Open(url string, conns int32) (*pgxpool.Pool, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "contactmirror"
 	}
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		useFastArrays(conn)
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("database pool: %w", err)
