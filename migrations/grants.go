@@ -24,6 +24,7 @@ type right struct {
 var rights = []right{
 	{"webhook_events", "select, insert", "select"},
 	{"webhook_bodies", "select, insert", ""},
+	{"body_partitions", "select", "select"},
 	{"duplicate_deliveries", "select, insert", "select"},
 	{"quarantined_deliveries", "select, insert, update (reason, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
@@ -37,6 +38,15 @@ var rights = []right{
 	{"receiver_secrets", "select, insert, update, delete", ""},
 	{"schema_roles", "", ""},
 	{"goose_db_version", "select", "select"},
+}
+
+// functions are those that do for the service, as the owner, what it may not do
+// itself. Each guards what it does; nobody else may call them.
+var functions = []string{
+	"contactmirror_extend_bodies()",
+	"contactmirror_drop_bodies(text, timestamptz, boolean)",
+	"contactmirror_delete_bodies(text, timestamptz, bigint, integer, boolean)",
+	"contactmirror_prune_quarantine(timestamptz, bigint, integer, boolean)",
 }
 
 // sequence is the one whose numbers the service draws itself.
@@ -146,6 +156,12 @@ func grant(ctx context.Context, tx pgx.Tx, kind, role string) error {
 		statements = append(statements, "revoke all on "+r.relation+" from "+name)
 		if privileges := r.of(kind); privileges != "" {
 			statements = append(statements, "grant "+privileges+" on "+r.relation+" to "+name)
+		}
+	}
+	for _, f := range functions {
+		statements = append(statements, "revoke all on function "+f+" from "+name)
+		if kind == "service" {
+			statements = append(statements, "grant execute on function "+f+" to "+name)
 		}
 	}
 	if _, err := tx.Exec(ctx, strings.Join(statements, ";\n")); err != nil {

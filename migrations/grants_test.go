@@ -81,7 +81,8 @@ func TestEveryRelationHasRights(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	have := texts(t, db.Pool, `select relname::text from pg_class
-		where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'm') and relname <> 'goose_lock' order by 1`)
+		where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'm') and relname <> 'goose_lock'
+			and not relispartition order by 1`) // partitions are reached through their table, and nobody's themselves
 	want := migrations.Relations()
 	slices.Sort(want)
 	if diff := cmp.Diff(want, have); diff != "" {

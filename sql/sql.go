@@ -80,4 +80,17 @@ var (
 	QuarantineAttempt string
 	//go:embed quarantine_resolve.sql
 	QuarantineResolve string
+
+	//go:embed retention_cutoff.sql
+	RetentionCutoff string
+	//go:embed retention_extend.sql
+	RetentionExtend string
+	//go:embed retention_partitions.sql
+	RetentionPartitions string
+	//go:embed retention_drop.sql
+	RetentionDrop string
+	//go:embed retention_delete.sql
+	RetentionDelete string
+	//go:embed retention_quarantine.sql
+	RetentionQuarantine string
 )

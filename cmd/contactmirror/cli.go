@@ -12,6 +12,7 @@ import (
 type grammar struct {
 	Serve       serveCmd       `cmd:"" group:"run" help:"Receive deliveries and mirror them, until stopped."`
 	Migrate     migrateCmd     `cmd:"" group:"run" help:"Bring the database's schema up or down."`
+	Prune       pruneCmd       `cmd:"" group:"run" help:"Drop the bodies of old events."`
 	Healthcheck healthcheckCmd `cmd:"" group:"run" help:"Exit 0 when this machine's receiver is ready, for containers."`
 
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`

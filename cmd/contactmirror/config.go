@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"time"
 
 	"contactmirror/internal/signature"
 )
@@ -26,8 +27,9 @@ type Config struct {
 	Secrets       []signature.Secret            // for every tenant without its own; may be empty
 	TenantSecrets map[string][]signature.Secret // may be nil
 	AllowUnsigned bool
-	MaxBody       int64 // bytes
-	SpoolLimit    int64 // bytes
+	MaxBody       int64         // bytes
+	SpoolLimit    int64         // bytes
+	BodyRetention time.Duration // 0: for good
 
 	LogFormat string // auto, text or json
 	LogLevel  slog.Level

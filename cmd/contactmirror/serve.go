@@ -18,6 +18,7 @@ import (
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
+	"contactmirror/internal/retention"
 	"contactmirror/internal/signature"
 	"contactmirror/internal/spool"
 )
@@ -40,6 +41,7 @@ type serveCmd struct {
 	MigrateFlag
 	ReceiveFlags
 	AdminFlags
+	RetentionFlag
 	LogFlags
 }
 
@@ -106,7 +108,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+4)) // four for the notifier, the watch, the heartbeat and a scrape
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+5)) // five for the notifier, the watch, the heartbeat, a scrape and retention
 	if err != nil {
 		return err
 	}
@@ -145,6 +147,11 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	}
 	if entry != nil {
 		entry.receive(working, roles, watch, wake, metrics.Answered)
+	}
+	if s.receives() || s.syncs() {
+		roles.Go(func() error {
+			return watch.afterSchema(working, retention.NewKeeper(pool, config.BodyRetention, log).Run)
+		})
 	}
 	if adminListener != nil {
 		serveAdmin(working, roles, config, log, adminListener, metrics)

@@ -96,6 +96,14 @@ var settings = []setting{
 		},
 	},
 	{
+		name: "CONTACTMIRROR_BODY_RETENTION", allowed: retentionAllowed,
+		set: func(c *Config, v string) (err error) {
+			c.BodyRetention, err = parseRetention(v)
+			return err
+		},
+		absent: func(*Config) string { return "kept for good" },
+	},
+	{
 		name: "CONTACTMIRROR_LOG_FORMAT", allowed: "auto (text on a terminal, JSON otherwise), text or json",
 		fallback: func(*Config) string { return "auto" },
 		set:      setLogFormat,
