@@ -15,11 +15,12 @@ import (
 var allowed = map[string][]string{
 	"internal/contact":    {},
 	"internal/event":      {"internal/contact"},
+	"internal/chain":      {},
 	"internal/signature":  {},
 	"internal/pg":         {"pgx"},
 	"internal/inbox":      {"internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
 	"internal/audit":      {"internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
-	"internal/mirror":     {"internal/audit", "internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
+	"internal/mirror":     {"internal/audit", "internal/chain", "internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/retention":  {"internal/pg", "sql", "pgx"},
 	"internal/report":     {"internal/pg", "sql", "pgx"},

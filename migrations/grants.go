@@ -28,7 +28,7 @@ var rights = []right{
 	{"duplicate_deliveries", "select, insert", "select"},
 	{"quarantined_deliveries", "select, insert, update (reason, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
-	{"sync_shards", "select, update (lock_right)", "select"},
+	{"sync_shards", "select, update (lock_right, audit_count, audit_head, audit_seal)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},
@@ -49,8 +49,8 @@ var functions = []string{
 	"contactmirror_prune_quarantine(timestamptz, bigint, integer, boolean)",
 }
 
-// sequence is the one whose numbers the service draws itself.
-const sequence = "webhook_events_event_seq_seq"
+// sequences are those whose numbers the service draws itself.
+const sequences = "webhook_events_event_seq_seq, contact_audit_log_audit_seq_seq"
 
 // Roles are the roles to let in. An empty Reporting is none.
 type Roles struct {
@@ -147,10 +147,10 @@ func grant(ctx context.Context, tx pgx.Tx, kind, role string) error {
 		// Where the owner may not give these away, everybody has them or a warning says so.
 		"grant connect on database " + pgx.Identifier{database}.Sanitize() + " to " + name,
 		"grant usage on schema " + pgx.Identifier{schema}.Sanitize() + " to " + name,
-		"revoke all on sequence " + sequence + " from " + name,
+		"revoke all on sequence " + sequences + " from " + name,
 	}
 	if kind == "service" {
-		statements = append(statements, "grant usage on sequence "+sequence+" to "+name)
+		statements = append(statements, "grant usage on sequence "+sequences+" to "+name)
 	}
 	for _, r := range rights {
 		statements = append(statements, "revoke all on "+r.relation+" from "+name)

@@ -3,7 +3,6 @@ package migrations_test
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,12 +43,8 @@ func TestUpDownUp(t *testing.T) {
 	if err := migrations.Check(t.Context(), db.Pool); err != nil {
 		t.Fatal(err)
 	}
-	files, err := fs.Glob(migrations.FS, "*.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
 	done, err := migrations.Down(t.Context(), db.URL, 0, false)
-	if err != nil || len(done) != len(files) {
+	if err != nil || done[0].Version != migrations.Version || done[len(done)-1].Version != 1 {
 		t.Fatalf("down: %v, %v", done, err)
 	}
 	if left := texts(t, db.Pool, schema); len(left) > 0 {
@@ -161,31 +156,28 @@ func TestEverythingHasAComment(t *testing.T) {
 // A migration that fails leaves nothing behind, and those before it standing.
 func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
 	t.Parallel()
+	const old = 4 // the next one makes receivers
 	db := pgtest.New(t)
-	if _, err := migrations.Down(t.Context(), db.URL, migrations.Version-1, false); err != nil {
+	if _, err := migrations.Down(t.Context(), db.URL, old, false); err != nil {
 		t.Fatal(err)
 	}
-	var previous *migrations.VersionError
-	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &previous) || previous.Have >= migrations.Version {
-		t.Fatalf("check of the version before: %v", err)
-	}
 	before := texts(t, db.Pool, schema)
-	if _, err := db.Pool.Exec(t.Context(), `create view body_partitions as select 1 as in_the_way`); err != nil {
+	if _, err := db.Pool.Exec(t.Context(), `create view receivers as select 1 as in_the_way`); err != nil {
 		t.Fatal(err)
 	}
 	ran, err := migrations.Up(t.Context(), db.URL)
 	if err == nil || len(ran) != 0 {
 		t.Fatalf("up: %v, %v, want an error and nothing run", ran, err)
 	}
-	if _, err := db.Pool.Exec(t.Context(), `drop view body_partitions`); err != nil {
+	if _, err := db.Pool.Exec(t.Context(), `drop view receivers`); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(before, texts(t, db.Pool, schema)); diff != "" {
 		t.Errorf("the failed migration left (-before +after):\n%s", diff)
 	}
 	var version *migrations.VersionError
-	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != previous.Have {
-		t.Errorf("version after the failure: %v, want %d", err, previous.Have)
+	if err := migrations.Check(t.Context(), db.Pool); !errors.As(err, &version) || version.Have != old {
+		t.Errorf("version after the failure: %v, want %d", err, old)
 	}
 	if _, err := migrations.Up(t.Context(), db.URL); err != nil {
 		t.Fatal(err)

@@ -42,6 +42,18 @@ var (
 	MirrorRemove string
 	//go:embed mirror_bury.sql
 	MirrorBury string
+	//go:embed mirror_heads.sql
+	MirrorHeads string
+	//go:embed mirror_all_heads.sql
+	MirrorAllHeads string
+	//go:embed mirror_unsealed.sql
+	MirrorUnsealed string
+	//go:embed mirror_seal.sql
+	MirrorSeal string
+	//go:embed mirror_audit_seqs.sql
+	MirrorAuditSeqs string
+	//go:embed mirror_advance.sql
+	MirrorAdvance string
 
 	//go:embed audit_facts.sql
 	AuditFacts string

@@ -92,6 +92,12 @@ type ReceiveFlags struct {
 	SpoolLimit        string `group:"settings" setting:"CONTACTMIRROR_SPOOL_LIMIT" placeholder:"SIZE" help:"Room for deliveries that wait for the database; default 1GiB."`
 }
 
+// AuditFlag is the key of the audit log's chain. As with a secret there is no
+// flag for the key itself.
+type AuditFlag struct {
+	AuditKeyFile string `group:"settings" setting:"CONTACTMIRROR_AUDIT_KEY_FILE" placeholder:"PATH" help:"File that holds the key of the audit log's chain, outside the database. There is no flag for the key itself: set $CONTACTMIRROR_AUDIT_KEY."`
+}
+
 // AdminFlags are the admin listener's settings.
 type AdminFlags struct {
 	AdminListen    string `group:"settings" setting:"CONTACTMIRROR_ADMIN_LISTEN" placeholder:"HOST:PORT" help:"Address for metrics and profiles, or off; default 127.0.0.1:8081."`

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/signature"
 )
 
@@ -30,6 +31,8 @@ type Config struct {
 	MaxBody       int64         // bytes
 	SpoolLimit    int64         // bytes
 	BodyRetention time.Duration // 0: for good
+
+	AuditKey *chain.Key // nil: the audit log is chained without one
 
 	LogFormat string // auto, text or json
 	LogLevel  slog.Level

@@ -40,6 +40,7 @@ type serveCmd struct {
 	DatabaseFlags
 	MigrateFlag
 	ReceiveFlags
+	AuditFlag
 	AdminFlags
 	RetentionFlag
 	LogFlags
@@ -141,7 +142,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	wake := func() {}
 	if s.syncs() {
 		worker := mirror.New(pool, log, s.Workers)
-		worker.Observe = metrics.Batch
+		worker.Observe, worker.AuditKey = metrics.Batch, config.AuditKey
 		wake, watch.worker = worker.Wake, worker.Health
 		roles.Go(func() error { return watch.afterSchema(working, worker.Run) })
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/signature"
 )
 
@@ -102,6 +103,15 @@ var settings = []setting{
 			return err
 		},
 		absent: func(*Config) string { return "kept for good" },
+	},
+	{
+		name: "CONTACTMIRROR_AUDIT_KEY", twin: true, show: maskSecret,
+		allowed: "16 bytes or more, such as the output of openssl rand -hex 32",
+		set: func(c *Config, v string) (err error) {
+			c.AuditKey, err = chain.NewKey([]byte(v))
+			return err
+		},
+		absent: func(*Config) string { return "none" },
 	},
 	{
 		name: "CONTACTMIRROR_LOG_FORMAT", allowed: "auto (text on a terminal, JSON otherwise), text or json",

@@ -6,6 +6,7 @@ type configCmd struct {
 	DatabaseFlags
 	MigrateFlag
 	ReceiveFlags
+	AuditFlag
 	AdminFlags
 	LogFlags
 }

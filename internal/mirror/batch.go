@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
@@ -45,7 +46,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 			return err
 		}
 		applied = len(found)
-		visible, err = applyClaimed(ctx, tx, found, held.At)
+		visible, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
 		return err
 	})
 	if err != nil {
@@ -60,7 +61,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 }
 
 // applyClaimed reads the claimed events again and applies them.
-func applyClaimed(ctx context.Context, tx pgx.Tx, found []inbox.Claimed, now time.Time) ([]Applied, error) {
+func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.Claimed, now time.Time) ([]Applied, error) {
 	events := make([]claimed, 0, len(found))
 	for _, c := range found {
 		e, err := read(c)
@@ -72,7 +73,7 @@ func applyClaimed(ctx context.Context, tx pgx.Tx, found []inbox.Claimed, now tim
 		}
 		events = append(events, e)
 	}
-	return applyOrBlame(ctx, tx, events, now)
+	return applyOrBlame(ctx, tx, key, events, now)
 }
 
 // read parses the stored body. The receiver accepted it, so an error means that
@@ -93,13 +94,13 @@ func read(c inbox.Claimed) (claimed, error) {
 
 // applyOrBlame applies events; where PostgreSQL refuses their data it looks for
 // the one at fault by halves, and quarantines that one alone.
-func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]Applied, error) {
+func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]Applied, error) {
 	if len(events) == 0 {
 		return nil, nil
 	}
 	var contacts []*touched
 	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) (err error) {
-		contacts, err = apply(ctx, savepoint, events, now)
+		contacts, err = apply(ctx, savepoint, key, events, now)
 		return err
 	})
 	switch {
@@ -111,11 +112,11 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, events []claimed, now time.Tim
 		return nil, inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
 	}
 	half := len(events) / 2
-	first, err := applyOrBlame(ctx, tx, events[:half], now)
+	first, err := applyOrBlame(ctx, tx, key, events[:half], now)
 	if err != nil {
 		return nil, err
 	}
-	second, err := applyOrBlame(ctx, tx, events[half:], now)
+	second, err := applyOrBlame(ctx, tx, key, events[half:], now)
 	return append(first, second...), err
 }
 
@@ -128,9 +129,10 @@ func eventsFault(err error) bool {
 
 // apply folds events into what is stored of their contacts, writes it, and
 // returns the contacts with the results.
-func apply(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]*touched, error) {
+func apply(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]*touched, error) {
 	touched := group(events)
-	if err := load(ctx, tx, touched); err != nil {
+	ends := newEnds(key, touched, len(events))
+	if err := load(ctx, tx, touched, ends); err != nil {
 		return nil, err
 	}
 	if err := loadHistories(ctx, tx, touched); err != nil {
@@ -139,7 +141,7 @@ func apply(ctx context.Context, tx pgx.Tx, events []claimed, now time.Time) ([]*
 	for _, t := range touched {
 		t.results = t.state.Merge(t.facts, t.history)
 	}
-	return touched, write(ctx, tx, touched, len(events), now)
+	return touched, write(ctx, tx, touched, len(events), ends, now)
 }
 
 // touched is a contact that a batch is about.

@@ -12,8 +12,9 @@ import (
 	"contactmirror/sql"
 )
 
-// load reads what is stored of the contacts, in one round trip.
-func load(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
+// load reads what is stored of the contacts, and the ends of their chains, in
+// one round trip.
+func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error {
 	tenants, ids := split(keysOf(contacts))
 	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
 	var batch pgx.Batch
@@ -32,6 +33,7 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
 		})
 		return err
 	})
+	ends.queueLoad(&batch)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("load %d contacts: %w", len(contacts), err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
 )
@@ -37,6 +38,9 @@ type Worker struct {
 	// Observe, when set before Run, is told of each batch after its transaction
 	// has ended. Loops call it at the same time, and wait for it.
 	Observe func(Batch)
+	// AuditKey, when set before Run, is what the audit log is chained with. Without
+	// one the chain holds, but whoever may write the tables can make it anew.
+	AuditKey *chain.Key
 
 	pool     *pgxpool.Pool
 	log      *slog.Logger
@@ -90,6 +94,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	for i := range w.loops {
 		group.Go(func() error { w.loop(ctx, i); return nil })
 	}
+	group.Go(func() error { w.sealUntilDone(ctx); return nil })
 	group.Go(func() error { w.poll(ctx); return nil })
 	group.Go(func() error { w.listen(ctx); return nil })
 	return group.Wait()

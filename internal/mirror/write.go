@@ -9,24 +9,24 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/sql"
 )
 
 // write stores the folded contacts and one audit row for each of n events.
-func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, now time.Time) error {
+func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, ends *ends, now time.Time) error {
+	rows, err := auditRows(contacts, n, ends, now)
+	if err != nil {
+		return err
+	}
 	var batch pgx.Batch
 	queueRows(&batch, contacts, now)
 	queueRemovals(&batch, contacts)
 	queueTombstones(&batch, contacts)
-	if batch.Len() > 0 {
-		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-			return fmt.Errorf("write %d contacts: %w", len(contacts), err)
-		}
-	}
-	rows, err := auditRows(contacts, n, now)
-	if err != nil {
-		return err
+	ends.queueWrite(&batch)
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("write %d contacts: %w", len(contacts), err)
 	}
 	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"contact_audit_log"}, auditColumns, pgx.CopyFromRows(rows)); err != nil {
 		return fmt.Errorf("write %d audit rows: %w", n, err)
@@ -104,9 +104,10 @@ var auditColumns = []string{
 	"occurred_at", "occurred_ticks", "received_at", "recorded_at",
 	"changed_columns", "field_values", "id_values", "unreadable_columns",
 	"soft_deleted", "hard_deleted", "outcome", "changed_by_associate_id", "webhook_name", "origin", "last_known",
+	"audit_seq", "chain_seq", "salt", "chain",
 }
 
-func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
+func auditRows(contacts []*touched, n int, ends *ends, now time.Time) ([][]any, error) {
 	rows := make([][]any, 0, n)
 	for _, t := range contacts {
 		shard := t.key.Shard()
@@ -115,6 +116,11 @@ func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
 			if err != nil {
 				return nil, &unwritableError{fmt.Errorf("last known row of %v: %w", t.key, err)}
 			}
+			linked := chained(t, i, shard, now)
+			link, err := ends.next(&linked, chain.Values{FieldValues: e.FieldValues, IDValues: e.IDValues, LastKnown: known})
+			if err != nil {
+				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}
+			}
 			order := e.Fact.Order
 			rows = append(rows, []any{
 				e.seq, shard, t.key.Tenant, t.key.ID, order.Kind.String(),
@@ -122,6 +128,7 @@ func auditRows(contacts []*touched, n int, now time.Time) ([][]any, error) {
 				order.Ticks.Time(), int64(order.Ticks), e.receivedAt, now,
 				e.Changes, e.FieldValues, e.IDValues, e.Unreadable,
 				flag(&e.Fact), order.Kind == contact.Deleted, string(t.results[i].Outcome), e.Fact.ChangedBy, e.webhook, "webhook", known,
+				link.auditSeq, link.chainSeq, link.salt, link.chain,
 			})
 		}
 	}

@@ -1,0 +1,173 @@
+package mirror
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/chain"
+	"contactmirror/internal/contact"
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var (
+	allHeads  = pg.Query[storedHead](sql.MirrorAllHeads)
+	unsealed  = pg.Column[bool](sql.MirrorUnsealed)
+	sealHeads = pg.Command(sql.MirrorSeal)
+)
+
+type storedHead struct {
+	Shard      int16
+	AuditCount int64
+	AuditHead  []byte
+}
+
+func (h *storedHead) head() (chain.Head, error) {
+	link, ok := chain.ParseLink(h.AuditHead)
+	if !ok && h.AuditHead != nil {
+		return chain.Head{}, fmt.Errorf("audit_head of shard %d is no link", h.Shard)
+	}
+	return chain.Head{Count: h.AuditCount, Link: link}, nil
+}
+
+// ends is the ends of the chains that a batch's audit rows extend. They are read
+// and written within the batch's transaction, below the savepoint that its
+// rows are written in: what is rolled back was never linked.
+type ends struct {
+	linker *chain.Linker
+	heads  map[int16]chain.Head
+	// For each row, its number in the log and its salt.
+	auditSeqs []int64
+	salts     []byte
+	linked    int
+}
+
+func newEnds(key *chain.Key, contacts []*touched, rows int) *ends {
+	e := &ends{linker: chain.NewLinker(key), heads: map[int16]chain.Head{}, auditSeqs: make([]int64, 0, rows), salts: make([]byte, rows*chain.SaltSize)}
+	_, _ = rand.Read(e.salts) // never fails
+	for _, t := range contacts {
+		e.heads[t.key.Shard()] = chain.Head{}
+	}
+	return e
+}
+
+// queueLoad reads the ends, and draws the rows' numbers.
+func (e *ends) queueLoad(batch *pgx.Batch) {
+	shards, _, _ := e.columns()
+	batch.Queue(sql.MirrorHeads, pgx.StrictNamedArgs{"shards": shards}).Query(func(rows pgx.Rows) error {
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[storedHead])
+		for i := range found {
+			if e.heads[found[i].Shard], err = found[i].head(); err != nil {
+				return err
+			}
+		}
+		return err
+	})
+	batch.Queue(sql.MirrorAuditSeqs, pgx.StrictNamedArgs{"rows": cap(e.auditSeqs)}).Query(func(rows pgx.Rows) (err error) {
+		e.auditSeqs, err = pgx.AppendRows(e.auditSeqs, rows, pgx.RowTo[int64])
+		return err
+	})
+}
+
+// link is what the chain adds to an audit row.
+type link struct {
+	auditSeq, chainSeq int64
+	salt, chain        []byte
+}
+
+// next links the next row of the batch, whose number it fills in. Rows of a
+// shard are to be written in the order in which they were linked.
+func (e *ends) next(r *chain.Row, values chain.Values) (link, error) {
+	salt := e.salts[e.linked*chain.SaltSize:][:chain.SaltSize:chain.SaltSize]
+	commitment, err := e.linker.Commit(salt, values)
+	if err != nil {
+		return link{}, err
+	}
+	r.AuditSeq, r.Values = e.auditSeqs[e.linked], commitment
+	e.linked++
+	head := e.linker.Next(e.heads[r.Shard], r)
+	e.heads[r.Shard] = head
+	return link{r.AuditSeq, head.Count, salt, head.Link[:]}, nil
+}
+
+// queueWrite moves the stored ends to where the rows have brought them.
+func (e *ends) queueWrite(batch *pgx.Batch) {
+	shards, counts, links := e.columns()
+	batch.Queue(sql.MirrorAdvance, pgx.StrictNamedArgs{"shards": shards, "audit_counts": counts, "audit_heads": links})
+}
+
+func (e *ends) columns() (shards []int16, counts []int64, links [][]byte) {
+	for shard, head := range e.heads {
+		shards, counts, links = append(shards, shard), append(counts, head.Count), append(links, head.Link[:])
+	}
+	return shards, counts, links
+}
+
+// seal seals the end of every chain with the worker's key, where another or none
+// made its last link: from then on each must end in a link or a seal of this
+// key, whether or not its shard has had an event since.
+func (w *Worker) seal(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	id := w.AuditKey.ID()
+	open, err := unsealed.One(ctx, w.pool, pgx.StrictNamedArgs{"key_id": id[:]})
+	if err == nil && open {
+		err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error { return sealAll(ctx, tx, w.AuditKey) })
+	}
+	if err != nil {
+		return fmt.Errorf("mirror: seal the audit chains with the key: %w", err)
+	}
+	return nil
+}
+
+func sealAll(ctx context.Context, tx pgx.Tx, key *chain.Key) error {
+	stored, err := allHeads.All(ctx, tx, nil)
+	if err != nil {
+		return err
+	}
+	var (
+		linker = chain.NewLinker(key)
+		shards []int16
+		seals  [][]byte
+	)
+	for i := range stored {
+		head, err := stored[i].head()
+		if err != nil {
+			return err
+		}
+		if head.Link.Key() != key.ID() {
+			link := linker.Seal(stored[i].Shard, head)
+			shards, seals = append(shards, stored[i].Shard), append(seals, link[:])
+		}
+	}
+	_, err = sealHeads.Run(ctx, tx, pgx.StrictNamedArgs{"shards": shards, "audit_seals": seals})
+	return err
+}
+
+// sealUntilDone seals, again after every failure, which the batches meet too.
+func (w *Worker) sealUntilDone(ctx context.Context) {
+	for w.AuditKey != nil && ctx.Err() == nil {
+		err := w.seal(ctx)
+		if err == nil {
+			return
+		}
+		w.log.Debug("can't seal the audit chains with the key yet", "error", pg.Explain(err))
+		wait(ctx, maxPause)
+	}
+}
+
+// chained is an event with its result as the chain covers it.
+func chained(t *touched, i int, shard int16, now time.Time) chain.Row {
+	e, order := t.events[i], t.events[i].Fact.Order
+	return chain.Row{
+		EventSeq: &e.seq, Shard: shard, Tenant: t.key.Tenant, ContactID: t.key.ID, Event: order.Kind.String(), EventID: order.ID,
+		OccurredAt: order.Ticks.Micros(), OccurredTicks: int64(order.Ticks), ReceivedAt: e.receivedAt.UnixMicro(), RecordedAt: now.UnixMicro(),
+		ChangedColumns: e.Changes, UnreadableColumns: e.Unreadable,
+		SoftDeleted: flag(&e.Fact), HardDeleted: order.Kind == contact.Deleted, Outcome: string(t.results[i].Outcome),
+		ChangedBy: e.Fact.ChangedBy, WebhookName: e.webhook, Origin: "webhook",
+	}
+}
