@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"internal/audit":      {"internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
 	"internal/mirror":     {"internal/audit", "internal/chain", "internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
+	"internal/erasure":    {"internal/audit", "internal/chain", "internal/contact", "internal/mirror", "internal/pg", "sql", "pgx"},
 	"internal/retention":  {"internal/pg", "sql", "pgx"},
 	"internal/report":     {"internal/pg", "sql", "pgx"},
 	"internal/admin":      {"internal/contact", "internal/mirror", "internal/report", "internal/spool", "pgx", "echo", "prometheus"},

@@ -33,6 +33,7 @@ var rights = []right{
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},
 	{"contact_columns", "select", "select"},
+	{"erasures", "select", "select"},
 	{"event_accounting", "select", "select"},
 	{"receivers", "select, insert, update, delete", "select"},
 	{"receiver_secrets", "select, insert, update, delete", ""},
@@ -47,6 +48,8 @@ var functions = []string{
 	"contactmirror_drop_bodies(text, timestamptz, boolean)",
 	"contactmirror_delete_bodies(text, timestamptz, bigint, integer, boolean)",
 	"contactmirror_prune_quarantine(timestamptz, bigint, integer, boolean)",
+	"contactmirror_strip_events(bigint[])",
+	"contactmirror_strip_delivery(bigint, text, bigint)",
 }
 
 // sequences are those whose numbers the service draws itself.

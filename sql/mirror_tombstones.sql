@@ -1,4 +1,5 @@
--- The tombstones of some contacts, by their place in the arrays, from 1.
+-- The tombstones of some contacts, by their place in the arrays, from 1; and,
+-- with no event, the places of those that have been erased.
 select k.place, t.occurred_ticks, t.event_id
 from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
 cross join lateral (
@@ -7,3 +8,13 @@ cross join lateral (
     where d.context_identifier = k.context_identifier and d.contact_id = k.contact_id
     limit 1
 ) t
+union all
+select k.place, null::bigint, null::uuid
+from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
+cross join lateral (
+    select
+    from erasures e
+    where e.context_identifier = k.context_identifier and e.contact_id = k.contact_id and e.lifted_at is null
+    limit 1
+) e
+where (select exists (select from erasures where lifted_at is null)) -- asked once, and as a rule all there is to it

@@ -30,6 +30,7 @@ var (
 	requeue = pg.Command(sql.QuarantineRequeue)
 	attempt = pg.Command(sql.QuarantineAttempt)
 	resolve = pg.Command(sql.QuarantineResolve)
+	strip   = pg.Column[bool](sql.QuarantineStrip)
 )
 
 type contactKey struct {
@@ -191,7 +192,13 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d Delivery) error {
 	if _, err := inbox.PutIn(ctx, tx, inbox.Delivery{Body: d.Body, ReceivedAt: d.ReceivedAt, Event: &e}); err != nil {
 		return err
 	}
-	return close(ctx, tx, d.QuarantineSeq, "retried")
+	if err := close(ctx, tx, d.QuarantineSeq, "retried"); err != nil || e.Ignored() {
+		return err
+	}
+	_, err = strip.One(ctx, tx, pgx.StrictNamedArgs{
+		"quarantine_seq": d.QuarantineSeq, "context_identifier": e.Tenant, "contact_id": e.Contact.Key.ID,
+	})
+	return err
 }
 
 func close(ctx context.Context, tx pgx.Tx, seq int64, resolution string) error {
