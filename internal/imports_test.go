@@ -24,6 +24,8 @@ var allowed = map[string][]string{
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/erasure":    {"internal/audit", "internal/chain", "internal/contact", "internal/mirror", "internal/pg", "sql", "pgx"},
 	"internal/retention":  {"internal/pg", "sql", "pgx"},
+	"internal/refold":     {"internal/audit", "internal/contact", "internal/pg", "sql", "pgx"},
+	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/report":     {"internal/pg", "sql", "pgx"},
 	"internal/admin":      {"internal/contact", "internal/mirror", "internal/report", "internal/spool", "pgx", "echo", "prometheus"},
 	"internal/receive":    {"internal/event", "internal/inbox", "internal/signature", "echo"},

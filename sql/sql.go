@@ -66,6 +66,30 @@ var (
 	//go:embed audit_tenants.sql
 	AuditTenants string
 
+	//go:embed refold_facts.sql
+	RefoldFacts string
+	//go:embed refold_rows.sql
+	RefoldRows string
+	//go:embed refold_tombstones.sql
+	RefoldTombstones string
+	//go:embed refold_unlogged.sql
+	RefoldUnlogged string
+
+	//go:embed verify_heads.sql
+	VerifyHeads string
+	//go:embed verify_chain.sql
+	VerifyChain string
+	//go:embed verify_events.sql
+	VerifyEvents string
+	//go:embed verify_lost.sql
+	VerifyLost string
+	//go:embed verify_invented.sql
+	VerifyInvented string
+	//go:embed verify_accounts.sql
+	VerifyAccounts string
+	//go:embed verify_accounting.sql
+	VerifyAccounting string
+
 	//go:embed report_accounting.sql
 	ReportAccounting string
 	//go:embed report_mirror.sql

@@ -19,6 +19,7 @@ type grammar struct {
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`
 	History    historyCmd    `cmd:"" group:"look" help:"Show what happened to a contact, when, and by whom."`
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
+	Verify     verifyCmd     `cmd:"" group:"look" help:"Prove that the mirror and the audit log are as they were written."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
 	Simulate   simulateCmd   `cmd:"" group:"look" help:"Be a SuperOffice: deliver random contact lives, and check the mirror."`
 	Alerts     alertsCmd     `cmd:"" group:"look" help:"Print alert rules for Prometheus."`

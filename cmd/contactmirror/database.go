@@ -87,8 +87,13 @@ func withMirror(ctx context.Context, call *invocation, do func(pool *pgxpool.Poo
 	if err != nil {
 		return err
 	}
+	return withWideMirror(ctx, config, call, 2, do)
+}
+
+// withWideMirror is [withMirror] with a pool of at least conns connections.
+func withWideMirror(ctx context.Context, config *Config, call *invocation, conns int32, do func(pool *pgxpool.Pool) error) error {
 	return withDatabase(ctx, config, call, func(url string) error {
-		pool, err := pg.Open(url, 2)
+		pool, err := pg.Open(url, conns)
 		if err != nil {
 			return err
 		}

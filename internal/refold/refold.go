@@ -1,0 +1,206 @@
+package refold
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"contactmirror/internal/audit"
+	"contactmirror/internal/contact"
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+// Parts is how many streams [Each] reads at the same time, each of its own
+// shards, and 2*Parts how many transactions of a snapshot it needs: one to read
+// facts with and one to look up rows.
+const Parts = 2
+
+// chunk is how many contacts are looked up at a time.
+const chunk = 500
+
+// Scope says which contacts are meant; the zero value means all.
+type Scope struct {
+	Tenant    *string
+	ContactID *int64
+	// Since and Until bound the time at which something was recorded of the
+	// contact, Until excluded.
+	Since, Until *time.Time
+}
+
+// partial reports whether s leaves contacts out.
+func (s *Scope) partial() bool { return s.Since != nil || s.Until != nil }
+
+// Contact is what the log makes of a contact, and what the mirror holds of it.
+type Contact struct {
+	Key contact.Key
+	// Facts is how many facts the log has.
+	Facts int
+	// Folded is what they come to, and BuriedBy the event that a hard delete
+	// among them was, which the tombstone names.
+	Folded   contact.State
+	BuriedBy int64
+	// Unreadable says why one of the facts is none; Folded then means nothing.
+	Unreadable error
+	// Row and Tombstone are nil where the mirror has none.
+	Row       *Row
+	Tombstone *Tombstone
+}
+
+// logged is a fact with the event that brought it.
+type logged struct {
+	contact.Fact
+	eventSeq int64
+}
+
+// fold makes c.Folded of facts.
+func (c *Contact) fold(facts []logged) {
+	c.Facts = len(facts)
+	slices.SortFunc(facts, func(a, b logged) int { return a.Order.Compare(b.Order) })
+	for i := range facts {
+		c.Folded.Apply(&facts[i].Fact)
+		if c.Folded.Life == contact.Gone {
+			c.BuriedBy = facts[i].eventSeq
+			return
+		}
+	}
+}
+
+// Each calls visit with the contacts of scope that the log or the mirror has
+// anything of, some at a time, in no order. It is not called twice at the same
+// moment, and its error ends the walk.
+func Each(ctx context.Context, s *Snapshot, scope Scope, visit func([]*Contact) error) error {
+	folded := make(chan []*Contact)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	streams, running := errgroup.WithContext(ctx)
+	for part := range Parts {
+		chunks := make(chan []*Contact, 1)
+		streams.Go(func() error {
+			defer close(chunks)
+			return stream(running, s.Tx(2*part), scope, part, chunks)
+		})
+		streams.Go(func() error {
+			for contacts := range chunks {
+				if err := loadStored(running, s.Tx(2*part+1), contacts); err != nil {
+					return err
+				}
+				if err := send(running, folded, contacts); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	var visited errgroup.Group
+	visited.Go(func() (err error) {
+		for contacts := range folded {
+			if err == nil {
+				err = visit(contacts)
+			}
+			if err != nil {
+				cancel()
+			}
+		}
+		return err
+	})
+	err := streams.Wait()
+	if err == nil && !scope.partial() {
+		err = unlogged(ctx, s.Tx(0), scope, folded)
+	}
+	close(folded)
+	if visiting := visited.Wait(); visiting != nil {
+		return visiting
+	}
+	if err != nil {
+		return fmt.Errorf("refold: %w", err)
+	}
+	return nil
+}
+
+func send(ctx context.Context, to chan<- []*Contact, contacts []*Contact) error {
+	select {
+	case to <- contacts:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// stream folds the facts of one part of the shards.
+func stream(ctx context.Context, tx pgx.Tx, scope Scope, part int, chunks chan<- []*Contact) error {
+	rows, _ := tx.Query(ctx, sql.RefoldFacts, pgx.StrictNamedArgs{
+		"parts": Parts, "part": part, "context_identifier": scope.Tenant, "contact_id": scope.ContactID,
+		"some": scope.partial(), "since": scope.Since, "until": scope.Until,
+	}) // ForEachRow reports its error
+	var (
+		next  []*Contact
+		facts []logged
+		row   audit.Row
+	)
+	flush := func(least int) error {
+		if len(next) > 0 {
+			next[len(next)-1].fold(facts)
+			facts = facts[:0]
+		}
+		if len(next) < least {
+			return nil
+		}
+		full := next
+		next = make([]*Contact, 0, chunk)
+		return send(ctx, chunks, full)
+	}
+	_, err := pgx.ForEachRow(rows, row.Targets(), func() error {
+		if key := row.Key(); len(next) == 0 || next[len(next)-1].Key != key {
+			if err := flush(chunk); err != nil {
+				return err
+			}
+			next = append(next, &Contact{Key: key})
+		}
+		fact, err := row.Fact()
+		if err != nil {
+			next[len(next)-1].Unreadable = err
+			return nil
+		}
+		l := logged{Fact: fact}
+		if row.EventSeq != nil {
+			l.eventSeq = *row.EventSeq
+		}
+		facts = append(facts, l)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return flush(1)
+}
+
+var unloggedKeys = pg.Query[struct {
+	ContextIdentifier string
+	ContactID         int64
+}](sql.RefoldUnlogged)
+
+// unlogged yields what the mirror holds and the log knows nothing of.
+func unlogged(ctx context.Context, tx pgx.Tx, scope Scope, folded chan<- []*Contact) error {
+	keys, err := unloggedKeys.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": scope.Tenant, "contact_id": scope.ContactID})
+	if err != nil {
+		return fmt.Errorf("look for contacts that the log knows nothing of: %w", err)
+	}
+	for some := range slices.Chunk(keys, chunk) {
+		contacts := make([]*Contact, len(some))
+		for i, k := range some {
+			contacts[i] = &Contact{Key: contact.Key{Tenant: k.ContextIdentifier, ID: k.ContactID}}
+		}
+		if err := loadStored(ctx, tx, contacts); err != nil {
+			return err
+		}
+		if err := send(ctx, folded, contacts); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/chain"
+	"contactmirror/internal/contact"
+	"contactmirror/internal/event"
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+// Events is what was found of the accepted events beside the log.
+type Events struct {
+	// Applied is the number of events with an audit row, and Bodies how many of
+	// them still have the body that they were read from.
+	Applied int64 `json:"applied"`
+	Bodies  int64 `json:"bodies"`
+	// Lost events were accepted and are nowhere, Invented audit rows come of no
+	// accepted event, Different ones say something else than it.
+	Lost      int64    `json:"lost"`
+	Invented  int64    `json:"invented"`
+	Different int64    `json:"different"`
+	Lines     []string `json:"lines"` // the first of each
+}
+
+// maxLines is how many of a kind are named.
+const maxLines = 20
+
+var (
+	lost = pg.Query[struct {
+		EventSeq          int64
+		ContextIdentifier string
+		ContactID         *int64
+		Total             int64
+	}](sql.VerifyLost)
+	invented = pg.Query[struct {
+		AuditSeq          int64
+		EventSeq          *int64
+		ContextIdentifier string
+		ContactID         int64
+		Total             int64
+	}](sql.VerifyInvented)
+)
+
+// said is what an event says, from whichever place.
+type said struct {
+	tenant     string
+	id         [16]byte
+	name       string
+	contact    int64
+	occurred   pgtype.Timestamptz
+	ticks      int64
+	received   pgtype.Timestamptz
+	changes    []string
+	fields     []byte
+	ids        []byte
+	unreadable []string
+	by         *int64
+	webhook    *string
+}
+
+func checkEvents(ctx context.Context, tx pgx.Tx, tenant *string, step func()) (Events, error) {
+	found := Events{Lines: []string{}}
+	rows, _ := tx.Query(ctx, sql.VerifyEvents, pgx.StrictNamedArgs{"context_identifier": tenant}) // ForEachRow reports its error
+	var (
+		seq              int64
+		accepted, logged said
+		body             []byte
+		erased           bool
+		targets          = []any{
+			&seq, &accepted.tenant, &accepted.id, &accepted.name, &accepted.contact, &accepted.occurred, &accepted.ticks, &accepted.received, &body,
+			&logged.tenant, &logged.id, &logged.name, &logged.contact, &logged.occurred, &logged.ticks, &logged.received,
+			(*list)(&logged.changes), &logged.fields, &logged.ids, (*list)(&logged.unreadable), &logged.by, &logged.webhook, &erased,
+		}
+		linker = chain.NewLinker(nil)
+	)
+	_, err := pgx.ForEachRow(rows, targets, func() error {
+		step()
+		found.Applied++
+		differs := accepted.differs(&logged)
+		if body != nil {
+			found.Bodies++
+			if differs == "" {
+				differs = compareBody(linker, body, &accepted, &logged, erased)
+			}
+		}
+		if differs != "" {
+			if found.Different++; found.Different <= maxLines {
+				found.Lines = append(found.Lines, fmt.Sprintf("event %d, %s of contact %d of tenant %q: %s", seq, accepted.name, accepted.contact, accepted.tenant, differs))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Events{}, fmt.Errorf("compare the log with the accepted events: %w", err)
+	}
+	return found, unmatched(ctx, tx, tenant, &found)
+}
+
+// unmatched finds events without a row and rows without an event.
+func unmatched(ctx context.Context, tx pgx.Tx, tenant *string, found *Events) error {
+	args := pgx.StrictNamedArgs{"context_identifier": tenant, "some": maxLines}
+	events, err := lost.All(ctx, tx, args)
+	if err != nil {
+		return fmt.Errorf("look for lost events: %w", err)
+	}
+	for _, e := range events {
+		found.Lost = e.Total
+		id := "none"
+		if e.ContactID != nil {
+			id = fmt.Sprint(*e.ContactID)
+		}
+		found.Lines = append(found.Lines, fmt.Sprintf("event %d of contact %s of tenant %q: lost: it was accepted, and is neither in the log nor waiting", e.EventSeq, id, e.ContextIdentifier))
+	}
+	rows, err := invented.All(ctx, tx, args)
+	if err != nil {
+		return fmt.Errorf("look for rows without an event: %w", err)
+	}
+	for _, r := range rows {
+		found.Invented = r.Total
+		found.Lines = append(found.Lines, fmt.Sprintf("row %d of the log, contact %d of tenant %q: invented: its event was never accepted", r.AuditSeq, r.ContactID, r.ContextIdentifier))
+	}
+	return nil
+}
+
+// differs says what the log has another value of than the event.
+func (a *said) differs(logged *said) string {
+	for _, column := range []struct {
+		name string
+		same bool
+	}{
+		{"context_identifier", a.tenant == logged.tenant},
+		{"event_id", a.id == logged.id},
+		{"event", a.name == logged.name},
+		{"contact_id", a.contact == logged.contact},
+		{"occurred_at", micros(a.occurred) == micros(logged.occurred)},
+		{"occurred_ticks", a.ticks == logged.ticks},
+		{"received_at", micros(a.received) == micros(logged.received)},
+	} {
+		if !column.same {
+			return "the log has another " + column.name + " than webhook_events"
+		}
+	}
+	return ""
+}
+
+// compareBody reads the event again and says what the log, or webhook_events,
+// makes of it that it does not say.
+func compareBody(linker *chain.Linker, body []byte, accepted, logged *said, erased bool) string {
+	e, err := event.Parse(body, accepted.received.Time)
+	if err != nil {
+		return "its body can't be read: " + err.Error()
+	}
+	if e.Ignored() || e.Contact.Key != (contact.Key{Tenant: accepted.tenant, ID: accepted.contact}) || e.Name != accepted.name ||
+		*e.ID != contact.EventID(accepted.id) || int64(*e.Occurred) != accepted.ticks {
+		return "its body is of another event"
+	}
+	c := e.Contact
+	by := c.Fact.ChangedBy
+	switch {
+	case !slices.Equal(c.Changes, logged.changes):
+		return "the log has other changed_columns than its body"
+	case !slices.Equal(c.Unreadable, logged.unreadable):
+		return "the log has other unreadable_columns than its body"
+	case (by == nil) != (logged.by == nil) || by != nil && *by != *logged.by:
+		return "the log has another changed_by_associate_id than its body"
+	case (e.WebhookName == nil) != (logged.webhook == nil) || logged.webhook != nil && *e.WebhookName != *logged.webhook:
+		return "the log has another webhook_name than its body"
+	case erased:
+		return ""
+	}
+	for _, values := range []struct {
+		name         string
+		sent, logged []byte
+	}{
+		{"field_values", c.FieldValues, logged.fields},
+		{"id_values", c.IDValues, logged.ids},
+	} {
+		if bytes.Equal(values.sent, values.logged) && (values.sent == nil) == (values.logged == nil) {
+			continue
+		}
+		a, errA := linker.Commit(nil, chain.Values{FieldValues: values.sent})
+		b, errB := linker.Commit(nil, chain.Values{FieldValues: values.logged})
+		if errA != nil || errB != nil || a != b {
+			return "the log has other " + values.name + " than its body"
+		}
+	}
+	return ""
+}

@@ -1,0 +1,211 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// lines is everything that a report finds fault with.
+func lines(r *Report) []string {
+	var found []string
+	if r.Chain != nil {
+		for _, b := range r.Chain.Breaks {
+			found = append(found, b.String())
+		}
+	}
+	for _, d := range r.Mirror.Differences {
+		found = append(found, d.String())
+	}
+	return append(append(found, r.Events.Lines...), r.Accounts.Lines...)
+}
+
+func TestWhatHolds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 5)
+	if empty := r.run(Options{Key: testKey(t, "sixteen bytes or more")}); empty.Differences() != 0 || empty.Chain.Rows != 0 {
+		t.Errorf("of an empty database: %v", lines(empty))
+	}
+	r.apply(200, nil)
+	report := r.run(Options{})
+	if report.Differences() != 0 {
+		t.Errorf("found %q", lines(report))
+	}
+	contacts := r.value("select concat_ws(' ', (select count(*) from contacts), (select count(*) from contact_tombstones))")
+	if got := fmt.Sprint(report.Mirror.Contacts, report.Mirror.Tombstones); got != contacts || !strings.Contains(contacts, " ") {
+		t.Errorf("checked %s contacts and tombstones, want %s", got, contacts)
+	}
+	if got := fmt.Sprint(report.Chain.Rows, report.Chain.Unkeyed, report.Mirror.Facts, report.Events.Applied, report.Events.Bodies, report.Accounts.Tenants); got != "200 200 200 200 200 2" {
+		t.Errorf("counted %s", got)
+	}
+	one := r.run(Options{Tenant: new("Cust1")})
+	if one.Chain != nil || one.Differences() != 0 || one.Accounts.Tenants != 1 || one.Mirror.Facts == 0 || one.Mirror.Facts >= 200 || one.Events.Applied != one.Mirror.Facts {
+		t.Errorf("of one tenant: %+v", one)
+	}
+}
+
+// Each kind of damage, put back before the next one.
+func TestWhatIsFound(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 6)
+	r.apply(300, nil)
+	for _, statement := range []string{
+		"create table kept_contacts as select * from contacts", "create table kept_tombstones as select * from contact_tombstones",
+		"create table kept_log as select * from contact_audit_log", "create table kept_events as select * from webhook_events",
+		"create table kept_bodies as select * from webhook_bodies",
+	} {
+		r.tamper(statement)
+	}
+	restore := []string{
+		"delete from contacts", "insert into contacts select * from kept_contacts", "delete from contact_tombstones", "insert into contact_tombstones select * from kept_tombstones",
+		"delete from contact_audit_log", "insert into contact_audit_log select * from kept_log", "delete from webhook_events", "insert into webhook_events select * from kept_events",
+		"delete from webhook_bodies", "insert into webhook_bodies select * from kept_bodies",
+	}
+	const first = "(select contact_id from contacts order by context_identifier, contact_id limit 1) and context_identifier = (select context_identifier from contacts order by context_identifier, contact_id limit 1)"
+	for _, c := range []struct {
+		statement string
+		want      []string // each in some line
+	}{
+		{"update contacts set name = 'forged', pending_columns = array_remove(pending_columns, 'name') where contact_id = " + first, []string{`different row: name "forged" → `}},
+		{"update contacts set soft_deleted = not soft_deleted, soft_deleted_at = case when soft_deleted then null else now() end where contact_id = " + first, []string{"different row: soft_deleted "}},
+		{"update contacts set updated = 'infinity' where contact_id = " + first, []string{`updated "infinity" → `}},
+		{"update contacts set pending_columns = pending_columns || 'nothing'::text where contact_id = " + first, []string{"pending_columns {", "nothing} → {"}},
+		{"update contacts set last_event_at = last_event_at + interval '1 microsecond' where contact_id = " + first, []string{"last_event_at "}},
+		{"delete from contacts where contact_id = " + first, []string{": missing row"}},
+		{"insert into contacts select (jsonb_populate_record(c, '{\"contact_id\": 999999}')).* from contacts c where contact_id = " + first, []string{"contact 999999 of tenant", "unexpected row"}},
+		{"delete from contact_tombstones where contact_id = (select min(contact_id) from contact_tombstones)", []string{": missing tombstone"}},
+		{"update contact_tombstones set occurred_ticks = occurred_ticks - 1, event_seq = 0 where contact_id = (select min(contact_id) from contact_tombstones)", []string{"different tombstone: event_seq 0 → ", "occurred_ticks "}},
+		{"insert into contact_tombstones select context_identifier, 999999, deleted_at, event_seq, occurred_ticks, event_id from contact_tombstones limit 1", []string{"contact 999999 of tenant", "unexpected tombstone"}},
+		{"delete from contact_audit_log where audit_seq = (select max(audit_seq) from contact_audit_log)", []string{": missing: place ", "lost: it was accepted", "account of tenant"}},
+		{"update contact_audit_log set event = 'contact.eaten' where audit_seq = 7", []string{": altered: row 7, contact.eaten", `unreadable log: "contact.eaten" is no contact event`, "another event than webhook_events"}},
+		{"update contact_audit_log set field_values = '{\"name\": 5}' where audit_seq = 9", []string{": altered: row 9", "unreadable log: ", "other field_values than its body"}},
+		{"update webhook_events set received_at = received_at + interval '1 second' where event_seq = 3", []string{"another received_at than webhook_events"}},
+		{"update webhook_bodies set body = convert_to(replace(convert_from(body, 'UTF8'), '\"Changes\":[', '\"Changes\":[\"forged\",'), 'UTF8') where event_seq = (select min(event_seq) from webhook_bodies where convert_from(body, 'UTF8') like '%\"Changes\":[\"%')", []string{"other changed_columns than its body"}},
+		{"update webhook_bodies set body = '{}' where event_seq = 4", []string{"event 4, ", "its body can't be read"}},
+		{"delete from webhook_events where event_seq = 5", []string{"invented: its event was never accepted", "account of tenant"}},
+		{"update webhook_events set event_id = gen_random_uuid() where event_seq = 6", []string{"another event_id than webhook_events"}},
+	} {
+		r.tamper(c.statement)
+		report := r.run(Options{})
+		got := strings.Join(lines(report), "\n")
+		for _, want := range c.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%s:\nfound %s\nwant %s", c.statement, got, want)
+			}
+		}
+		if report.Differences() == 0 {
+			t.Errorf("%s: no differences", c.statement)
+		}
+		r.tamper(restore...)
+	}
+	if report := r.run(Options{}); report.Differences() != 0 {
+		t.Errorf("put back: %q", lines(report))
+	}
+}
+
+// What is missing of a key, and what was done without it, shows.
+func TestKeyComesAndGoes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 8)
+	one, two := testKey(t, "the first key of the log"), testKey(t, "the second key of the log")
+	r.apply(60, nil)
+	want := func(options Options, count string, faults ...string) {
+		t.Helper()
+		report := r.run(options)
+		if got := fmt.Sprint(report.Chain.Unkeyed, report.Chain.Keyed, report.Chain.OtherKey); got != count {
+			t.Errorf("links unkeyed, keyed, of another key: %s, want %s", got, count)
+		}
+		got := lines(report)
+		for i, line := range got {
+			if len(faults) > 0 && strings.Contains(line, faults[0]) {
+				got[i] = faults[0]
+			}
+		}
+		if diff := cmp.Diff(faults, got); diff != "" {
+			t.Errorf("faults (-want +got):\n%s", diff)
+		}
+	}
+	want(Options{Key: one}, "60 0 0", "chains of all shards: unsealed: they end in neither a link nor a seal of the key "+one.ID().String())
+	r.apply(0, two) // seals, and is then found to be the wrong one
+	r.apply(0, one)
+	want(Options{Key: one}, "60 0 0")
+	r.apply(60, one)
+	want(Options{Key: one}, "60 60 0")
+	want(Options{}, "60 0 60")
+	r.apply(0, two)
+	r.apply(60, two)
+	want(Options{Key: two}, "60 60 60")
+	before := r.value("select count(distinct shard)::text from contact_audit_log where audit_seq > (select max(audit_seq) - 30 from contact_audit_log)")
+	if before == "0" {
+		t.Fatal("nothing was applied")
+	}
+	r.apply(30, nil) // the key is lost
+	report := r.run(Options{Key: two})
+	shards := r.value("select count(distinct shard)::text from contact_audit_log where audit_seq > (select max(audit_seq) - 30 from contact_audit_log)")
+	if got := fmt.Sprint(len(report.Chain.Breaks)); got != shards || report.Chain.Breaks[0].What != Unsealed {
+		t.Errorf("%s chains are unsealed, want %s: %q", got, shards, lines(report))
+	}
+	r.apply(0, two) // and found again
+	want(Options{Key: two}, "90 60 60")
+}
+
+// Somebody who owns the server makes the log anew, without the key or without
+// what was at its end.
+func TestRewrittenLog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 9)
+	key := testKey(t, "the key of the log")
+	r.apply(80, key)
+	heads := r.run(Options{Key: key}).Heads
+	content, err := json.Marshal(heads)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if heads, err = ParseHeads(content); err != nil {
+		t.Fatal(err)
+	}
+	r.apply(40, key)
+	if report := r.run(Options{Key: key, Against: heads}); report.Differences() != 0 {
+		t.Errorf("after more events: %q", lines(report))
+	}
+	r.tamper(
+		"create table kept_log as select * from contact_audit_log", "create table kept_shards as select * from sync_shards",
+		"delete from contact_audit_log", "update sync_shards set audit_count = 0, audit_head = null, audit_seal = null",
+		"insert into sync_queue (shard, context_identifier, event_seq) select shard, context_identifier, event_seq from kept_log",
+		"delete from contacts", "delete from contact_tombstones",
+	)
+	r.apply(0, nil)
+	report := r.run(Options{Key: key})
+	if got := lines(report); len(got) != 1 || !strings.Contains(got[0], "chains of all shards: unsealed") {
+		t.Errorf("made anew without the key: %q", got)
+	}
+	if report := r.run(Options{Against: heads}); len(report.Chain.Breaks) < 10 || report.Chain.Breaks[0].What != Rewritten {
+		t.Errorf("made anew, beside its heads: %q", lines(report))
+	}
+	// Cut off at the end of one shard, which is long enough to be.
+	r.tamper(
+		"delete from contact_audit_log", "insert into contact_audit_log select * from kept_log",
+		`update sync_shards s set audit_count = k.audit_count, audit_head = k.audit_head, audit_seal = k.audit_seal from kept_shards k where k.shard = s.shard`,
+		`create table cut as select shard, audit_seq from contact_audit_log where chain_seq = 2 order by shard limit 1`,
+		`delete from contact_audit_log a using cut where a.shard = cut.shard and a.audit_seq >= cut.audit_seq`,
+		`update sync_shards s set audit_count = 1, audit_head = a.chain from contact_audit_log a, cut where a.shard = cut.shard and s.shard = cut.shard`,
+	)
+	report = r.run(Options{Key: key})
+	if len(report.Chain.Breaks) != 0 {
+		t.Errorf("cut off, by itself: %q", lines(report))
+	}
+	report = r.run(Options{Key: key, Against: heads})
+	if got := report.Chain.Breaks; len(got) != 1 || got[0].What != CutOff && got[0].What != Rewritten {
+		t.Errorf("cut off, beside its heads: %q", lines(report))
+	}
+	for _, bad := range []string{"", "{}", `{"shards":[]}`, strings.Replace(string(content), `"rows":`, `"rows":-`, 1), strings.Replace(string(content), `"shard":3,`, `"shard":2,`, 1)} {
+		if _, err := ParseHeads([]byte(bad)); err == nil {
+			t.Errorf("%.60s are heads", bad)
+		}
+	}
+	// The tampering above lost events for good; the account is not this test's.
+	r.tamper("delete from contact_audit_log", "insert into contact_audit_log select * from kept_log")
+}
