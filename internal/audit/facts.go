@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -70,6 +71,9 @@ func (r *factRow) fact() (contact.Fact, error) {
 	order := contact.Order{Ticks: contact.Ticks(r.OccurredTicks), Kind: kind, ID: r.EventID.Bytes}
 	f := contact.NewFact(order, r.ChangedByAssociateID, r.ChangedColumns, cells, unreadable)
 	if r.ErasedColumns != nil {
+		if r.FieldValues != nil {
+			return contact.Fact{}, errors.New("its values are erased, and there")
+		}
 		f.Erased, f.Flag = true, contact.Silent
 		switch {
 		case r.SoftDeleted != nil && *r.SoftDeleted:

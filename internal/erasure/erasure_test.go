@@ -22,7 +22,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/audit"
-	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/erasure"
 	"contactmirror/internal/event"
@@ -31,6 +30,7 @@ import (
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
 	"contactmirror/internal/quarantine"
+	"contactmirror/internal/verify"
 	"contactmirror/migrations"
 )
 
@@ -173,48 +173,23 @@ func (r *rig) mentions(text string) (tables []string) {
 	return tables
 }
 
-// checkChain links the whole log anew.
-func (r *rig) checkChain() {
+// verify proves the chain, the mirror, the events and the account.
+func (r *rig) verify() {
 	r.t.Helper()
-	rows, _ := r.Pool.Query(context.Background(), `
-		select chain_seq, chain, salt, commitment, audit_seq, event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-			received_at, recorded_at, changed_columns, field_values, id_values, unreadable_columns, soft_deleted, hard_deleted, outcome,
-			changed_by_associate_id, webhook_name, origin, last_known
-		from contact_audit_log
-		order by shard, chain_seq`)
-	var (
-		seq                                int64
-		stored, salt, commitment           []byte
-		row                                chain.Row
-		values                             chain.Values
-		occurredAt, receivedAt, recordedAt time.Time
-		heads                              = map[int16]chain.Head{}
-		linker                             = chain.NewLinker(nil)
-	)
-	_, err := pgx.ForEachRow(rows, []any{
-		&seq, &stored, &salt, &commitment, &row.AuditSeq, &row.EventSeq, &row.Shard, &row.Tenant, &row.ContactID, &row.Event, &row.EventID, &occurredAt, &row.OccurredTicks,
-		&receivedAt, &recordedAt, &row.ChangedColumns, &values.FieldValues, &values.IDValues, &row.UnreadableColumns, &row.SoftDeleted, &row.HardDeleted, &row.Outcome,
-		&row.ChangedBy, &row.WebhookName, &row.Origin, &values.LastKnown,
-	}, func() (err error) {
-		row.OccurredAt, row.ReceivedAt, row.RecordedAt = occurredAt.UnixMicro(), receivedAt.UnixMicro(), recordedAt.UnixMicro()
-		if commitment != nil {
-			row.Values = chain.Commitment(commitment)
-		} else if row.Values, err = linker.Commit(salt, values); err != nil {
-			return err
-		}
-		heads[row.Shard] = linker.Next(heads[row.Shard], &row)
-		if want := (chain.Head{Count: seq, Link: chain.Link(stored)}); heads[row.Shard] != want {
-			return fmt.Errorf("the link of row %d does not hold", row.AuditSeq)
-		}
-		return nil
-	})
+	pool, err := pg.Open(r.URL, verify.Conns)
 	if err != nil {
-		r.t.Error(err)
+		r.t.Fatal(err)
 	}
-	for shard, head := range heads {
-		if got := r.texts(`select concat_ws(' ', audit_count, encode(audit_head, 'hex')) from sync_shards where shard = $1`, shard); got[0] != fmt.Sprintf("%d %x", head.Count, head.Link) {
-			r.t.Errorf("shard %d ends in %s", shard, got[0])
-		}
+	defer pool.Close()
+	report, err := verify.Run(context.Background(), pool, verify.Options{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if report.Differences() > 0 {
+		r.t.Errorf("verify: %+v, %+v, %+v, %+v", report.Chain, report.Mirror, report.Events, report.Accounts)
+	}
+	if want := r.texts(`select count(*)::text from contact_audit_log where erased_columns is not null`); fmt.Sprint(report.Chain.Erased) != want[0] {
+		r.t.Errorf("verify counts %d erased rows, want %s", report.Chain.Erased, want[0])
 	}
 }
 
@@ -227,30 +202,6 @@ func (r *rig) folded(key contact.Key) (s contact.State) {
 	}
 	s.Merge(facts[0], nil)
 	return s
-}
-
-// checkRow compares a contact's row with the fold of the log: writing the fold
-// changes nothing.
-func (r *rig) checkRow(key contact.Key) {
-	r.t.Helper()
-	const stored = `select (to_jsonb(c) - 'mirrored_at')::text from contacts c where context_identifier = $1 and contact_id = $2`
-	before := r.texts(stored, key.Tenant, key.ID)
-	s := r.folded(key)
-	if s.Life != contact.Live {
-		if len(before) > 0 {
-			r.t.Errorf("%v is gone, and has a row", key)
-		}
-		return
-	}
-	err := pgx.BeginFunc(context.Background(), r.Pool, func(tx pgx.Tx) error {
-		return mirror.Rewrite(context.Background(), tx, key, &s, time.Now())
-	})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if diff := gocmp.Diff(before, r.texts(stored, key.Tenant, key.ID)); diff != "" {
-		r.t.Errorf("%v: row and log differ (-row +log):\n%s", key, diff)
-	}
 }
 
 // secretOf is in every text that belongs to a contact, numberOf in every number.
@@ -390,10 +341,7 @@ func TestNothingIsLeft(t *testing.T) {
 					t.Errorf("%v (-facts +log):\n%s", key, diff)
 				}
 			}
-			for _, key := range slices.Concat(erased, kept) {
-				r.checkRow(key)
-			}
-			r.checkChain()
+			r.verify()
 			if health := r.worker.Health(); health.Err != nil {
 				t.Error(health.Err)
 			}
@@ -490,8 +438,7 @@ func TestAccount(t *testing.T) {
 	if diff := gocmp.Diff([]string{"Renamed Late t 36"}, r.texts(`select concat_ws(' ', name, department, 'department' = any (pending_columns), cardinality(pending_columns)) from contacts`)); diff != "" {
 		t.Errorf("row after lifting (-want +got):\n%s", diff)
 	}
-	r.checkRow(key)
-	r.checkChain()
+	r.verify()
 	if a := r.erase(key); a.Already || a.AuditRows != 2 || a.Bodies != 2 {
 		t.Errorf("erased anew: %+v", a)
 	}
@@ -509,8 +456,7 @@ func TestAccount(t *testing.T) {
 	if got := r.mentions("Acme 4"); len(got) > 0 {
 		t.Errorf("left in %q", got)
 	}
-	r.checkRow(key)
-	r.checkChain()
+	r.verify()
 }
 
 // An event in open quarantine loses its bytes, and is discarded with them.
@@ -639,4 +585,59 @@ func TestAttribution(t *testing.T) {
 	if diff := gocmp.Diff(erased, gone); diff != "" || err != nil {
 		t.Errorf("erased: %v (-want +got):\n%s", err, diff)
 	}
+}
+
+// Erased rows are as safe from tampering as others.
+func TestTamperedErasureIsFound(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	for n, id := range []int{7, 7, 8} {
+		r.put(fmt.Appendf(nil, `{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed","PrimaryKey":%d,"FieldValues":{"name":"Acme"}}`, n, id))
+	}
+	r.run(r.worker.Run)
+	r.drain()
+	r.erase(contact.Key{ID: 7})
+	r.execute(`alter table contact_audit_log drop constraint contact_audit_log_erased`)
+	pool, err := pg.Open(r.URL, verify.Conns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	for _, tampering := range []string{
+		`update contact_audit_log set commitment = sha256(commitment) where contact_id = 7`,
+		`update contact_audit_log set commitment = null where contact_id = 7`,
+		`update contact_audit_log set field_values = '{"name": "Other"}' where contact_id = 7`,
+		`update contact_audit_log set erased_columns = null where contact_id = 7`,
+		`update contact_audit_log set erased_columns = '{name}' where contact_id = 8`,
+		`update contact_audit_log set erased_columns = '{name}', field_values = null, salt = null, commitment = sha256('') where contact_id = 8`,
+		`update contact_audit_log set changed_columns = '{name}' where contact_id = 7`,
+		`update contacts set name = 'Other', pending_columns = array_remove(pending_columns, 'name') where contact_id = 7`,
+		`update contacts set pending_columns = array_remove(pending_columns, 'name') where contact_id = 7`,
+	} {
+		saved := `create temp table saved as select * from contact_audit_log; create temp table saved_contacts as select * from contacts`
+		back := `delete from contact_audit_log; insert into contact_audit_log select * from saved; delete from contacts; insert into contacts select * from saved_contacts; drop table saved, saved_contacts`
+		conn, err := r.Pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range []string{"set session_replication_role = replica", saved, tampering} {
+			if _, err := conn.Exec(t.Context(), statement); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+		report, err := verify.Run(t.Context(), pool, verify.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report.Differences() == 0 {
+			t.Errorf("%s is not found", tampering)
+		}
+		for _, statement := range []string{back, "reset session_replication_role"} {
+			if _, err := conn.Exec(t.Context(), statement); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+		conn.Release()
+	}
+	r.verify()
 }
