@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"internal/retention":  {"internal/pg", "sql", "pgx"},
 	"internal/refold":     {"internal/audit", "internal/contact", "internal/pg", "sql", "pgx"},
 	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/pg", "internal/refold", "sql", "pgx"},
+	"internal/bench":      {"internal/contact", "internal/signature", "pgx"},
 	"internal/report":     {"internal/pg", "sql", "pgx"},
 	"internal/admin":      {"internal/contact", "internal/mirror", "internal/report", "internal/spool", "pgx", "echo", "prometheus"},
 	"internal/receive":    {"internal/event", "internal/inbox", "internal/signature", "echo"},

@@ -1,55 +1,98 @@
 -- Takes a batch out of the queues of locked shards: the oldest events of each
 -- lane (a tenant in a shard), an equal share for each lane that waits, until
 -- their bodies are too many bytes.
-with recursive lanes as (
+with recursive starts as materialized (
+    -- Where to look in each shard: at the lanes of which much is marked as gone,
+    -- from there on, at the empty tenant's, and between them.
+    select start.shard, start.context_identifier, max(start.mark) as mark,
+        lead(start.context_identifier) over (partition by start.shard order by start.context_identifier) as next_marked
+    from (
+        select unnest(@shards::smallint[]) as shard, '' as context_identifier, '0'::xid8 as mark
+        union all
+        select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+    ) start
+    group by start.shard, start.context_identifier
+), unmarked as (
     -- Jumps from tenant to tenant in the index, however many events each has.
-    select s.shard, first.context_identifier
-    from unnest(@shards::smallint[]) as s (shard)
+    select t.shard, first.context_identifier, t.next_marked
+    from starts t
     cross join lateral (
-        select q.context_identifier
-        from sync_queue q
-        where q.shard = s.shard
-        order by q.context_identifier
-        limit 1
+        (
+            select q.context_identifier
+            from sync_queue q
+            where q.shard = t.shard and q.context_identifier > t.context_identifier
+                and q.context_identifier < t.next_marked
+            order by q.context_identifier
+            limit 1
+        )
+        union all
+        (
+            select q.context_identifier
+            from sync_queue q
+            where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
+            order by q.context_identifier
+            limit 1
+        )
     ) first
     union all
-    select l.shard, next.context_identifier
-    from lanes l
+    select l.shard, next.context_identifier, l.next_marked
+    from unmarked l
     cross join lateral (
-        select q.context_identifier
-        from sync_queue q
-        where q.shard = l.shard and q.context_identifier > l.context_identifier
-        order by q.context_identifier
-        limit 1
+        (
+            select q.context_identifier
+            from sync_queue q
+            where q.shard = l.shard and q.context_identifier > l.context_identifier
+                and q.context_identifier < l.next_marked
+            order by q.context_identifier
+            limit 1
+        )
+        union all
+        (
+            select q.context_identifier
+            from sync_queue q
+            where l.next_marked is null and q.shard = l.shard and q.context_identifier > l.context_identifier
+            order by q.context_identifier
+            limit 1
+        )
     ) next
+), lanes as (
+    select shard, context_identifier, '0'::xid8 as mark
+    from unmarked
+    union all
+    select t.shard, t.context_identifier, t.mark
+    from starts t
+    cross join lateral (
+        select
+        from sync_queue q
+        where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
+        limit 1
+    ) waiting
 ), shares as (
-    select shard, context_identifier, greatest(1, @batch::bigint / count(*) over ()) as share
+    select shard, context_identifier, mark, greatest(1, @batch::bigint / count(*) over ()) as share
     from lanes
 ), oldest as (
-    select share.row, share.event_seq
+    select share.*
     from shares s
     cross join lateral (
-        select q.ctid as row, q.event_seq
+        select q.ctid as row, q.written_by, q.event_seq, q.body_bytes
         from sync_queue q
-        where q.shard = s.shard and q.context_identifier = s.context_identifier
-        order by q.event_seq
+        where q.shard = s.shard and q.context_identifier = s.context_identifier and q.written_by >= s.mark
+        order by q.written_by, q.event_seq
         limit s.share
     ) share
-    order by share.event_seq
+    order by share.written_by, share.event_seq
     limit @batch::bigint
 ), sized as (
-    -- The bodies' sizes are known without reading them.
-    select o.row, sum(coalesce(octet_length(b.body), 0)) over (order by o.event_seq) - coalesce(octet_length(b.body), 0) as before
-    from oldest o
-    left join lateral (select w.body from webhook_bodies w where w.event_seq = o.event_seq limit 1) b on true
+    select row, sum(body_bytes) over (order by written_by, event_seq) - body_bytes as before
+    from oldest
 ), claimed as (
     -- By row address: the shard's lock keeps the rows where they are, and no
     -- statistics can talk the planner into anything else.
     delete from sync_queue
     where ctid = any (array(select row from sized where before < @bytes::bigint))
-    returning event_seq
+    returning shard, context_identifier, written_by, event_seq, received_at
 )
-select c.event_seq, e.received_at, b.body
+select c.shard, c.context_identifier, c.written_by::text as written_by, c.event_seq, c.received_at, b.body,
+    pg_snapshot_xmin(pg_current_snapshot())::text as horizon
 from claimed c
-left join lateral (select w.received_at from webhook_events w where w.event_seq = c.event_seq limit 1) e on true
 left join lateral (select w.body from webhook_bodies w where w.event_seq = c.event_seq limit 1) b on true

@@ -2,9 +2,55 @@
 -- given shard on, so that none is always last. To be followed by inbox_claim in
 -- the same READ COMMITTED transaction, as a statement of its own: only then does
 -- the claim see what the previous holder of the lock has committed.
-select s.shard, now() as now
-from sync_shards s
-where exists (select from sync_queue q where q.shard = s.shard)
-order by (s.shard + @rotation::integer) % 32
+with starts as materialized (
+    -- Where to look in each shard: at the lanes of which much is marked as gone,
+    -- from there on, at the empty tenant's, and between them.
+    select start.shard, start.context_identifier, max(start.mark) as mark,
+        lead(start.context_identifier) over (partition by start.shard order by start.context_identifier) as next_marked
+    from (
+        select generate_series(0, 31)::smallint as shard, '' as context_identifier, '0'::xid8 as mark
+        union all
+        select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+    ) start
+    group by start.shard, start.context_identifier
+)
+select locked.shard, now() as now
+from generate_series(@rotation::integer, @rotation::integer + 31) as place
+cross join lateral (
+    select s.shard
+    from sync_shards s
+    where s.shard = place % 32
+        and (exists (
+            select
+            from starts t
+            cross join lateral (
+                select
+                from sync_queue q
+                where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
+                limit 1
+            ) marked
+            where t.shard = s.shard
+        ) or exists (
+            select
+            from starts t
+            cross join lateral (
+                (
+                    select
+                    from sync_queue q
+                    where q.shard = t.shard and q.context_identifier > t.context_identifier
+                        and q.context_identifier < t.next_marked
+                    limit 1
+                )
+                union all
+                (
+                    select
+                    from sync_queue q
+                    where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
+                    limit 1
+                )
+            ) unmarked
+            where t.shard = s.shard
+        ))
+    for update skip locked
+) locked
 limit @shards::integer
-for update skip locked

@@ -1,17 +1,22 @@
 -- Stores the events that are new, with their bodies, and queues those of
 -- contacts; returns which ones (by their place in the arrays, from 1) were new.
 -- The arrays must be sorted by dedupe key: two crossing inserts would deadlock.
-with incoming as materialized (
-    select nextval('webhook_events_event_seq_seq') as event_seq, i.*
-    from unnest(
-        @context_identifiers::text[], @event_ids::uuid[], @events::text[], @entities::text[], @primary_keys::bigint[],
-        @occurred_at::timestamptz[], @occurred_ticks::bigint[], @received_at::timestamptz[], @keyless_sha256::bytea[],
-        @bodies::bytea[], @shards::smallint[]
-    ) with ordinality as i (
-        context_identifier, event_id, event, entity, primary_key,
-        occurred_at, occurred_ticks, received_at, keyless_sha256,
-        body, shard, place
-    )
+with writer as materialized (
+    -- Before any number is drawn: below the oldest transaction under way, numbers
+    -- are final.
+    select pg_current_xact_id() as xid
+), given as materialized (
+    -- In the select list, where it takes a tenth of the time of unnest in from.
+    select generate_subscripts(@received_at::timestamptz[], 1)::bigint as place,
+        unnest(@context_identifiers::text[]) as context_identifier, unnest(@event_ids::uuid[]) as event_id,
+        unnest(@events::text[]) as event, unnest(@entities::text[]) as entity, unnest(@primary_keys::bigint[]) as primary_key,
+        unnest(@occurred_at::timestamptz[]) as occurred_at, unnest(@occurred_ticks::bigint[]) as occurred_ticks,
+        unnest(@received_at::timestamptz[]) as received_at, unnest(@keyless_sha256::bytea[]) as keyless_sha256,
+        unnest(@bodies::bytea[]) as body, unnest(@shards::smallint[]) as shard
+), incoming as materialized (
+    select nextval('webhook_events_event_seq_seq') as event_seq, g.*
+    from writer
+    cross join given g
 ), stored as (
     insert into webhook_events (
         event_seq, context_identifier, event_id, event, entity, primary_key,
@@ -31,7 +36,7 @@ with incoming as materialized (
     insert into webhook_bodies (event_seq, body)
     select event_seq, body from new
 ), queued as (
-    insert into sync_queue (shard, context_identifier, event_seq)
-    select shard, context_identifier, event_seq from new where shard is not null
+    insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+    select shard, context_identifier, event_seq, received_at, octet_length(body) from new where shard is not null
 )
 select place from new

@@ -1,2 +1,45 @@
--- Is anything queued?
-select exists (select from sync_queue)
+-- Is anything queued, behind what is marked as gone?
+with starts as materialized (
+    -- Where to look in each shard: at the lanes of which much is marked as gone,
+    -- from there on, at the empty tenant's, and between them.
+    select start.shard, start.context_identifier, max(start.mark) as mark,
+        lead(start.context_identifier) over (partition by start.shard order by start.context_identifier) as next_marked
+    from (
+        select generate_series(0, 31)::smallint as shard, '' as context_identifier, '0'::xid8 as mark
+        union all
+        select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+    ) start
+    group by start.shard, start.context_identifier
+)
+select exists (
+    select
+    from starts t
+    cross join lateral (
+        select
+        from sync_queue q
+        where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
+        order by q.written_by -- or a planner reads the table until it meets one
+        limit 1
+    ) marked
+) or exists (
+    select
+    from starts t
+    cross join lateral (
+        (
+            select
+            from sync_queue q
+            where q.shard = t.shard and q.context_identifier > t.context_identifier
+                and q.context_identifier < t.next_marked
+            order by q.context_identifier
+            limit 1
+        )
+        union all
+        (
+            select
+            from sync_queue q
+            where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
+            order by q.context_identifier
+            limit 1
+        )
+    ) unmarked
+)

@@ -1,7 +1,10 @@
 -- The tombstones of some contacts, by their place in the arrays, from 1; and,
 -- with no event, the places of those that have been erased.
 select k.place, t.occurred_ticks, t.event_id
-from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
+from (
+    select generate_subscripts(@contact_ids::bigint[], 1)::bigint as place,
+        unnest(@context_identifiers::text[]) as context_identifier, unnest(@contact_ids::bigint[]) as contact_id
+) k
 cross join lateral (
     select *
     from contact_tombstones d
@@ -10,7 +13,10 @@ cross join lateral (
 ) t
 union all
 select k.place, null::bigint, null::uuid
-from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
+from (
+    select generate_subscripts(@contact_ids::bigint[], 1)::bigint as place,
+        unnest(@context_identifiers::text[]) as context_identifier, unnest(@contact_ids::bigint[]) as contact_id
+) k
 cross join lateral (
     select
     from erasures e

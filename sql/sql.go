@@ -36,10 +36,16 @@ var (
 
 	//go:embed mirror_contacts.sql
 	MirrorContacts string
+	//go:embed mirror_contacts_sent.sql
+	MirrorContactsSent string
 	//go:embed mirror_tombstones.sql
 	MirrorTombstones string
-	//go:embed mirror_write.sql
-	MirrorWrite string
+	//go:embed mirror_insert.sql
+	MirrorInsert string
+	//go:embed mirror_update.sql
+	MirrorUpdate string
+	//go:embed mirror_update_sent.sql
+	MirrorUpdateSent string
 	//go:embed mirror_remove.sql
 	MirrorRemove string
 	//go:embed mirror_bury.sql

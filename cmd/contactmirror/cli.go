@@ -22,7 +22,10 @@ type grammar struct {
 	Verify     verifyCmd     `cmd:"" group:"look" help:"Prove that the mirror and the audit log are as they were written."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
 	Simulate   simulateCmd   `cmd:"" group:"look" help:"Be a SuperOffice: deliver random contact lives, and check the mirror."`
+	Bench      benchCmd      `cmd:"" group:"look" help:"Measure the published figures on this machine and database."`
 	Alerts     alertsCmd     `cmd:"" group:"look" help:"Print alert rules for Prometheus."`
+
+	BenchHandler benchHandlerCmd `cmd:"" hidden:""`
 
 	Config     configCmd     `cmd:"" group:"about" help:"Show the settings in force and where each came from."`
 	Version    versionCmd    `cmd:"" group:"about" help:"Show which build this is."`
@@ -39,6 +42,7 @@ Exit codes: 0 done, 1 the work failed, 2 the call was wrong, 3 a check found a d
 func newParser(call *invocation, helped *bool) *kong.Kong {
 	return kong.Must(&grammar{},
 		kong.Name("contactmirror"),
+		kong.Vars{"benchmarks": benchmarkNames()},
 		kong.Description(description),
 		kong.Writers(call.stdout, call.stderr),
 		kong.Exit(func(int) { *helped = true }),

@@ -22,9 +22,16 @@ import (
 // faster than the default pace collects it.
 const memoryLimit = 80 << 20
 
+// gcPercent lets the heap grow further than by default before it is collected:
+// what lives is a few MiB, and the limit above holds the rest.
+const gcPercent = 400
+
 func main() {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(memoryLimit)
+	}
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
 	}
 	// Writing to a pipe that nobody reads any more is an error like any other, not
 	// the end at once: what has been started has to be stopped.

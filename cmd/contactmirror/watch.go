@@ -22,7 +22,7 @@ const (
 	// watchInterval is how often a database that was not there is asked whether it
 	// is back, and calmInterval how often one that was there: deliveries find out
 	// at once when it goes away.
-	watchInterval, calmInterval = time.Second, 5 * time.Second
+	watchInterval, calmInterval = time.Second, 10 * time.Second
 	// watchTimeout is how long it may take to answer. At the start, deliveries
 	// wait for that.
 	watchTimeout = time.Second

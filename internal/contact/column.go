@@ -97,6 +97,19 @@ func index(key func(Spec) string) map[string]Column {
 	return m
 }
 
+// Sent is the columns whose values SuperOffice sends with its events: a closed
+// list since version 11, when it began to. Of all others events only say that they
+// have changed; but a value of theirs would be taken as well.
+var Sent = func() (sent Set) {
+	for _, name := range []string{
+		"associate_id", "country_id", "business_idx", "category_idx", "registered_associate_id", "userdef_id", "userdef2_id",
+		"source", "activeInterests", "deleted", "registered", "updated", "DeletedDate",
+	} {
+		sent |= SetOf(bySource[name])
+	}
+	return sent
+}()
+
 // BySource finds the column that SuperOffice calls name, case included.
 func BySource(name string) (Column, bool) {
 	c, ok := bySource[name]

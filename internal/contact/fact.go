@@ -76,6 +76,11 @@ type Key struct {
 	ID     int64
 }
 
+// Compare is -1, 0 or 1 as k sorts before, with or behind other, by tenant.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(cmp.Compare(k.Tenant, other.Tenant), cmp.Compare(k.ID, other.ID))
+}
+
 // Cell is a column with the value that a fact gives it.
 type Cell struct {
 	Column Column

@@ -103,7 +103,7 @@ func (r *rig) put(body []byte) {
 	e, err := event.Parse(body, received)
 	if err != nil {
 		d.Reason = err.Error()
-		if tenant, known := event.Tenant(body); known {
+		if tenant, known := event.Scan(body).Tenant(); known {
 			d.Tenant = &tenant
 		}
 	} else {

@@ -9,5 +9,5 @@
 //
 // The package is pure and reads every shape that SuperOffice's documentation
 // shows, with its oddities. It never sees a signature: until that is checked
-// only [Tenant] may be asked, to choose the secret.
+// only [Scanned.Tenant] may be asked, to choose the secret.
 package event

@@ -123,7 +123,7 @@ func (env *envelope) occurred() (contact.Ticks, error) {
 }
 
 func (env *envelope) changes() ([]string, error) {
-	names := []string{}
+	names := make([]string, 0, 8)
 	v, err := env.value(changes)
 	if v == nil {
 		return names, err
@@ -131,7 +131,8 @@ func (env *envelope) changes() ([]string, error) {
 	if v.Kind() != '[' {
 		return nil, invalid(changes, "is no list")
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(v))
+	dec := decode(v)
+	defer dec.done()
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, invalid(changes, "%v", err)
 	}
@@ -143,13 +144,21 @@ func (env *envelope) changes() ([]string, error) {
 		if item.Kind() != '"' {
 			return nil, invalid(changes, "holds %s, which is no string", cut(string(item), 40))
 		}
-		name := text(item)
-		if hasNUL(name) {
+		name := content(item)
+		if bytes.IndexByte(name, 0) >= 0 {
 			return nil, invalid(changes, "holds a NUL character")
 		}
-		names = append(names, name)
+		names = append(names, columnName(name))
 	}
 	return names, nil
+}
+
+// columnName is name as a string; nearly every one is a column's, and has one.
+func columnName(name []byte) string {
+	if c, ok := contact.BySource(string(name)); ok {
+		return c.Spec().Source
+	}
+	return string(name)
 }
 
 // object returns the member f, which must be an object where there is one.
@@ -167,9 +176,10 @@ func (env *envelope) idValues() ([]byte, error) {
 	if v == nil {
 		return nil, err
 	}
-	object := newObject()
+	object := newObject(len(v))
 	seen := map[string]bool{}
-	err = members(v, func(name string, value jsontext.Value) error {
+	err = members(v, func(nameBytes []byte, value jsontext.Value) error {
+		name := columnName(nameBytes)
 		if seen[name] {
 			return invalid(values, "holds %s twice", strconv.Quote(cut(name, 60)))
 		}
@@ -204,13 +214,15 @@ func (env *envelope) fieldValues(c *Contact) (cells []contact.Cell, unreadable c
 	if v == nil {
 		return nil, 0, err
 	}
-	object := newObject()
+	object := newObject(len(v))
+	cells = make([]contact.Cell, 0, 13) // as many as SuperOffice sends
 	var seen contact.Set
-	err = members(v, func(name string, value jsontext.Value) error {
-		column, ok := contact.BySource(name)
+	err = members(v, func(nameBytes []byte, value jsontext.Value) error {
+		column, ok := contact.BySource(string(nameBytes))
 		if !ok {
 			return nil
 		}
+		name := column.Spec().Source
 		if seen.Has(column) {
 			return invalid(fieldValues, "holds %s twice", name)
 		}
@@ -237,11 +249,11 @@ func Cells(fieldValues []byte) (cells []contact.Cell, err error) {
 	if fieldValues == nil {
 		return nil, nil
 	}
-	err = members(fieldValues, func(name string, value jsontext.Value) error {
-		column, known := contact.BySource(name)
+	err = members(fieldValues, func(name []byte, value jsontext.Value) error {
+		column, known := contact.BySource(string(name))
 		decoded, ok := contact.Decode(column, scalar(value))
 		if !known || !ok {
-			return fmt.Errorf("%s is no value of %s", cut(string(value), 40), cut(name, 40))
+			return fmt.Errorf("%s is no value of %s", cut(string(value), 40), cut(string(name), 40))
 		}
 		cells = append(cells, contact.Cell{Column: column, Value: decoded})
 		return nil
@@ -255,7 +267,8 @@ func Cells(fieldValues []byte) (cells []contact.Cell, err error) {
 // object writes a JSON object from members that are valid JSON already.
 type object struct{ b []byte }
 
-func newObject() *object { return &object{b: []byte{'{'}} }
+// newObject makes one that has room for size bytes.
+func newObject(size int) *object { return &object{b: append(make([]byte, 0, size), '{')} }
 
 func (o *object) add(name string, value jsontext.Value) {
 	if len(o.b) > 1 {

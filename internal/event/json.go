@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -12,14 +13,41 @@ import (
 	"contactmirror/internal/contact"
 )
 
-// members calls yield for each member of the JSON object that data holds, with
-// its unquoted name and its value, a part of data. Names may occur twice, which
-// is for the caller to judge. An error of yield ends the walk and is returned.
+// decoder reads one document after the other; making one costs as much as
+// reading a short document.
+type decoder struct {
+	*jsontext.Decoder
+	data bytes.Buffer
+}
+
+var (
+	decoders    = sync.Pool{New: func() any { return &decoder{Decoder: new(jsontext.Decoder)} }}
+	repetitions = jsontext.AllowDuplicateNames(true)
+)
+
+// decode returns a decoder of data, to be given back with done.
 //
-// Unlike encoding/json the decoder keeps the case of names, and refuses invalid
-// UTF-8 and lone surrogates rather than replace them.
-func members(data []byte, yield func(name string, value jsontext.Value) error) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(data), jsontext.AllowDuplicateNames(true))
+// Unlike encoding/json it keeps the case of names, and refuses invalid UTF-8 and
+// lone surrogates rather than replace them.
+func decode(data []byte) *decoder {
+	dec := decoders.Get().(*decoder)
+	dec.data = *bytes.NewBuffer(data)
+	dec.Reset(&dec.data, repetitions)
+	return dec
+}
+
+func (dec *decoder) done() {
+	dec.data = bytes.Buffer{}
+	decoders.Put(dec)
+}
+
+// members calls yield for each member of the JSON object that data holds, with
+// its unquoted name, which is good until the next one, and its value, a part of
+// data. Names may occur twice, which is for the caller to judge. An error of
+// yield ends the walk and is returned.
+func members(data []byte, yield func(name []byte, value jsontext.Value) error) error {
+	dec := decode(data)
+	defer dec.done()
 	if kind := dec.PeekKind(); kind != '{' && kind != 0 {
 		return errors.New("is not a JSON object")
 	}
@@ -31,12 +59,13 @@ func members(data []byte, yield func(name string, value jsontext.Value) error) e
 		if err != nil {
 			return notJSON(err)
 		}
-		name := text(quoted)
+		end := int(dec.InputOffset())
+		name := content(data[end-len(quoted) : end])
 		value, err := dec.ReadValue()
 		if err != nil {
 			return notJSON(err)
 		}
-		end := int(dec.InputOffset())
+		end = int(dec.InputOffset())
 		if err := yield(name, data[end-len(value):end]); err != nil {
 			return err
 		}
@@ -70,15 +99,18 @@ func cut(s string, n int) string {
 }
 
 // text returns the content of a valid JSON string.
-func text(quoted jsontext.Value) string {
-	if inside := quoted[1 : len(quoted)-1]; !bytes.ContainsRune(inside, '\\') {
-		return string(inside)
+func text(quoted jsontext.Value) string { return string(content(quoted)) }
+
+// content is text in bytes, a part of quoted where nothing is escaped.
+func content(quoted []byte) []byte {
+	if inside := quoted[1 : len(quoted)-1]; bytes.IndexByte(inside, '\\') < 0 {
+		return inside
 	}
-	unquoted, err := jsontext.AppendUnquote(nil, []byte(quoted))
+	unquoted, err := jsontext.AppendUnquote(nil, quoted)
 	if err != nil {
 		panic(err) // the decoder has accepted it
 	}
-	return string(unquoted)
+	return unquoted
 }
 
 // scalar is a valid JSON value as the fold takes it.

@@ -42,59 +42,66 @@ type envelope struct {
 // Parse reads the body of a delivery that was received at receivedAt. A body
 // that is no acceptable event is an [*InvalidError]; there is no other error.
 func Parse(body []byte, receivedAt time.Time) (Event, error) {
-	var env envelope
-	if err := env.scan(body); err != nil {
-		return Event{}, err
-	}
-	name, err := env.name()
-	if err != nil {
-		return Event{}, err
-	}
-	if kind, ok := contact.ParseKind(name); ok {
-		return env.contactEvent(kind, receivedAt)
-	}
-	return env.ignoredEvent(name), nil
+	return Scan(body).Event(receivedAt)
 }
 
-// Tenant finds the ContextIdentifier in bytes that nobody has vouched for yet,
-// solely to choose the secret to check them with. known is false when it can't
-// be read; an absent one is readable and empty. A body that names two tenants
-// is held to the first; [Parse] then refuses it, or believes neither where the
-// event is to be ignored.
-func Tenant(body []byte) (tenant string, known bool) {
-	found := &InvalidError{} // ends the walk
-	err := members(body, func(name string, value jsontext.Value) error {
-		if name != fieldNames[contextIdentifier] {
-			return nil
-		}
-		switch value.Kind() {
-		case '"':
-			tenant, known = text(value), true
-		case 'n':
-			known = true
-		}
-		return found
-	})
-	if err == nil {
-		return "", true
-	}
-	return tenant, known
+// Scanned is a delivery taken apart into its members, but not yet read.
+type Scanned struct {
+	env envelope
+	err error
 }
 
-func (env *envelope) scan(body []byte) error {
-	err := members(body, func(name string, value jsontext.Value) error {
+// Scan takes body apart. It is asked for before anybody has vouched for the
+// body; then only [Scanned.Tenant] may be, solely to choose the secret to check
+// the body with.
+func Scan(body []byte) *Scanned {
+	s := &Scanned{}
+	err := members(body, func(name []byte, value jsontext.Value) error {
 		for f, n := range fieldNames {
-			if n == name {
-				env.values[f] = value
-				env.count[f]++
+			if n == string(name) {
+				if s.env.count[f]++; s.env.count[f] == 1 {
+					s.env.values[f] = value
+				}
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return &InvalidError{Reason: "the body " + err.Error()}
+		s.err = &InvalidError{Reason: "the body " + err.Error()}
 	}
-	return nil
+	return s
+}
+
+// Tenant is the ContextIdentifier. known is false when it can't be read; an
+// absent one is readable and empty. A body that names two tenants is held to the
+// first; [Scanned.Event] then refuses it, or believes neither where the event is
+// to be ignored. Of a body that is broken somewhere, what stands before counts.
+func (s *Scanned) Tenant() (tenant string, known bool) {
+	if s.env.count[contextIdentifier] == 0 {
+		return "", s.err == nil
+	}
+	switch value := s.env.values[contextIdentifier]; value.Kind() {
+	case '"':
+		return text(value), true
+	case 'n':
+		return "", true
+	}
+	return "", false
+}
+
+// Event reads the delivery as one that was received at receivedAt; see [Parse].
+func (s *Scanned) Event(receivedAt time.Time) (Event, error) {
+	if s.err != nil {
+		return Event{}, s.err
+	}
+	name, err := s.env.name()
+	if err != nil {
+		return Event{}, err
+	}
+	if kind, ok := contact.ParseKind(name); ok {
+		return s.env.contactEvent(kind, receivedAt)
+	}
+	return s.env.ignoredEvent(name), nil
 }
 
 // name is the event's name, which decides what else is asked of it.

@@ -244,7 +244,7 @@ func TestTenant(t *testing.T) {
 		{``, "", false},
 	}
 	for _, tt := range tests {
-		if tenant, known := event.Tenant([]byte(tt.body)); tenant != tt.tenant || known != tt.known {
+		if tenant, known := event.Scan([]byte(tt.body)).Tenant(); tenant != tt.tenant || known != tt.known {
 			t.Errorf("Tenant(%s) = %q, %t, want %q, %t", tt.body, tenant, known, tt.tenant, tt.known)
 		}
 	}
@@ -259,7 +259,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(sample(f, filepath.Base(file)))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		tenant, known := event.Tenant(data)
+		tenant, known := event.Scan(data).Tenant()
 		e, err := event.Parse(data, received)
 		if err != nil {
 			var invalid *event.InvalidError
@@ -304,10 +304,10 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-func BenchmarkTenant(b *testing.B) {
+func BenchmarkScan(b *testing.B) {
 	data := sample(b, "v11-changed.json")
 	for b.Loop() {
-		if tenant, _ := event.Tenant(data); tenant != "Cust54321" {
+		if tenant, _ := event.Scan(data).Tenant(); tenant != "Cust54321" {
 			b.Fatal(tenant)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/contact"
@@ -103,17 +104,20 @@ func (t *table) put(b *testing.B, bodies [][]byte) {
 
 // claim claims a batch and lets it go again.
 func (t *table) claim(b *testing.B) {
-	tx, err := t.pool.Begin(context.Background())
+	// As the worker's are.
+	tx, err := t.pool.BeginTx(context.Background(), pgx.TxOptions{BeginQuery: "begin isolation level read committed; set local jit = off; " +
+		"set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() { _ = tx.Rollback(context.Background()) }()
+	var marks Marks // what is rolled back leaves none
 	began := time.Now()
-	held, err := LockShards(context.Background(), tx, contact.Shards, 0)
+	held, err := LockShards(context.Background(), tx, &marks, contact.Shards, 0)
 	if err != nil {
 		b.Fatal(err)
 	}
-	found, err := Claim(context.Background(), tx, held, 1000)
+	found, err := Claim(context.Background(), tx, &marks, held, 1000)
 	t.claims = append(t.claims, time.Since(began))
 	if err != nil || len(found) < 900 { // the shares of 32 shards
 		b.Fatalf("claimed %d: %v", len(found), err)

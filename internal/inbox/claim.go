@@ -34,15 +34,21 @@ type Lock struct {
 
 // Claimed is an event taken out of the queue.
 type Claimed struct {
-	EventSeq int64
-	// ReceivedAt is nil, and Body is, where they have been lost.
-	ReceivedAt *time.Time
-	Body       []byte
+	EventSeq   int64
+	ReceivedAt time.Time
+	// Body is nil where it has been lost.
+	Body []byte
+
+	// Where it stood in the queue, and which transactions may still have queued
+	// something when it was taken.
+	Shard              int16
+	ContextIdentifier  string
+	WrittenBy, Horizon string
 }
 
 // Waiting reports whether anything is queued, locked or not.
-func Waiting(ctx context.Context, db pg.DB) (bool, error) {
-	found, err := waiting.One(ctx, db, nil)
+func Waiting(ctx context.Context, db pg.DB, m *Marks) (bool, error) {
+	found, err := waiting.OneAnew(ctx, db, m.args(nil))
 	if err != nil {
 		return false, fmt.Errorf("inbox: look at the queue: %w", err)
 	}
@@ -52,8 +58,10 @@ func Waiting(ctx context.Context, db pg.DB) (bool, error) {
 // LockShards locks up to n shards that have something queued, beginning the
 // search at a place that rotation, a small number, moves. It must be the
 // transaction's first statement, and the isolation READ COMMITTED.
-func LockShards(ctx context.Context, tx pgx.Tx, n int, rotation int32) (Lock, error) {
-	rows, err := lock.All(ctx, tx, pgx.StrictNamedArgs{"shards": n, "rotation": rotation})
+func LockShards(ctx context.Context, tx pgx.Tx, m *Marks, n int, rotation int32) (Lock, error) {
+	args := m.args(nil)
+	args["shards"], args["rotation"] = n, rotation
+	rows, err := lock.All(ctx, tx, args)
 	if err != nil {
 		return Lock{}, fmt.Errorf("inbox: lock shards: %w", err)
 	}
@@ -69,9 +77,12 @@ func LockShards(ctx context.Context, tx pgx.Tx, n int, rotation int32) (Lock, er
 const claimBytes = 8 << 20
 
 // Claim takes up to batch events out of the queues of locked shards, shared
-// fairly among the tenants that wait. They are back when tx is rolled back.
-func Claim(ctx context.Context, tx pgx.Tx, l Lock, batch int) ([]Claimed, error) {
-	claimed, err := claim.All(ctx, tx, pgx.StrictNamedArgs{"shards": l.Shards, "batch": batch, "bytes": claimBytes})
+// fairly among the tenants that wait. They are back when tx is rolled back; when
+// it has committed, m should be told of them.
+func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claimed, error) {
+	args := m.args(l.Shards)
+	args["shards"], args["batch"], args["bytes"] = l.Shards, batch, claimBytes
+	claimed, err := claim.All(ctx, tx, args)
 	if err != nil {
 		return nil, fmt.Errorf("inbox: claim: %w", err)
 	}

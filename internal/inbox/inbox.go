@@ -59,6 +59,10 @@ const (
 	// Writers is how many commits may be under way at once. More than a few only
 	// make the commits smaller.
 	Writers = 3
+	// worthwhile is how many deliveries are worth a commit of their own beside one
+	// that is under way, and commitPatience how long any of them waits for that.
+	worthwhile     = 128
+	commitPatience = 3 * time.Millisecond
 	// maxBatch bounds the deliveries, and maxBatchBytes their bodies, in a commit.
 	maxBatch      = 512
 	maxBatchBytes = 8 << 20
@@ -97,16 +101,54 @@ func New(pool *pgxpool.Pool, queued func()) *Inbox {
 
 // Run stores what is put until ctx ends; then it stores what it has taken, and
 // returns nil.
+//
+// A delivery that comes while nothing is under way is stored at once. Those that
+// come while a commit is under way wait for it together: small commits side by
+// side would cost the server more for each delivery, and none would be sooner.
+// Only where there are many of them, or the commit takes its time, is another
+// one begun beside it.
 func (in *Inbox) Run(ctx context.Context) error {
 	defer close(in.stopped)
-	var writers errgroup.Group
-	for range Writers {
-		writers.Go(func() error {
-			in.write(ctx)
-			return nil
-		})
+	var (
+		commits  errgroup.Group
+		underway int
+		ended    = make(chan struct{}, Writers)
+		next     batch
+		patience = time.NewTimer(0)
+	)
+	defer patience.Stop()
+	for {
+		if n := len(next.requests); n > 0 && (underway == 0 || underway < Writers && (n >= worthwhile || next.waited)) {
+			requests := next.requests
+			next = batch{}
+			underway++
+			commits.Go(func() error {
+				in.store(requests)
+				ended <- struct{}{}
+				return nil
+			})
+		}
+		waiting := in.waiting
+		if next.full() {
+			waiting = nil
+		}
+		select {
+		case <-ctx.Done():
+			in.store(next.requests)
+			return commits.Wait()
+		case <-ended:
+			underway--
+		case <-patience.C:
+			next.waited = true
+		case r := <-waiting:
+			if len(next.requests) == 0 {
+				next.waited = false
+				patience.Reset(commitPatience)
+			}
+			next.add(r)
+			next.gather(in.waiting)
+		}
 	}
-	return writers.Wait()
 }
 
 // Put makes d durable and reports what became of it, or gives up when ctx ends.
@@ -141,29 +183,25 @@ func (in *Inbox) Probe(ctx context.Context) error {
 	return nil
 }
 
-// write drains the deliveries that wait, over and over, one commit for all that
-// wait at a moment.
-func (in *Inbox) write(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case first := <-in.waiting:
-			in.store(in.gather(first))
-		}
-	}
+// batch is deliveries that are to share a commit.
+type batch struct {
+	requests []*request
+	bytes    int
+	waited   bool // long enough for a commit of its own
 }
 
-// gather adds to first what waits behind it at this moment.
-func (in *Inbox) gather(first *request) []*request {
-	batch, size := []*request{first}, len(first.Body)
-	for len(batch) < maxBatch && size < maxBatchBytes {
+func (b *batch) add(r *request) { b.requests, b.bytes = append(b.requests, r), b.bytes+len(r.Body) }
+
+func (b *batch) full() bool { return len(b.requests) >= maxBatch || b.bytes >= maxBatchBytes }
+
+// gather adds what waits at this moment.
+func (b *batch) gather(waiting <-chan *request) {
+	for !b.full() {
 		select {
-		case r := <-in.waiting:
-			batch, size = append(batch, r), size+len(r.Body)
+		case r := <-waiting:
+			b.add(r)
 		default:
-			return batch
+			return
 		}
 	}
-	return batch
 }

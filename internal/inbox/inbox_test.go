@@ -207,6 +207,7 @@ func TestLockThenRead(t *testing.T) {
 	puts.Wait()
 
 	var (
+		marks   inbox.Marks
 		mu      sync.Mutex
 		claimed []int64
 		claims  sync.WaitGroup
@@ -214,17 +215,20 @@ func TestLockThenRead(t *testing.T) {
 	for worker := range 6 {
 		claims.Go(func() {
 			for {
-				var got []int64
-				left := true
+				var (
+					got   []int64
+					batch []inbox.Claimed
+					left  = true
+				)
 				err := pgx.BeginFunc(context.Background(), db.Pool, func(tx pgx.Tx) error {
-					held, err := inbox.LockShards(context.Background(), tx, 2, int32(worker))
+					held, err := inbox.LockShards(context.Background(), tx, &marks, 2, int32(worker))
 					if err != nil || len(held.Shards) == 0 {
 						if err == nil {
-							left, err = inbox.Waiting(context.Background(), tx)
+							left, err = inbox.Waiting(context.Background(), tx, &marks)
 						}
 						return err
 					}
-					batch, err := inbox.Claim(context.Background(), tx, held, 7)
+					batch, err = inbox.Claim(context.Background(), tx, &marks, held, 7)
 					for _, c := range batch {
 						got = append(got, c.EventSeq)
 					}
@@ -234,6 +238,7 @@ func TestLockThenRead(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				marks.Passed(batch)
 				mu.Lock()
 				claimed = append(claimed, got...)
 				mu.Unlock()
@@ -249,55 +254,149 @@ func TestLockThenRead(t *testing.T) {
 		t.Errorf("claimed %d events, %d of them different, want %d", n, len(slices.Compact(claimed)), events)
 	}
 	// What this test claimed is applied by nobody.
-	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue select 0, 'Cust1', event_seq from webhook_events`); err != nil {
+	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+		select 0, 'Cust1', event_seq, received_at, 0 from webhook_events`); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // Concurrency rule 2: sequence numbers commit out of order. An event whose
-// commit is held open is claimed later, though its number is lower.
+// commit is held open is claimed later, though its number is lower, and though
+// hundreds with higher numbers have been claimed and marked as gone.
 func TestSequenceNumbersCommitOutOfOrder(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	in := start(t, db.Pool)
 	held, err := db.Pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := inbox.PutIn(t.Context(), held, delivery(t, "Cust1", 1, 1)); err != nil {
+	if _, err := inbox.PutIn(t.Context(), held, delivery(t, "Cust1", 1, 0)); err != nil {
 		t.Fatal(err)
 	}
-	put(t, in, delivery(t, "Cust1", 1, 2))
-	claim := func() (seqs []int64) {
-		t.Helper()
-		err := pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {
-			l, err := inbox.LockShards(t.Context(), tx, 32, 0)
-			if err != nil {
-				return err
-			}
-			batch, err := inbox.Claim(t.Context(), tx, l, 10)
-			for _, c := range batch {
-				seqs = append(seqs, c.EventSeq)
-				if err := inbox.Blame(t.Context(), tx, c.EventSeq, "the test ends here"); err != nil {
+	var marks inbox.Marks
+	const events = 400
+	for range 2 {
+		putAll(t, db.Pool, events)
+		if got := claimAll(t, db.Pool, &marks); len(got) != events || slices.Contains(got, 1) {
+			t.Errorf("claimed %d while 1 was not committed, want %d without it", len(got), events)
+		}
+	}
+	if err := held.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := claimAll(t, db.Pool, &marks); !cmp.Equal(got, []int64{1}) {
+		t.Errorf("claimed %v after 1 was committed, want 1", got)
+	}
+}
+
+// A claim does not walk over what was claimed before, though vacuum can't take
+// it away: it looks at hardly more pages than in a new queue.
+func TestClaimsSkipDeadRows(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	report, err := db.Pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = report.Rollback(context.Background()) }()
+	if _, err := report.Exec(t.Context(), "select count(*) from contacts"); err != nil { // holds a snapshot from now on
+		t.Fatal(err)
+	}
+	config := db.Pool.Config()
+	config.MaxConns = 1
+	one, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	var marks inbox.Marks
+	looks := func() int {
+		putAll(t, db.Pool, 20)
+		before := looked(t, one)
+		if n := len(claimAll(t, one, &marks)); n != 20 {
+			t.Errorf("claimed %d, want 20", n)
+		}
+		return looked(t, one) - before
+	}
+	fresh := looks()
+	putAll(t, db.Pool, 20_000)
+	claimAll(t, one, &marks)
+	looks() // the first one still walks over its own batch
+	if worn := looks(); worn > fresh+2000 {
+		t.Errorf("a claim of 20 looks at %d index entries after 20,000 dead ones, and at %d before", worn, fresh)
+	}
+}
+
+// looked is how many entries of the queue's index have been read, by the only
+// connection of pool and those that have ended.
+func looked(t *testing.T, pool *pgxpool.Pool) (n int) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), "select pg_stat_force_next_flush()"); err != nil {
+		t.Fatal(err)
+	}
+	const entries = "select idx_tup_read from pg_stat_user_indexes where relid = 'sync_queue'::regclass"
+	if err := pool.QueryRow(t.Context(), entries).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// putAll stores n new events of 200 contacts, in one transaction each 500.
+func putAll(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	for n > 0 {
+		some := min(n, 500)
+		n -= some
+		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			for range some {
+				i := int(putNumber.Add(1))
+				if _, err := inbox.PutIn(t.Context(), tx, delivery(t, "Cust1", 1+i%200, i)); err != nil {
 					return err
 				}
 			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var putNumber atomic.Int64
+
+// claimAll claims until nothing is found, quarantines what it finds, so that the
+// account is right, and returns it.
+func claimAll(t *testing.T, pool *pgxpool.Pool, marks *inbox.Marks) (seqs []int64) {
+	t.Helper()
+	for found := true; found; {
+		var batch []inbox.Claimed
+		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			l, err := inbox.LockShards(t.Context(), tx, marks, 32, 0)
+			if err != nil {
+				return err
+			}
+			if found = len(l.Shards) > 0; !found {
+				return nil
+			}
+			if batch, err = inbox.Claim(t.Context(), tx, marks, l, 1000); err != nil {
+				return err
+			}
+			numbers := make([]int64, len(batch))
+			for i, c := range batch {
+				numbers[i] = c.EventSeq
+			}
+			seqs = append(seqs, numbers...)
+			_, err = tx.Exec(t.Context(), `insert into quarantined_deliveries (received_at, reason, context_identifier, event_seq, body, body_sha256)
+				select received_at, 'the test ends here', context_identifier, event_seq, '', ''
+				from webhook_events where event_seq = any ($1)`, numbers)
 			return err
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return seqs
+		marks.Passed(batch)
 	}
-	if got := claim(); !cmp.Equal(got, []int64{2}) {
-		t.Errorf("claimed %v while 1 was not committed, want 2", got)
-	}
-	if err := held.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if got := claim(); !cmp.Equal(got, []int64{1}) {
-		t.Errorf("claimed %v after 1 was committed, want 1", got)
-	}
+	return seqs
 }
 
 // Concurrency rule 3: sorted batches. Two processes that store the same events
@@ -363,8 +462,11 @@ func TestHangingServer(t *testing.T) {
 func TestClaimIsFair(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue select n % 32, 'Burst', n from generate_series(1, 5000) n;
-		insert into sync_queue select 3, 'Quiet', n from generate_series(10000, 10002) n`); err != nil {
+	var marks inbox.Marks
+	if _, err := db.Pool.Exec(t.Context(), `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+		select n % 32, 'Burst', n, now(), 0 from generate_series(1, 5000) n;
+		insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+		select 3, 'Quiet', n, now(), 0 from generate_series(10000, 10002) n`); err != nil {
 		t.Fatal(err)
 	}
 	tx, err := db.Pool.Begin(t.Context())
@@ -379,11 +481,11 @@ func TestClaimIsFair(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	held, err := inbox.LockShards(t.Context(), tx, 8, 0)
+	held, err := inbox.LockShards(t.Context(), tx, &marks, 8, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	batch, err := inbox.Claim(t.Context(), tx, held, 90)
+	batch, err := inbox.Claim(t.Context(), tx, &marks, held, 90)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -129,7 +129,7 @@ func (in *Inbox) noteDuplicates(again []*request) {
 		return
 	}
 	noted, err := retry(again, func(ctx context.Context) (int64, error) {
-		return duplicate.One(ctx, in.pool, duplicateArgs(again))
+		return duplicate.OneAnew(ctx, in.pool, duplicateArgs(again))
 	})
 	switch {
 	case err != nil:

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
@@ -25,8 +27,13 @@ type claimed struct {
 
 // transaction is how a batch's begins. The isolation is what inbox.LockShards
 // asks for. Compiling the statements would take longer than running them: the
-// planner overrates them, for it can't know how few rows a batch has.
-var transaction = pgx.TxOptions{BeginQuery: "begin isolation level read committed; set local jit = off"}
+// planner overrates them, for it can't know how few rows a batch has. And each of
+// them has one way that is right at any size of the tables, by index or by row
+// address, which a planner that thinks a table small need not see.
+var transaction = pgx.TxOptions{
+	BeginQuery: "begin isolation level read committed; set local jit = off; " +
+		"set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off",
+}
 
 // batch applies up to size events in one transaction, and returns how many it
 // found. busy reports whether there was anything to lock.
@@ -34,14 +41,21 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	began := time.Now()
-	var visible []Applied
+	shards := int32(shardsPerClaim)
+	if began.UnixNano() < w.short.Load() {
+		size, shards = min(size, shortBatch), shortShards
+	}
+	var (
+		found   []inbox.Claimed
+		visible []Applied
+	)
 	err = pgx.BeginTxFunc(ctx, w.pool, transaction, func(tx pgx.Tx) error {
-		held, err := inbox.LockShards(ctx, tx, shardsPerClaim, w.rotation.Add(1)%contact.Shards)
+		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), w.rotation.Add(shards)%contact.Shards)
 		if err != nil || len(held.Shards) == 0 {
 			return err
 		}
 		busy = true
-		found, err := inbox.Claim(ctx, tx, held, size)
+		found, err = inbox.Claim(ctx, tx, &w.marks, held, size)
 		if err != nil {
 			return err
 		}
@@ -54,10 +68,33 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 		w.observe(Batch{Err: err, Took: time.Since(began)})
 		return 0, false, err
 	}
+	w.marks.Passed(found)
+	if uneven(found, size) {
+		w.short.Store(time.Now().Add(shortFor).UnixNano())
+	}
 	if applied > 0 {
 		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: applied - len(visible)})
 	}
 	return applied, busy, nil
+}
+
+// uneven reports whether found, a claim of up to size events, shows a backlog
+// beside traffic that keeps up: it is full, but not for every tenant.
+func uneven(found []inbox.Claimed, size int) bool {
+	if len(found) == 0 || len(found) < size*3/4 {
+		return false
+	}
+	tenants := map[string]int{}
+	for i := range found {
+		tenants[found[i].ContextIdentifier]++
+	}
+	share := len(found) / len(tenants)
+	for _, n := range tenants {
+		if n < share/2 {
+			return true
+		}
+	}
+	return false
 }
 
 // applyClaimed reads the claimed events again and applies them.
@@ -79,17 +116,17 @@ func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.
 // read parses the stored body. The receiver accepted it, so an error means that
 // the body is gone or that another version of this program wrote it.
 func read(c inbox.Claimed) (claimed, error) {
-	if c.ReceivedAt == nil || c.Body == nil {
+	if c.Body == nil {
 		return claimed{}, errors.New("the stored body is missing")
 	}
-	e, err := event.Parse(c.Body, *c.ReceivedAt)
+	e, err := event.Parse(c.Body, c.ReceivedAt)
 	switch {
 	case err != nil:
 		return claimed{}, err
 	case e.Ignored():
 		return claimed{}, fmt.Errorf("%s is no contact event", e.Name)
 	}
-	return claimed{seq: c.EventSeq, receivedAt: *c.ReceivedAt, webhook: e.WebhookName, Contact: e.Contact}, nil
+	return claimed{seq: c.EventSeq, receivedAt: c.ReceivedAt, webhook: e.WebhookName, Contact: e.Contact}, nil
 }
 
 // applyOrBlame applies events; where PostgreSQL refuses their data it looks for
@@ -157,6 +194,8 @@ type touched struct {
 	facts  []contact.Fact
 	erased bool // so nothing that its events give is kept
 
+	shape  *shape        // what is loaded and written of it
+	row    pgtype.TID    // where it is stored, if it is
 	stored contact.State // as loaded
 	state  contact.State // as folded
 	// history is loaded only for contacts that a late fact is about.
@@ -164,20 +203,27 @@ type touched struct {
 	results []contact.Result
 }
 
-// group gathers the events of each contact.
+// group gathers the events of each contact. The contacts are in the order of the
+// tables' indexes, which is the order in which rows are quickest found and written.
 func group(events []claimed) []*touched {
 	byKey := make(map[contact.Key]*touched, len(events))
 	all := make([]*touched, 0, len(events))
+	slab := make([]touched, len(events))
 	for i := range events {
 		e := &events[i]
 		t := byKey[e.Key]
 		if t == nil {
-			t = &touched{key: e.Key}
+			t = &slab[len(all)]
+			t.key = e.Key
 			byKey[e.Key] = t
 			all = append(all, t)
 		}
 		t.events = append(t.events, e)
 		t.facts = append(t.facts, e.Fact)
+	}
+	slices.SortFunc(all, func(a, b *touched) int { return a.key.Compare(b.key) })
+	for _, t := range all {
+		t.shape = shapeOf(t.facts)
 	}
 	return all
 }

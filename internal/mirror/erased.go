@@ -7,11 +7,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/inbox"
-	"contactmirror/sql"
 )
 
 // strip takes the values out of what is to be folded.
@@ -64,7 +64,16 @@ func stripBytes(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
 // Rewrite writes the row of a live contact anew: s is to be the fold of what the
 // log says of it. The caller holds the lock of the contact's shard in tx.
 func Rewrite(ctx context.Context, tx pgx.Tx, key contact.Key, s *contact.State, now time.Time) error {
-	if _, err := tx.Exec(ctx, sql.MirrorWrite, writeArgs([]contact.Key{key}, []*contact.State{s}, now)); err != nil {
+	t := &touched{key: key, shape: &whole}
+	rows, _ := tx.Query(ctx, whole.load, pgx.StrictNamedArgs{"context_identifiers": []string{key.Tenant}, "contact_ids": []int64{key.ID}}) // scan reports its error
+	err := whole.scan(rows, func(_ int64, row pgtype.TID, stored contact.State) { t.row, t.stored = row, stored })
+	if err == nil {
+		t.state = *s
+		var batch pgx.Batch
+		queueRows(&batch, []*touched{t}, now)
+		err = tx.SendBatch(ctx, &batch).Close()
+	}
+	if err != nil {
 		return fmt.Errorf("mirror: rewrite %v: %w", key, err)
 	}
 	return nil

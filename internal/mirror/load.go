@@ -3,6 +3,7 @@ package mirror
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -15,12 +16,21 @@ import (
 // load reads what is stored of the contacts, and the ends of their chains, in
 // one round trip.
 func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error {
+	var batch pgx.Batch
+	for _, s := range []*shape{&whole, &sent} {
+		some := slices.DeleteFunc(slices.Clone(contacts), func(t *touched) bool { return t.shape != s })
+		if len(some) == 0 {
+			continue
+		}
+		tenants, ids := split(keysOf(some))
+		batch.Queue(s.load, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}).Query(func(rows pgx.Rows) error {
+			return s.scan(rows, func(place int64, row pgtype.TID, stored contact.State) {
+				some[place-1].row, some[place-1].stored = row, stored
+			})
+		})
+	}
 	tenants, ids := split(keysOf(contacts))
 	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
-	var batch pgx.Batch
-	batch.Queue(sql.MirrorContacts, args).Query(func(rows pgx.Rows) error {
-		return scanRows(rows, func(place int64, s contact.State) { contacts[place-1].stored = s })
-	})
 	batch.Queue(sql.MirrorTombstones, args).Query(func(rows pgx.Rows) error {
 		var (
 			place int64

@@ -2,6 +2,7 @@ package mirror
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/contact"
+	"contactmirror/sql"
 )
 
 // cell holds one column's value on its way from or to the server. Which of them
@@ -113,25 +115,54 @@ func (c *cells) value() contact.Value {
 	return contact.Value{}
 }
 
-// mirrored is every column but the id, which the key holds.
-var mirrored = contact.Columns[1:]
+// shape is which columns of contacts are read and written, and how.
+type shape struct {
+	columns      []contact.Column
+	load, update string
+}
 
-// scanRow reads a row of mirror_contacts and calls yield for each.
-func scanRows(rows pgx.Rows, yield func(place int64, s contact.State)) error {
+var (
+	// whole is every column but the id, which the key holds.
+	whole = shape{slices.Collect((^contact.Set(0) >> (64 - contact.NumColumns)).Without(contact.SetOf(0)).All()), sql.MirrorContacts, sql.MirrorUpdate}
+	// sent is those whose values SuperOffice sends.
+	sent = shape{slices.Collect(contact.Sent.All()), sql.MirrorContactsSent, sql.MirrorUpdateSent}
+)
+
+// shapeOf is what is needed of a contact for facts: all of the row where it may
+// end up in the log, as a hard delete's last known row.
+func shapeOf(facts []contact.Fact) *shape {
+	for i := range facts {
+		f := &facts[i]
+		if f.Order.Kind == contact.Deleted {
+			return &whole
+		}
+		for _, cell := range f.Given {
+			if !contact.Sent.Has(cell.Column) {
+				return &whole
+			}
+		}
+	}
+	return &sent
+}
+
+// scan reads rows of s.load and calls yield for each. Columns that are not of s
+// stay NULL.
+func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s contact.State)) error {
 	var (
 		place       int64
+		row         pgtype.TID
 		softDeleted bool
 		since       pgtype.Timestamptz
-		pending     []string
+		pending     string
 		lastEvent   string
 		lastID      pgtype.UUID
 		lastTicks   int64
 		changedBy   *int64
-		columns     = make([]cells, len(mirrored))
-		targets     = []any{&place}
+		columns     = make([]cells, len(s.columns))
+		targets     = []any{&place, &row}
 	)
-	for i, spec := range mirrored {
-		columns[i] = newCells(spec.Type, 1)
+	for i, c := range s.columns {
+		columns[i] = newCells(c.Spec().Type, 1)
 		targets = append(targets, columns[i].target())
 	}
 	targets = append(targets, &softDeleted, &since, &pending, &lastEvent, &lastID, &lastTicks, &changedBy)
@@ -140,48 +171,53 @@ func scanRows(rows pgx.Rows, yield func(place int64, s contact.State)) error {
 		if !ok {
 			return fmt.Errorf("last_event %q is no contact event", lastEvent)
 		}
-		s := contact.State{Life: contact.Live}
-		s.Last = contact.Order{Ticks: contact.Ticks(lastTicks), Kind: kind, ID: lastID.Bytes}
+		state := contact.State{Life: contact.Live}
+		state.Last = contact.Order{Ticks: contact.Ticks(lastTicks), Kind: kind, ID: lastID.Bytes}
 		if changedBy != nil {
 			by := *changedBy
-			s.ChangedBy = &by
+			state.ChangedBy = &by
 		}
 		for i := range columns {
-			s.Row.Values[i+1] = columns[i].value()
+			state.Row.Values[s.columns[i]] = columns[i].value()
 		}
-		for _, name := range pending {
+		for name := range strings.SplitSeq(pending, ",") {
+			if name == "" {
+				continue // of none at all
+			}
 			c, ok := contact.ByName(name)
 			if !ok {
 				return fmt.Errorf("pending_columns names %q, which is no column", name)
 			}
-			s.Row.Pending |= contact.SetOf(c)
+			state.Row.Pending |= contact.SetOf(c)
 		}
-		if s.Row.SoftDeleted = softDeleted; softDeleted {
-			s.Row.SoftDeletedAt = since.Time.UnixMicro()
+		if state.Row.SoftDeleted = softDeleted; softDeleted {
+			state.Row.SoftDeletedAt = since.Time.UnixMicro()
 		}
-		yield(place, s)
+		yield(place, row, state)
 		return nil
 	})
 	return err
 }
 
-// writeArgs lays rows out in columns, as mirror_write takes them.
-func writeArgs(keys []contact.Key, states []*contact.State, now time.Time) pgx.StrictNamedArgs {
-	n := len(keys)
+// args lays the rows of states out in columns, as mirror_insert (of whole) and
+// s.update take them.
+//
+// Of stored, which is as long as states or empty, come the rows as they were:
+// what is pending is not written where it was so before.
+func (s *shape) args(states, stored []*contact.State, now time.Time) pgx.StrictNamedArgs {
+	n := len(states)
 	args := pgx.StrictNamedArgs{"now": now}
-	tenants, ids := split(keys)
-	args["context_identifier"], args["contact_id"] = tenants, ids
-	for i, spec := range mirrored {
-		column := newCells(spec.Type, n)
+	for _, c := range s.columns {
+		column := newCells(c.Spec().Type, n)
 		for j, s := range states {
-			column.set(j, s.Row.Values[i+1])
+			column.set(j, s.Row.Values[c])
 		}
-		args[spec.Name] = column.array()
+		args[c.Spec().Name] = column.array()
 	}
 	var (
 		softDeleted = make([]bool, n)
 		since       = make([]pgtype.Timestamptz, n)
-		pending     = make([]string, n)
+		pending     = make([]*string, n)
 		lastEvent   = make([]string, n)
 		lastID      = make([]pgtype.UUID, n)
 		lastAt      = make([]time.Time, n)
@@ -191,7 +227,10 @@ func writeArgs(keys []contact.Key, states []*contact.State, now time.Time) pgx.S
 	for j, s := range states {
 		softDeleted[j] = s.Row.SoftDeleted
 		since[j] = pgtype.Timestamptz{Time: time.UnixMicro(s.Row.SoftDeletedAt), Valid: s.Row.SoftDeleted}
-		pending[j] = "{" + strings.Join(s.Row.Pending.Names(), ",") + "}"
+		if len(stored) == 0 || stored[j].Row.Pending != s.Row.Pending {
+			literal := "{" + strings.Join(s.Row.Pending.Names(), ",") + "}"
+			pending[j] = &literal
+		}
 		lastEvent[j], lastID[j] = s.Last.Kind.String(), pgtype.UUID{Bytes: s.Last.ID, Valid: true}
 		lastAt[j], lastTicks[j], changedBy[j] = s.Last.Ticks.Time(), int64(s.Last.Ticks), s.ChangedBy
 	}

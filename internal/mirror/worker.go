@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -22,11 +23,17 @@ const (
 	// shardsPerClaim is how many shards one transaction locks at most. Fewer
 	// leave more for the other workers, more make fuller batches.
 	shardsPerClaim = 8
+	// While one tenant's backlog drains beside another's live traffic, which has
+	// little to do with it but the time it waits, transactions are short and each
+	// takes more shards: an event then waits for one or two of them.
+	shortBatch, shortShards = 128, 16
+	// shortFor is how long that goes on after it was last needed.
+	shortFor = time.Second
 	// batchTimeout bounds one transaction, so that a server that hangs is noticed:
 	// after a failover the old primary may hang for ever, and the batch with it.
 	batchTimeout = 20 * time.Second
 	// pollInterval is how often an idle worker looks at the queue unasked.
-	pollInterval = time.Second
+	pollInterval = 2 * time.Second
 	// listenPause is the time between attempts to listen for notifications.
 	listenPause = 10 * time.Second
 	// maxPause is the longest pause after a batch that failed.
@@ -42,12 +49,19 @@ type Worker struct {
 	// one the chain holds, but whoever may write the tables can make it anew.
 	AuditKey *chain.Key
 
+	// BatchSize is how many events one transaction applies at most; 0 is 1,000. It is
+	// to be set before Run.
+	BatchSize int
+
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	loops    int
 	wake     chan struct{}
 	rotation atomic.Int32
 	active   atomic.Int32
+	marks    inbox.Marks
+	// short is until when batches are to be short, in nanoseconds since 1970.
+	short atomic.Int64
 
 	mu sync.Mutex
 	// failing holds, for each loop whose last batch failed, why.
@@ -106,7 +120,8 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) loop(ctx context.Context, number int) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, maxPause
-	for size := batchSize; ctx.Err() == nil; {
+	most := cmp.Or(w.BatchSize, batchSize)
+	for size := most; ctx.Err() == nil; {
 		w.active.Add(1)
 		applied, busy, err := w.batch(ctx, size)
 		w.active.Add(-1)
@@ -116,14 +131,15 @@ func (w *Worker) loop(ctx context.Context, number int) {
 		w.report(number, err)
 		switch {
 		case err != nil:
+			w.marks.Forget()
 			size = max(1, size/2)
 			wait(ctx, pause.NextBackOff())
 			continue
-		case applied >= size/2:
+		case applied >= min(size/2, shortBatch):
 			w.Wake() // there is more than one loop's work
 		}
 		pause.Reset()
-		size = min(batchSize, 2*size)
+		size = min(most, 2*size)
 		if !busy {
 			select {
 			case <-ctx.Done():
@@ -176,7 +192,7 @@ func (w *Worker) poll(ctx context.Context) {
 			continue // all are looking
 		}
 		bounded, cancel := context.WithTimeout(ctx, pollInterval)
-		found, err := inbox.Waiting(bounded, w.pool)
+		found, err := inbox.Waiting(bounded, w.pool, &w.marks)
 		cancel()
 		if found || err != nil { // a loop will meet the error too, and report it
 			w.Wake()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/chain"
@@ -38,16 +39,44 @@ func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, ends *end
 // only what the last event was.
 func queueRows(batch *pgx.Batch, contacts []*touched, now time.Time) {
 	var (
-		keys   []contact.Key
-		states []*contact.State
+		keys     []contact.Key
+		inserted []*contact.State
+		rows     = map[*shape][]pgtype.TID{}
+		updated  = map[*shape][]*contact.State{}
+		stored   = map[*shape][]*contact.State{}
 	)
 	for _, t := range contacts {
-		if t.state.Life == contact.Live && (t.state.Row != t.stored.Row || t.state.Last != t.stored.Last) {
-			keys, states = append(keys, t.key), append(states, &t.state)
+		switch {
+		case t.state.Life != contact.Live || t.state.Row == t.stored.Row && t.state.Last == t.stored.Last:
+		case t.stored.Life == contact.Live:
+			rows[t.shape], stored[t.shape] = append(rows[t.shape], t.row), append(stored[t.shape], &t.stored)
+			updated[t.shape] = append(updated[t.shape], &t.state)
+		default:
+			keys, inserted = append(keys, t.key), append(inserted, &t.state)
 		}
 	}
-	if len(keys) > 0 {
-		batch.Queue(sql.MirrorWrite, writeArgs(keys, states, now))
+	if len(inserted) > 0 {
+		args := whole.args(inserted, nil, now)
+		args["context_identifier"], args["contact_id"] = split(keys)
+		batch.Queue(sql.MirrorInsert, args).Exec(wrote(len(inserted)))
+	}
+	for _, s := range []*shape{&whole, &sent} {
+		if states := updated[s]; len(states) > 0 {
+			args := s.args(states, stored[s], now)
+			args["row"] = rows[s]
+			batch.Queue(s.update, args).Exec(wrote(len(states)))
+		}
+	}
+}
+
+// wrote is an error where another number of rows than n was written: somebody
+// has changed contacts without holding their shards' locks.
+func wrote(n int) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() != int64(n) {
+			return fmt.Errorf("%d rows of contacts written instead of %d: somebody else has written them meanwhile", tag.RowsAffected(), n)
+		}
+		return nil
 	}
 }
 
@@ -163,8 +192,8 @@ func lastKnown(key contact.Key, s *contact.State) ([]byte, error) {
 	if s.Row.SoftDeleted {
 		row["soft_deleted_at"] = time.UnixMicro(s.Row.SoftDeletedAt).UTC()
 	}
-	for i, spec := range mirrored {
-		row[spec.Name] = jsonValue(spec.Type, s.Row.Values[i+1])
+	for _, c := range whole.columns {
+		row[c.Spec().Name] = jsonValue(c.Spec().Type, s.Row.Values[c])
 	}
 	return json.Marshal(row)
 }

@@ -88,6 +88,13 @@ func (c Column[T]) One(ctx context.Context, db DB, args pgx.StrictNamedArgs) (T,
 	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 }
 
+// OneAnew is One with a plan of its own, for the tables as they are now. A plan
+// that a connection keeps may be one for tables that were empty when it was made.
+func (c Column[T]) OneAnew(ctx context.Context, db DB, args pgx.StrictNamedArgs) (T, error) {
+	rows, _ := db.Query(ctx, string(c), pgx.QueryExecModeExec, args)
+	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+}
+
 // Command is the text of one statement that returns no rows.
 type Command string
 

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { Main(m) }
 const (
 	addEvent = `insert into webhook_events (context_identifier, event, received_at, ignored, keyless_sha256)
 		values ('t', 'test', now(), true, '\x00')`
-	addQueued = "insert into sync_queue (shard, context_identifier, event_seq) values (0, 't', 1)"
+	addQueued = "insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) values (0, 't', 1, now(), 0)"
 )
 
 func TestDatabasesAreMigratedAndApart(t *testing.T) {

@@ -107,11 +107,11 @@ func TestDiscardedEventGoesOnCounting(t *testing.T) {
 		if _, err := inbox.PutIn(t.Context(), tx, inbox.Delivery{Body: []byte(poison), ReceivedAt: time.Now(), Event: &e}); err != nil {
 			return err
 		}
-		held, err := inbox.LockShards(t.Context(), tx, 32, 0)
+		held, err := inbox.LockShards(t.Context(), tx, &inbox.Marks{}, 32, 0)
 		if err != nil {
 			return err
 		}
-		claimed, err := inbox.Claim(t.Context(), tx, held, 1)
+		claimed, err := inbox.Claim(t.Context(), tx, &inbox.Marks{}, held, 1)
 		if err != nil {
 			return err
 		}

@@ -52,7 +52,8 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 	// PostgreSQL keeps microseconds. The worker reads the body again with the
 	// time stored, and must come to the same event.
 	received := r.config.Now().UTC().Truncate(time.Microsecond)
-	tenant, known := event.Tenant(body)
+	scanned := event.Scan(body)
+	tenant, known := scanned.Tenant()
 	if checked {
 		if err := r.config.Keyring.Verify(tenant, known, header, body, received); err != nil {
 			return inbox.Delivery{}, unverified(err, tenant)
@@ -61,7 +62,7 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 	r.tally.refused.Verified()
 	d := inbox.Delivery{Body: body, ReceivedAt: received, Retry: retries(req.Header)}
 	r.tally.retries.count(d.Retry)
-	ev, err := event.Parse(body, received)
+	ev, err := scanned.Event(received)
 	if err == nil {
 		d.Event = &ev
 		return d, nil

@@ -16,7 +16,8 @@ func TestBacklogOfALongQueue(t *testing.T) {
 	for _, statement := range []string{
 		`insert into webhook_events (context_identifier, event_id, event, primary_key, occurred_at, occurred_ticks, received_at, ignored)
 			select 'Cust1', gen_random_uuid(), 'contact.changed', n, now(), 0, now() - interval '1 hour', false from generate_series(1, 60000) n`,
-		`insert into sync_queue (shard, context_identifier, event_seq) select event_seq % 32, context_identifier, event_seq from webhook_events`,
+		`insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
+			select event_seq % 32, context_identifier, event_seq, received_at, 0 from webhook_events`,
 		`insert into quarantined_deliveries (received_at, reason, body, body_sha256) values (now(), 'test', '', '')`,
 	} {
 		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {

@@ -153,7 +153,7 @@ func TestPrune(t *testing.T) {
 	store(t, db.Pool, 0, 4_000_002)              //
 	store(t, db.Pool, 100*day, 9_000_000)        // in the default partition
 	store(t, db.Pool, 0, 9_000_001)              //
-	execute(t, db.Pool, `insert into sync_queue values (0, 'Cust1', 3000001)`)
+	execute(t, db.Pool, `insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) values (0, 'Cust1', 3000001, now(), 10)`)
 	for seq, resolution := range map[int64]*string{3_000_002: nil, 3_000_003: new("discarded")} {
 		execute(t, db.Pool, `insert into quarantined_deliveries (received_at, reason, context_identifier, event_seq, headers, body, body_sha256, resolved_at, resolution)
 			values (now() - '100 days'::interval, 'for the test', 'Cust1', $1, '{"A": ["b"]}', 'personal', sha256('personal'), case when $2::text is not null then now() end, $2)`, seq, resolution)

@@ -174,7 +174,7 @@ func TestRewrittenLog(t *testing.T) {
 	r.tamper(
 		"create table kept_log as select * from contact_audit_log", "create table kept_shards as select * from sync_shards",
 		"delete from contact_audit_log", "update sync_shards set audit_count = 0, audit_head = null, audit_seal = null",
-		"insert into sync_queue (shard, context_identifier, event_seq) select shard, context_identifier, event_seq from kept_log",
+		"insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) select shard, context_identifier, event_seq, received_at, 0 from kept_log",
 		"delete from contacts", "delete from contact_tombstones",
 	)
 	r.apply(0, nil)
