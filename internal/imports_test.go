@@ -22,6 +22,8 @@ var allowed = map[string][]string{
 	"internal/audit":      {"internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
 	"internal/mirror":     {"internal/audit", "internal/chain", "internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/pg", "sql", "pgx"},
+	"internal/erasure":    {"internal/audit", "internal/chain", "internal/contact", "internal/mirror", "internal/pg", "sql", "pgx"},
+	"internal/retention":  {"internal/pg", "sql", "pgx"},
 	"internal/refold":     {"internal/audit", "internal/contact", "internal/pg", "sql", "pgx"},
 	"internal/rebuild":    {"internal/contact", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/pg", "internal/refold", "sql", "pgx"},

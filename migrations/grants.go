@@ -24,6 +24,7 @@ type right struct {
 var rights = []right{
 	{"webhook_events", "select, insert", "select"},
 	{"webhook_bodies", "select, insert", ""},
+	{"body_partitions", "select", "select"},
 	{"duplicate_deliveries", "select, insert", "select"},
 	{"quarantined_deliveries", "select, insert, update (reason, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
@@ -32,6 +33,7 @@ var rights = []right{
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},
 	{"contact_columns", "select", "select"},
+	{"erasures", "select", "select"},
 	{"event_accounting", "select", "select"},
 	{"sealed_accounts", "select", "select"},
 	{"accounting_seal", "select", "select"},
@@ -42,13 +44,20 @@ var rights = []right{
 	{"goose_db_version", "select", "select"},
 }
 
-// functions are those that act as the owner, for the service, and those that act
-// as whoever calls them. What the former write follows from the logs, however
-// often they are called.
+// functions are those that do for the service, as the owner, what it may not do
+// itself, each of which guards what it does; and those that act as whoever calls
+// them. What the settling ones write follows from the logs, however often they are
+// called.
 var functions = []right{
 	{"advance_log_horizon()", "execute", ""},
 	{"seal_accounts(integer)", "execute", ""},
 	{"changes_since(bigint, integer)", "execute", "execute"},
+	{"contactmirror_extend_bodies()", "execute", ""},
+	{"contactmirror_drop_bodies(text, timestamptz, boolean)", "execute", ""},
+	{"contactmirror_delete_bodies(text, timestamptz, bigint, integer, boolean)", "execute", ""},
+	{"contactmirror_prune_quarantine(timestamptz, bigint, integer, boolean)", "execute", ""},
+	{"contactmirror_strip_events(bigint[])", "execute", ""},
+	{"contactmirror_strip_delivery(bigint, text, bigint)", "execute", ""},
 }
 
 // sequences are those whose numbers the service draws itself.

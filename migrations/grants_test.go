@@ -81,7 +81,8 @@ func TestEveryRelationHasRights(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	have := texts(t, db.Pool, `select relname::text from pg_class
-		where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'm') and relname <> 'goose_lock' order by 1`)
+		where relnamespace = current_schema()::regnamespace and relkind in ('r', 'p', 'v', 'm') and relname <> 'goose_lock'
+			and not relispartition order by 1`) // partitions are reached through their table, and nobody's themselves
 	want := migrations.Relations()
 	slices.Sort(want)
 	if diff := cmp.Diff(want, have); diff != "" {
@@ -130,6 +131,10 @@ func TestServiceMayNot(t *testing.T) {
 		"update duplicate_deliveries set retry = 0", "delete from duplicate_deliveries",
 		"delete from quarantined_deliveries", "update quarantined_deliveries set body = ''", "update quarantined_deliveries set headers = null",
 		"delete from contact_tombstones", "update contact_tombstones set contact_id = 1", "truncate contact_tombstones", "truncate contacts",
+		"update contact_audit_log set field_values = null", "select contactmirror_erase('Cust1', 7, '{}', '{}', '{}', null)",
+		"insert into erasures (context_identifier, contact_id, erased_by) values ('Cust1', 7, 'me')", "update erasures set lifted_at = now()",
+		"delete from erasures", "select contactmirror_lift_erasure('Cust1', 7)",
+		"drop table webhook_bodies_0", "alter table webhook_bodies detach partition webhook_bodies_0", "delete from webhook_bodies_0", "select from webhook_bodies_0",
 		"update sync_shards set shard = 0", "delete from sync_shards", "insert into sync_shards values (99)",
 		"update sync_queue set shard = 0", "truncate sync_queue",
 		"insert into goose_db_version (version_id, is_applied) values (99, true)", "select from schema_roles",

@@ -147,8 +147,8 @@ func TestEverythingHasAComment(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	missing := texts(t, db.Pool, `select concat_ws('.', c.relname, a.attname)
-		from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and c.relkind = 'r'
-		where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'v') and c.relname not like 'goose%'
+		from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and c.relkind in ('r', 'p')
+		where c.relnamespace = current_schema()::regnamespace and c.relkind in ('r', 'p', 'v') and c.relname not like 'goose%'
 			and (obj_description(c.oid) is null or a.attnum is not null and col_description(c.oid, a.attnum) is null)
 		union all select proname::text from pg_proc where pronamespace = current_schema()::regnamespace and obj_description(oid) is null`)
 	if len(missing) > 0 {

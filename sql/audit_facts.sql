@@ -1,6 +1,6 @@
 -- What the log says of some contacts, by their place in the arrays, from 1.
 select k.place, a.occurred_ticks, a.event, a.event_id, a.changed_by_associate_id,
-    a.changed_columns, a.field_values, a.unreadable_columns
+    a.changed_columns, a.field_values, a.unreadable_columns, a.erased_columns, a.soft_deleted
 from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
 cross join lateral (
     select *

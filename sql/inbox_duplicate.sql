@@ -1,7 +1,15 @@
 -- Notes deliveries of events that are stored already; returns how many it found.
 with noted as (
     insert into duplicate_deliveries (event_seq, received_at, retry, body_sha256)
-    select e.event_seq, d.received_at, d.retry, d.body_sha256
+    select e.event_seq, d.received_at, d.retry,
+        case
+            -- Of a contact that was erased not even a hash is kept: what it is of can be guessed.
+            when exists (
+                select from erasures x
+                where x.context_identifier = d.context_identifier and x.contact_id = d.primary_key and x.lifted_at is null
+            ) then ''
+            else d.body_sha256
+        end
     from unnest(
         @context_identifiers::text[], @event_ids::uuid[], @events::text[], @primary_keys::bigint[], @keyless_sha256::bytea[],
         @received_at::timestamptz[], @retries::integer[], @body_sha256::bytea[]

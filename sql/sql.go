@@ -31,6 +31,8 @@ var (
 	InboxClaim string
 	//go:embed inbox_blame.sql
 	InboxBlame string
+	//go:embed inbox_strip.sql
+	InboxStrip string
 
 	//go:embed mirror_contacts.sql
 	MirrorContacts string
@@ -157,6 +159,36 @@ var (
 	QuarantineRequeue string
 	//go:embed quarantine_attempt.sql
 	QuarantineAttempt string
+	//go:embed quarantine_strip.sql
+	QuarantineStrip string
 	//go:embed quarantine_resolve.sql
 	QuarantineResolve string
+
+	//go:embed retention_cutoff.sql
+	RetentionCutoff string
+	//go:embed retention_extend.sql
+	RetentionExtend string
+	//go:embed retention_partitions.sql
+	RetentionPartitions string
+	//go:embed retention_drop.sql
+	RetentionDrop string
+	//go:embed retention_delete.sql
+	RetentionDelete string
+	//go:embed retention_quarantine.sql
+	RetentionQuarantine string
+
+	//go:embed erasure_may.sql
+	ErasureMay string
+	//go:embed erasure_lock.sql
+	ErasureLock string
+	//go:embed erasure_rows.sql
+	ErasureRows string
+	//go:embed erasure_deliveries.sql
+	ErasureDeliveries string
+	//go:embed erasure_queued.sql
+	ErasureQueued string
+	//go:embed erasure_erase.sql
+	ErasureErase string
+	//go:embed erasure_lift.sql
+	ErasureLift string
 )

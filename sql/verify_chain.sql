@@ -7,6 +7,7 @@ select a.audit_seq, a.chain_seq, a.chain, a.salt, a.commitment,
     coalesce(array_dims(a.changed_columns), '[1:0]') = format('[1:%s]', cardinality(a.changed_columns))
         and coalesce(array_dims(a.unreadable_columns), '[1:0]') = format('[1:%s]', cardinality(a.unreadable_columns))
         and array_position(a.changed_columns, null) is null
-        and array_position(a.unreadable_columns, null) is null as plain_lists
+        and array_position(a.unreadable_columns, null) is null as plain_lists,
+    a.erased_columns is not null as erased
 from contact_audit_log a
 order by a.audit_seq

@@ -14,6 +14,8 @@ type grammar struct {
 	Migrate     migrateCmd     `cmd:"" group:"run" help:"Bring the database's schema up or down."`
 	Rebuild     rebuildCmd     `cmd:"" group:"run" help:"Make the mirror anew from the audit log, while readers and deliveries go on."`
 	Replay      replayCmd      `cmd:"" group:"run" help:"Re-apply the logged facts of some contacts, and repair their rows."`
+	Prune       pruneCmd       `cmd:"" group:"run" help:"Drop the bodies of old events."`
+	Erase       eraseCmd       `cmd:"" group:"run" help:"Remove what is personal of a contact, for good."`
 	Healthcheck healthcheckCmd `cmd:"" group:"run" help:"Exit 0 when this machine's receiver is ready, for containers."`
 
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`
@@ -79,7 +81,7 @@ type DataDirFlag struct {
 
 // MigrateFlag is the schema owner's database URL.
 type MigrateFlag struct {
-	MigrateURL string `group:"settings" setting:"CONTACTMIRROR_MIGRATE_URL" placeholder:"URL" help:"Database URL of the schema's owner, for migrations; default the database URL."`
+	MigrateURL string `group:"settings" setting:"CONTACTMIRROR_MIGRATE_URL" placeholder:"URL" help:"Database URL of the schema's owner, for migrations and erasure; default the database URL."`
 }
 
 // ListenFlag is the public listener.

@@ -149,6 +149,9 @@ func changes(e audit.Entry) []string {
 		if value, ok := values[name]; ok {
 			list[i] += " = " + plain(string(value))
 		}
+		if slices.Contains(e.ErasedColumns, name) {
+			list[i] += " (erased)"
+		}
 	}
 	for _, name := range []string{"deleted", "DeletedDate"} {
 		if value, ok := values[name]; ok && e.SoftDeleted != nil && *e.SoftDeleted && !slices.Contains(e.ChangedColumns, name) {

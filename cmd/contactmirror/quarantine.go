@@ -97,6 +97,9 @@ func writeDelivery(w io.Writer, d quarantine.Delivery) error {
 	if d.ResolvedAt != nil {
 		rows = append(rows, []string{"resolved", when(time.Now(), *d.ResolvedAt)})
 	}
+	if d.BytesRemovedAt != nil {
+		rows = append(rows, []string{"bytes removed", when(time.Now(), *d.BytesRemovedAt)})
+	}
 	if err := writeTable(w, rows); err != nil {
 		return err
 	}
@@ -171,7 +174,7 @@ func eachEntry(ctx context.Context, call *invocation, pool *pgxpool.Pool, number
 		case errors.As(err, &invalid):
 			fmt.Fprintln(call.stderr, number, plain(invalid.Error()))
 			outcome = errReported
-		case errors.Is(err, quarantine.ErrNotFound) || errors.Is(err, quarantine.ErrResolved):
+		case errors.Is(err, quarantine.ErrNotFound) || errors.Is(err, quarantine.ErrResolved) || errors.Is(err, quarantine.ErrBodyGone):
 			fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
 			outcome = errReported
 		default:

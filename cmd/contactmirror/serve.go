@@ -18,6 +18,7 @@ import (
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
+	"contactmirror/internal/retention"
 	"contactmirror/internal/settle"
 	"contactmirror/internal/signature"
 	"contactmirror/internal/spool"
@@ -42,6 +43,7 @@ type serveCmd struct {
 	ReceiveFlags
 	AuditFlag
 	AdminFlags
+	RetentionFlag
 	LogFlags
 }
 
@@ -108,7 +110,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+7)) // for the notifier, the watch, the heartbeat, the settler, a scrape, and two readers of changes
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+8)) // for the notifier, the watch, the heartbeat, the settler, retention, a scrape, and two readers of changes
 	if err != nil {
 		return err
 	}
@@ -150,6 +152,11 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	}
 	if entry != nil {
 		entry.receive(working, roles, watch, wake, metrics.Answered)
+	}
+	if s.receives() || s.syncs() {
+		roles.Go(func() error {
+			return watch.afterSchema(working, retention.NewKeeper(pool, config.BodyRetention, log).Run)
+		})
 	}
 	if adminListener != nil {
 		serveAdmin(working, roles, config, watch, adminListener, metrics)

@@ -97,6 +97,14 @@ var settings = []setting{
 		},
 	},
 	{
+		name: "CONTACTMIRROR_BODY_RETENTION", allowed: retentionAllowed,
+		set: func(c *Config, v string) (err error) {
+			c.BodyRetention, err = parseRetention(v)
+			return err
+		},
+		absent: func(*Config) string { return "kept for good" },
+	},
+	{
 		name: "CONTACTMIRROR_AUDIT_KEY", twin: true, show: maskSecret,
 		allowed: "16 bytes or more, such as the output of openssl rand -hex 32",
 		set: func(c *Config, v string) (err error) {

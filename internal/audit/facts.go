@@ -2,7 +2,9 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -24,6 +26,8 @@ type factRow struct {
 	ChangedColumns       []string
 	FieldValues          []byte
 	UnreadableColumns    []string
+	ErasedColumns        []string
+	SoftDeleted          *bool
 }
 
 // Facts returns the facts logged of each of the contacts in keys, in no
@@ -59,11 +63,24 @@ func (r *factRow) fact() (contact.Fact, error) {
 		return contact.Fact{}, err
 	}
 	var unreadable contact.Set
-	for _, name := range r.UnreadableColumns {
+	for _, name := range slices.Concat(r.UnreadableColumns, r.ErasedColumns) {
 		if c, ok := contact.BySource(name); ok {
 			unreadable |= contact.SetOf(c)
 		}
 	}
 	order := contact.Order{Ticks: contact.Ticks(r.OccurredTicks), Kind: kind, ID: r.EventID.Bytes}
-	return contact.NewFact(order, r.ChangedByAssociateID, r.ChangedColumns, cells, unreadable), nil
+	f := contact.NewFact(order, r.ChangedByAssociateID, r.ChangedColumns, cells, unreadable)
+	if r.ErasedColumns != nil {
+		if r.FieldValues != nil {
+			return contact.Fact{}, errors.New("its values are erased, and there")
+		}
+		f.Erased, f.Flag = true, contact.Silent
+		switch {
+		case r.SoftDeleted != nil && *r.SoftDeleted:
+			f.Flag = contact.IsDeleted
+		case r.SoftDeleted != nil:
+			f.Flag = contact.NotDeleted
+		}
+	}
+	return f, nil
 }

@@ -39,6 +39,9 @@ type Entry struct {
 	WebhookName          *string         `json:"webhook_name"`
 	Origin               string          `json:"origin"`
 	LastKnown            json.RawMessage `json:"last_known"`
+	// ErasedColumns is the columns that were given values since erased; nil where
+	// nothing was erased.
+	ErasedColumns []string `json:"erased_columns"`
 }
 
 // Current is what the mirror says of a contact now.

@@ -5,7 +5,7 @@ import "contactmirror/internal/contact"
 // Row is one logged fact with its contact and its event, for statements that
 // read the log in a stream. They select, in this order, context_identifier,
 // contact_id, event_seq, occurred_ticks, event, event_id, changed_by_associate_id,
-// changed_columns, field_values and unreadable_columns.
+// changed_columns, field_values, unreadable_columns, erased_columns and soft_deleted.
 type Row struct {
 	Tenant    string
 	ContactID int64
@@ -21,6 +21,7 @@ func (r *Row) Targets() []any {
 	return []any{
 		&r.Tenant, &r.ContactID, &r.EventSeq, &l.OccurredTicks, &l.Event, &l.EventID,
 		&l.ChangedByAssociateID, &l.ChangedColumns, &l.FieldValues, &l.UnreadableColumns,
+		&l.ErasedColumns, &l.SoftDeleted,
 	}
 }
 

@@ -11,7 +11,8 @@
 //
 // Nothing is guessed: a column whose value is not known is pending, and keeps
 // the last value known until one at least as new arrives. A hard delete is
-// terminal.
+// terminal. A fact whose values were erased says that its columns changed, and
+// not to what.
 //
 // The package is pure. It does no I/O, reads no clock and knows neither
 // PostgreSQL nor JSON documents; event turns deliveries into facts, mirror

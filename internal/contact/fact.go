@@ -97,6 +97,11 @@ type Fact struct {
 	// Unknown is the columns that the event says have changed, or gives in a
 	// form that can't be read, without a value: they become pending.
 	Unknown Set
+	// Erased is set where the values that the event gave were erased since. The
+	// columns it gave then stand in Unknown, and Flag is what it said of the
+	// soft-delete flag.
+	Erased bool
+	Flag   Flag
 }
 
 // NewFact makes a fact of what an event carries: the names in its Changes,
@@ -117,6 +122,14 @@ func NewFact(order Order, changedBy *int64, changes []string, given []Cell, unre
 		}
 	}
 	f.Unknown = unknown.Without(SetOf(idColumn))
+	return f
+}
+
+// Erase is f without its values: it says of the same columns that they changed,
+// and the same of the soft-delete flag.
+func (f Fact) Erase() Fact {
+	f.Unknown, f.Flag = f.Said(), f.SoftDeleted()
+	f.Given, f.Erased = nil, true
 	return f
 }
 
@@ -149,6 +162,9 @@ func (f *Fact) SoftDeleted() Flag {
 		return IsDeleted
 	case Deleted:
 		return Silent
+	}
+	if f.Erased {
+		return f.Flag
 	}
 	holds, set := false, false
 	for _, cell := range f.Given {

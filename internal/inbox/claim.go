@@ -16,6 +16,7 @@ var (
 	lock    = pg.Query[lockedShard](sql.InboxLock)
 	claim   = pg.Query[Claimed](sql.InboxClaim)
 	blame   = pg.Command(sql.InboxBlame)
+	strip   = pg.Column[int64](sql.InboxStrip)
 )
 
 type lockedShard struct {
@@ -88,7 +89,8 @@ func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claim
 	return claimed, nil
 }
 
-// Blame quarantines a claimed event that can't be applied, for reason.
+// Blame quarantines a claimed event that can't be applied, for reason; of an
+// erased contact without its bytes.
 func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, reason string) error {
 	n, err := blame.Run(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "reason": reason})
 	if err != nil {
@@ -96,6 +98,15 @@ func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, reason string) error 
 	}
 	if n != 1 {
 		return fmt.Errorf("inbox: quarantine event %d: no such event", eventSeq)
+	}
+	return Strip(ctx, tx, []int64{eventSeq})
+}
+
+// Strip removes the bytes of those of the claimed events whose contact has been
+// erased, wherever they are kept.
+func Strip(ctx context.Context, tx pgx.Tx, eventSeqs []int64) error {
+	if _, err := strip.One(ctx, tx, pgx.StrictNamedArgs{"event_seqs": eventSeqs}); err != nil {
+		return fmt.Errorf("inbox: strip %d events: %w", len(eventSeqs), err)
 	}
 	return nil
 }

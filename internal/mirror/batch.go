@@ -176,9 +176,15 @@ func apply(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now
 		return nil, err
 	}
 	for _, t := range touched {
+		if t.erased {
+			t.strip()
+		}
 		t.results = t.state.Merge(t.facts, t.history)
 	}
-	return touched, write(ctx, tx, touched, len(events), ends, now)
+	if err := write(ctx, tx, touched, len(events), ends, now); err != nil {
+		return nil, err
+	}
+	return touched, stripBytes(ctx, tx, touched)
 }
 
 // touched is a contact that a batch is about.
@@ -186,6 +192,7 @@ type touched struct {
 	key    contact.Key
 	events []*claimed
 	facts  []contact.Fact
+	erased bool // so nothing that its events give is kept
 
 	shape  *shape        // what is loaded and written of it
 	row    pgtype.TID    // where it is stored, if it is

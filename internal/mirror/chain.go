@@ -78,6 +78,7 @@ func (e *ends) queueLoad(batch *pgx.Batch) {
 type link struct {
 	auditSeq, chainSeq int64
 	salt, chain        []byte
+	commitment         []byte // to the row's values, for when they are not kept
 }
 
 // next links the next row of the batch, whose number it fills in. Rows of a
@@ -92,7 +93,7 @@ func (e *ends) next(r *chain.Row, values chain.Values) (link, error) {
 	e.linked++
 	head := e.linker.Next(e.heads[r.Shard], r)
 	e.heads[r.Shard] = head
-	return link{r.AuditSeq, head.Count, salt, head.Link[:]}, nil
+	return link{r.AuditSeq, head.Count, salt, head.Link[:], commitment[:]}, nil
 }
 
 // queueWrite moves the stored ends to where the rows have brought them.

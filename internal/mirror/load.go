@@ -33,11 +33,16 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error
 	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
 	batch.Queue(sql.MirrorTombstones, args).Query(func(rows pgx.Rows) error {
 		var (
-			place, ticks int64
-			id           pgtype.UUID
+			place int64
+			ticks pgtype.Int8
+			id    pgtype.UUID
 		)
 		_, err := pgx.ForEachRow(rows, []any{&place, &ticks, &id}, func() error {
-			last := contact.Order{Ticks: contact.Ticks(ticks), Kind: contact.Deleted, ID: id.Bytes}
+			if !ticks.Valid {
+				contacts[place-1].erased = true
+				return nil
+			}
+			last := contact.Order{Ticks: contact.Ticks(ticks.Int64), Kind: contact.Deleted, ID: id.Bytes}
 			contacts[place-1].stored = contact.State{Life: contact.Gone, Last: last}
 			return nil
 		})

@@ -50,7 +50,7 @@ func TestPlansDoNotDependOnLuck(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	tables := []string{"contacts", "contact_audit_log", "contact_tombstones", "webhook_events", "webhook_bodies", "sync_queue"}
+	tables := []string{"contacts", "contact_audit_log", "contact_tombstones", "webhook_events", "webhook_bodies_0", "sync_queue"}
 	for _, table := range tables {
 		exec(t, conn, "alter table "+table+" set (autovacuum_enabled = off)")
 	}

@@ -133,7 +133,7 @@ var auditColumns = []string{
 	"occurred_at", "occurred_ticks", "received_at", "recorded_at",
 	"changed_columns", "field_values", "id_values", "unreadable_columns",
 	"soft_deleted", "hard_deleted", "outcome", "changed_by_associate_id", "webhook_name", "origin", "last_known",
-	"audit_seq", "chain_seq", "salt", "chain",
+	"audit_seq", "chain_seq", "salt", "chain", "commitment", "erased_columns",
 }
 
 func auditRows(contacts []*touched, n int, ends *ends, now time.Time) ([][]any, error) {
@@ -151,13 +151,14 @@ func auditRows(contacts []*touched, n int, ends *ends, now time.Time) ([][]any, 
 				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}
 			}
 			order := e.Fact.Order
+			kept := keep(t, e, link, known)
 			rows = append(rows, []any{
 				e.seq, shard, t.key.Tenant, t.key.ID, order.Kind.String(),
 				pgtype.UUID{Bytes: order.ID, Valid: true},
 				order.Ticks.Time(), int64(order.Ticks), e.receivedAt, now,
-				e.Changes, e.FieldValues, e.IDValues, e.Unreadable,
-				flag(&e.Fact), order.Kind == contact.Deleted, string(t.results[i].Outcome), e.Fact.ChangedBy, e.webhook, "webhook", known,
-				link.auditSeq, link.chainSeq, link.salt, link.chain,
+				e.Changes, kept.FieldValues, kept.IDValues, e.Unreadable,
+				flag(&e.Fact), order.Kind == contact.Deleted, string(t.results[i].Outcome), e.Fact.ChangedBy, e.webhook, "webhook", kept.LastKnown,
+				link.auditSeq, link.chainSeq, kept.salt, link.chain, kept.commitment, kept.erasedColumns,
 			})
 		}
 	}

@@ -172,6 +172,14 @@ func LockTimeout(err error) bool {
 	return ok && e.Code == "55P03"
 }
 
+// Blocked reports whether the server took the transaction back because others
+// were in its way: a deadlock, a serialization failure, or a lock not had in
+// time. All of it can be done again.
+func Blocked(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "40P01" || e.Code == "40001" || e.Code == "55P03")
+}
+
 // Explain words err for a person: what the server said, with its hint. The
 // server's detail is left out, for it quotes rows.
 func Explain(err error) string {

@@ -3,8 +3,8 @@
 //
 // Deliveries come here from the inbox, events from the sync worker, both with
 // their bytes and the reason; nothing leaves by itself. [Retry] sends one on
-// its way again, [Discard] closes it for good. Neither deletes a byte, and a
-// discarded event goes on counting as quarantined.
+// its way again, [Discard] closes it for good. Neither deletes a byte; retention
+// does, of what is resolved. A discarded event goes on counting as quarantined.
 package quarantine
 
 import (
@@ -30,11 +30,13 @@ var (
 	requeue = pg.Command(sql.QuarantineRequeue)
 	attempt = pg.Command(sql.QuarantineAttempt)
 	resolve = pg.Command(sql.QuarantineResolve)
+	strip   = pg.Column[bool](sql.QuarantineStrip)
 )
 
 type contactKey struct {
 	ContextIdentifier string
 	PrimaryKey        int64
+	HasBody           bool
 }
 
 // Entry is a line of [List].
@@ -64,6 +66,8 @@ type Delivery struct {
 	Attempts          int32               `json:"attempts"`
 	ResolvedAt        *time.Time          `json:"resolved_at"`
 	Resolution        *string             `json:"resolution"`
+	// BytesRemovedAt is when headers and body were removed; nil while they are kept.
+	BytesRemovedAt *time.Time `json:"bytes_removed_at"`
 }
 
 // ErrNotFound tells that there is no entry of that number.
@@ -71,6 +75,9 @@ var ErrNotFound = errors.New("no such entry in quarantine")
 
 // ErrResolved tells that an entry has been retried or discarded before.
 var ErrResolved = errors.New("resolved already")
+
+// ErrBodyGone tells that an event can't be applied any more.
+var ErrBodyGone = errors.New("its body is no longer kept, so it can't be applied any more; discard it")
 
 // StillInvalidError tells that a retried delivery can't be understood yet.
 type StillInvalidError struct{ Reason string }
@@ -162,6 +169,9 @@ func retryEvent(ctx context.Context, tx pgx.Tx, seq int64) error {
 	if len(keys) == 0 {
 		return errors.New("its event is missing from the log")
 	}
+	if !keys[0].HasBody {
+		return ErrBodyGone
+	}
 	shard := contact.Key{Tenant: keys[0].ContextIdentifier, ID: keys[0].PrimaryKey}.Shard()
 	n, err := requeue.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq, "shard": shard})
 	if err == nil && n != 1 {
@@ -182,7 +192,13 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d Delivery) error {
 	if _, err := inbox.PutIn(ctx, tx, inbox.Delivery{Body: d.Body, ReceivedAt: d.ReceivedAt, Event: &e}); err != nil {
 		return err
 	}
-	return close(ctx, tx, d.QuarantineSeq, "retried")
+	if err := close(ctx, tx, d.QuarantineSeq, "retried"); err != nil || e.Ignored() {
+		return err
+	}
+	_, err = strip.One(ctx, tx, pgx.StrictNamedArgs{
+		"quarantine_seq": d.QuarantineSeq, "context_identifier": e.Tenant, "contact_id": e.Contact.Key.ID,
+	})
+	return err
 }
 
 func close(ctx context.Context, tx pgx.Tx, seq int64, resolution string) error {

@@ -162,3 +162,23 @@ func TestDelivery(t *testing.T) {
 	}
 	until(t, db.Pool, account, "1 0 0 t")
 }
+
+// An event whose body is gone is not queued only to fail again.
+func TestRetryWithoutABody(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	if _, err := db.Pool.Exec(t.Context(), `
+		insert into webhook_events (event_seq, context_identifier, event_id, event, primary_key, occurred_at, occurred_ticks, received_at, ignored)
+		values (1, 'Cust1', gen_random_uuid(), 'contact.changed', 7, now(), 0, now(), false);
+		insert into quarantined_deliveries (received_at, reason, context_identifier, event_seq, body, body_sha256)
+		values (now(), 'for the test', 'Cust1', 1, '', '')`); err != nil {
+		t.Fatal(err)
+	}
+	if err := quarantine.Retry(t.Context(), db.Pool, 1); !errors.Is(err, quarantine.ErrBodyGone) {
+		t.Errorf("retry: %v", err)
+	}
+	until(t, db.Pool, account, "0 1 0 t")
+	if err := quarantine.Discard(t.Context(), db.Pool, 1); err != nil {
+		t.Error(err)
+	}
+}

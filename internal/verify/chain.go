@@ -83,6 +83,7 @@ type logRow struct {
 	occurredAt, receivedAt, recordedAt pgtype.Timestamptz
 	values                             chain.Values
 	plainLists                         bool
+	erased                             bool // by what the row says of itself
 }
 
 func (r *logRow) targets() []any {
@@ -91,7 +92,7 @@ func (r *logRow) targets() []any {
 		&r.EventSeq, &r.Shard, &r.Tenant, &r.ContactID, &r.Event, &r.EventID, &r.occurredAt, &r.OccurredTicks,
 		&r.receivedAt, &r.recordedAt, (*list)(&r.ChangedColumns), &r.values.FieldValues, &r.values.IDValues, (*list)(&r.UnreadableColumns),
 		&r.SoftDeleted, &r.HardDeleted, &r.Outcome, &r.ChangedBy, &r.WebhookName, &r.Origin, &r.values.LastKnown,
-		&r.plainLists,
+		&r.plainLists, &r.erased,
 	}
 }
 
@@ -298,13 +299,14 @@ func (c *chains) follows(head chain.Head, r *logRow, link chain.Link) bool {
 		return false
 	}
 	switch {
-	case r.commitment == nil && r.salt != nil:
+	case r.commitment == nil && r.salt != nil && !r.erased:
 		commitment, err := c.plain.Commit(r.salt, r.values)
 		if err != nil {
 			return false
 		}
 		r.Values = commitment
-	case r.salt == nil && len(r.commitment) == len(r.Values):
+	case r.erased && r.salt == nil && len(r.commitment) == len(r.Values) &&
+		r.values.FieldValues == nil && r.values.IDValues == nil && r.values.LastKnown == nil:
 		r.Values = chain.Commitment(r.commitment)
 		c.found.Erased++
 	default:

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/contact"
+	"contactmirror/internal/erasure"
+	"contactmirror/internal/pg"
+	"contactmirror/migrations"
+)
+
+// eraseCmd removes what is personal of a contact.
+type eraseCmd struct {
+	Tenant  *string `required:"" placeholder:"TENANT" help:"The contact's ContextIdentifier; empty for an installation without one."`
+	Contact int64   `required:"" placeholder:"ID" help:"The contact's id."`
+	Reason  *string `placeholder:"TEXT" help:"Why; it is kept." xor:"what"`
+	DryRun  bool    `help:"Only say what would be erased."`
+	Lift    bool    `help:"Keep the values of later events again; what was erased stays so." xor:"what"`
+	JSON    bool    `help:"Print JSON."`
+	DatabaseFlags
+	MigrateFlag
+}
+
+// Help says what goes, what stays, and what is out of reach.
+func (eraseCmd) Help() string {
+	return `Removes the values of all columns of one contact, for good: from its row, from the audit log, from raw bodies and from quarantine, with the salts and hashes by which they could be guessed. Ids, times, names of columns, the soft-delete flag and who caused the events stay; the columns are pending. The audit chain still holds, and every event stays accounted for.
+
+Later events of the contact, late ones and those in a spool too, lose their values as they are applied, until the erasure is lifted with --lift. Quarantined deliveries of which nobody can tell whom they are about are listed: look at them, and discard or retry them by hand. Repeat the command for deliveries that came into quarantine since.
+
+It can't be undone, and runs as the owner of the schema, CONTACTMIRROR_MIGRATE_URL. OUT OF REACH are copies elsewhere: backups, the write-ahead log and its archive, replicas that lag, and what was read or exported before. Old row versions stay in the data files until vacuum has passed.`
+}
+
+// Run erases, and says what went.
+func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
+	if e.Contact < 1 {
+		return misused("--contact: %d: allowed: 1 and above", e.Contact)
+	}
+	if e.Lift && e.DryRun {
+		return misused("--lift and --dry-run can't be used together")
+	}
+	key := contact.Key{Tenant: *e.Tenant, ID: e.Contact}
+	return withSchema(ctx, call, func(url string) error {
+		pool, err := pg.Open(url, 2)
+		if err != nil {
+			return err
+		}
+		defer pool.Close()
+		if err := migrations.Check(ctx, pool); err != nil {
+			return err
+		}
+		err = e.run(ctx, call, pool, key)
+		if errors.Is(err, erasure.ErrNotAllowed) {
+			return fmt.Errorf("%w: set CONTACTMIRROR_MIGRATE_URL", err)
+		}
+		return err
+	})
+}
+
+func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool, key contact.Key) error {
+	if e.Lift {
+		if err := erasure.Lift(ctx, pool, key); err != nil {
+			return err
+		}
+		fmt.Fprintln(call.stderr, "Later events of the contact are kept with their values again.")
+		return nil
+	}
+	account, err := erasure.Erase(ctx, pool, key, erasure.Options{Reason: e.Reason, DryRun: e.DryRun})
+	switch {
+	case err != nil:
+		return err
+	case e.JSON:
+		return writeJSON(call.stdout, account)
+	}
+	return writeErased(call.stdout, account)
+}
+
+func writeErased(w io.Writer, a erasure.Account) error {
+	row := "none"
+	if a.Rewritten {
+		row = "without values"
+	}
+	did := "Erased"
+	switch {
+	case a.DryRun:
+		did = "Would erase"
+	case a.Already:
+		did = "Erased before, and again"
+	}
+	fmt.Fprintf(w, "%s: contact %d of tenant %s\n", did, a.ContactID, plain(a.ContextIdentifier))
+	err := writeTable(w, [][]string{
+		{"row in contacts", row},
+		{"audit rows", fmt.Sprint(a.AuditRows)},
+		{"bodies", fmt.Sprint(a.Bodies)},
+		{"hashes of duplicates", fmt.Sprint(a.Duplicates)},
+		{"quarantine entries", fmt.Sprint(a.Quarantined)},
+	})
+	if err != nil {
+		return err
+	}
+	if a.Queued > 0 {
+		fmt.Fprintf(w, "%s to be applied, and will then lose the values.\n", count(a.Queued, "event waits", "events wait"))
+	}
+	if len(a.Unattributed) > 0 {
+		fmt.Fprintf(w, "Nobody can tell whether these quarantine entries are about the contact; look at them by hand: %s\n",
+			strings.Trim(fmt.Sprint(a.Unattributed), "[]"))
+	}
+	return nil
+}

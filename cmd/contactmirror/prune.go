@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/retention"
+)
+
+// RetentionFlag is how long bodies are kept.
+type RetentionFlag struct {
+	BodyRetention string `group:"settings" setting:"CONTACTMIRROR_BODY_RETENTION" placeholder:"TIME" help:"How long the bodies of events are kept, such as 90d; default for good."`
+}
+
+// pruneCmd drops bodies that are old enough.
+type pruneCmd struct {
+	OlderThan string `placeholder:"TIME" help:"Drop what was received longer ago, such as 90d or 2160h, from 1d; default $CONTACTMIRROR_BODY_RETENTION."`
+	DryRun    bool   `help:"Only say what would be dropped."`
+	JSON      bool   `help:"Print JSON."`
+	RetentionFlag
+	DatabaseFlags
+}
+
+// Help says what goes and what stays.
+func (pruneCmd) Help() string {
+	return `Drops the bodies that events came in, and the bytes of resolved quarantine entries. Events, duplicates, the audit log and quarantine's rows stay, so nothing is deduped or accounted for differently. The body of an event that is queued or in open quarantine is never dropped.
+
+Whole partitions of a million events go at once; rows are deleted where a partition also holds events more than a day younger. serve does the same every hour where CONTACTMIRROR_BODY_RETENTION is set. Copies in backups, replicas and the write-ahead log are not reached.`
+}
+
+// Run prunes, and says what went. What could not be locked is left for another
+// time, which fails the command.
+func (p *pruneCmd) Run(ctx context.Context, call *invocation) error {
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	keep := config.BodyRetention
+	if p.OlderThan != "" {
+		if keep, err = parseRetention(p.OlderThan); err != nil {
+			return misused("--older-than: %q: %w; allowed: %s", p.OlderThan, err, retentionAllowed)
+		}
+	}
+	if keep == 0 {
+		return misused("say what to drop with --older-than, or set CONTACTMIRROR_BODY_RETENTION")
+	}
+	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
+		account, err := retention.Prune(ctx, pool, retention.Options{
+			Keep: keep, DryRun: p.DryRun,
+			Progress: func(done retention.Partition) { fmt.Fprintln(call.stderr, pruned(done, p.DryRun)) },
+		})
+		switch {
+		case err != nil:
+			return err
+		case p.JSON:
+			err = writeJSON(call.stdout, account)
+		default:
+			writeAccount(call.stdout, account)
+		}
+		if err == nil && len(account.Busy) > 0 {
+			return fmt.Errorf("prune: %s in use for too long; try again", count(int64(len(account.Busy)), "partition was", "partitions were"))
+		}
+		return err
+	})
+}
+
+// pruned says what became of a partition.
+func pruned(p retention.Partition, dry bool) string {
+	would := ""
+	if dry {
+		would = "would be "
+	}
+	if p.Dropped {
+		return fmt.Sprintf("%s: %sdropped, %s, %s on disk", p.Name, would, count(p.Bodies, "body", "bodies"), count(p.Bytes, "byte", "bytes"))
+	}
+	return fmt.Sprintf("%s: %s %sdeleted, %s", p.Name, count(p.Bodies, "body", "bodies"), would, count(p.Bytes, "byte", "bytes"))
+}
+
+func writeAccount(w io.Writer, a retention.Account) {
+	did := "Dropped"
+	if a.DryRun {
+		did = "Would drop"
+	}
+	fmt.Fprintf(w, "%s what was received before %s: %s (%s dropped), and the bytes of %s (%s).\n", did, clock(a.Before),
+		count(a.Bodies, "body", "bodies"), count(int64(a.Dropped), "partition", "partitions"),
+		count(a.Quarantined, "resolved quarantine entry", "resolved quarantine entries"), count(a.QuarantinedBytes, "byte", "bytes"))
+	for _, name := range a.Held {
+		fmt.Fprintf(w, "%s keeps bodies that have expired: their events are queued or in open quarantine.\n", name)
+	}
+}
+
+// retentionAllowed is what a retention may be.
+const retentionAllowed = "days or a Go duration, such as 90d or 2160h; from 1d to 36500d"
+
+// parseRetention reads how long something is kept.
+func parseRetention(v string) (time.Duration, error) {
+	const most = 36500 * 24 * time.Hour
+	d, err := time.ParseDuration(v)
+	if digits, days := strings.CutSuffix(v, "d"); days {
+		var n int64
+		n, err = strconv.ParseInt(digits, 10, 32)
+		d = time.Duration(min(n, 1e5)) * 24 * time.Hour
+	}
+	if err != nil || d < retention.Least || d > most {
+		return 0, errNotAllowed
+	}
+	return d, nil
+}

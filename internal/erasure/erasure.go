@@ -1,0 +1,223 @@
+package erasure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/audit"
+	"contactmirror/internal/chain"
+	"contactmirror/internal/contact"
+	"contactmirror/internal/mirror"
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var (
+	may        = pg.Column[bool](sql.ErasureMay)
+	lock       = pg.Column[int16](sql.ErasureLock)
+	rows       = pg.Query[row](sql.ErasureRows)
+	deliveries = pg.Query[delivery](sql.ErasureDeliveries)
+	queued     = pg.Column[int64](sql.ErasureQueued)
+	erase      = pg.Query[erased](sql.ErasureErase)
+	lift       = pg.Column[bool](sql.ErasureLift)
+)
+
+type row struct {
+	AuditSeq                         int64
+	Chained                          bool
+	Salt                             []byte
+	FieldValues, IDValues, LastKnown []byte
+}
+
+type erased struct {
+	Already                                    bool
+	AuditRows, Bodies, Duplicates, Quarantined int64
+}
+
+// ErrNotAllowed tells that the role may not erase.
+var ErrNotAllowed = errors.New("this database role may not erase; the schema's owner may")
+
+// ErrNotErased tells that there is nothing to lift.
+var ErrNotErased = errors.New("the contact is not erased")
+
+// Options say how [Erase] goes about it.
+type Options struct {
+	// Reason is kept in erasures; nil for none.
+	Reason *string
+	// DryRun does everything and takes it back.
+	DryRun bool
+}
+
+// Account is what one [Erase] has removed, or would.
+type Account struct {
+	ContextIdentifier string `json:"context_identifier"`
+	ContactID         int64  `json:"contact_id"`
+	DryRun            bool   `json:"dry_run"`
+	// Already is set where an earlier erasure is in force; then the rest is what
+	// has come up since.
+	Already bool `json:"already"`
+	// Rewritten is set where the contact's row in contacts lost its values.
+	Rewritten   bool  `json:"rewritten"`
+	AuditRows   int64 `json:"audit_rows"`
+	Bodies      int64 `json:"bodies"`
+	Duplicates  int64 `json:"duplicates"`
+	Quarantined int64 `json:"quarantined"`
+	// Queued is how many events wait to be applied, and lose their values then.
+	Queued int64 `json:"queued"`
+	// Unattributed is the numbers of quarantined deliveries that may be about the
+	// contact or not: nobody can tell but who looks at them.
+	Unattributed []int64 `json:"unattributed"`
+}
+
+// errDryRun takes a dry run back.
+var errDryRun = errors.New("dry run")
+
+// Erase erases the contact of key. It may be repeated, and then finds what has
+// come up since.
+func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) (Account, error) {
+	a := Account{ContextIdentifier: key.Tenant, ContactID: key.ID, DryRun: o.DryRun, Unattributed: []int64{}}
+	err := inTransaction(ctx, pool, key, func(tx pgx.Tx) error {
+		if err := a.erase(ctx, tx, key, o.Reason); err != nil {
+			return err
+		}
+		if o.DryRun {
+			return errDryRun
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errDryRun) {
+		return a, fmt.Errorf("erasure: erase %v: %w", key, err)
+	}
+	return a, nil
+}
+
+// Lift lets later events of the contact be kept with their values again. What
+// was erased stays so.
+func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key) error {
+	err := inTransaction(ctx, pool, key, func(tx pgx.Tx) error {
+		found, err := lift.One(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+		if err == nil && !found {
+			err = ErrNotErased
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("erasure: lift that of %v: %w", key, err)
+	}
+	return nil
+}
+
+const (
+	// tries is how often an erasure is tried, where another transaction was in the
+	// way for too long, and tryPause the least time between two tries.
+	tries    = 5
+	tryPause = 200 * time.Millisecond
+)
+
+// inTransaction calls do with the lock of the contact's shard.
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pgx.Tx) error) error {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = tryPause
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		err := try(ctx, pool, key, do)
+		if err != nil && !pg.Blocked(err) {
+			err = backoff.Permanent(err)
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(pause), backoff.WithMaxTries(tries))
+	return err
+}
+
+func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pgx.Tx) error) error {
+	// The function sees what others have committed before it was called.
+	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		allowed, err := may.One(ctx, tx, nil)
+		if err == nil && !allowed {
+			err = ErrNotAllowed
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := lock.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard()}); err != nil {
+			return fmt.Errorf("lock its shard: %w", err)
+		}
+		return do(tx)
+	})
+}
+
+func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, reason *string) error {
+	seqs, commitments, err := commit(ctx, tx, key)
+	if err != nil {
+		return err
+	}
+	named, unknown, err := quarantined(ctx, tx, key)
+	if err != nil {
+		return err
+	}
+	a.Unattributed = append([]int64{}, unknown...)
+	found, err := erase.All(ctx, tx, pgx.StrictNamedArgs{
+		"context_identifier": key.Tenant, "contact_id": key.ID,
+		"audit_seqs": seqs, "commitments": commitments, "quarantine_seqs": named, "reason": reason,
+	})
+	if err != nil {
+		return err
+	}
+	e := found[0]
+	a.Already, a.AuditRows, a.Bodies, a.Duplicates, a.Quarantined = e.Already, e.AuditRows, e.Bodies, e.Duplicates, e.Quarantined
+	a.Queued, err = queued.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard(), "context_identifier": key.Tenant, "contact_id": key.ID})
+	if err != nil {
+		return fmt.Errorf("count what is queued: %w", err)
+	}
+	if a.AuditRows == 0 { // the row is the fold of them
+		return nil
+	}
+	a.Rewritten, err = rewrite(ctx, tx, key)
+	return err
+}
+
+// commit makes the commitments to the values of the contact's audit rows. Rows
+// older than the chain have none.
+func commit(ctx context.Context, tx pgx.Tx, key contact.Key) (seqs []int64, commitments [][]byte, err error) {
+	found, err := rows.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the audit log: %w", err)
+	}
+	linker := chain.NewLinker(nil) // commitments need no key
+	for _, r := range found {
+		var commitment []byte
+		if r.Chained {
+			c, err := linker.Commit(r.Salt, chain.Values{FieldValues: r.FieldValues, IDValues: r.IDValues, LastKnown: r.LastKnown})
+			if err != nil {
+				return nil, nil, fmt.Errorf("audit row %d: %w", r.AuditSeq, err)
+			}
+			commitment = c[:]
+		}
+		seqs, commitments = append(seqs, r.AuditSeq), append(commitments, commitment)
+	}
+	return seqs, commitments, nil
+}
+
+// rewrite makes the contact's row what the log, as it is now, says. It reports
+// whether there is one.
+func rewrite(ctx context.Context, tx pgx.Tx, key contact.Key) (bool, error) {
+	logged, err := audit.Facts(ctx, tx, []contact.Key{key})
+	if err != nil {
+		return false, err
+	}
+	var s contact.State
+	s.Merge(logged[0], nil)
+	if s.Life != contact.Live {
+		return false, nil
+	}
+	var now time.Time
+	if err := tx.QueryRow(ctx, "select now()").Scan(&now); err != nil {
+		return false, err
+	}
+	return true, mirror.Rewrite(ctx, tx, key, &s, now)
+}

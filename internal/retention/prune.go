@@ -1,0 +1,180 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+const (
+	// Least is the shortest retention: the database refuses to drop anything
+	// younger, whoever asks.
+	Least = 24 * time.Hour
+	// slack is how long expired bodies wait for the rest of their partition, so
+	// that where a partition fills within a day nothing is ever deleted row by row.
+	slack = 24 * time.Hour
+	// batch is how many rows one statement looks at.
+	batch = 5000
+)
+
+var (
+	cutoff        = pg.Column[time.Time](sql.RetentionCutoff)
+	partitions    = pg.Column[string](sql.RetentionPartitions)
+	dropPartition = pg.Query[verdict](sql.RetentionDrop)
+	deleteBodies  = pg.Query[deleted](sql.RetentionDelete)
+	emptyEntries  = pg.Query[emptied](sql.RetentionQuarantine)
+)
+
+type verdict struct {
+	Verdict       string
+	Bodies, Bytes int64
+	// NextExpiresAt is when the youngest event looked at came.
+	NextExpiresAt *time.Time
+}
+
+type deleted struct {
+	Reached       *int64
+	Bodies, Bytes int64
+}
+
+type emptied struct {
+	Reached           *int64
+	Deliveries, Bytes int64
+}
+
+// Options say what [Prune] may drop.
+type Options struct {
+	// Keep is how long bodies are kept, [Least] or more, counted from when they
+	// were received, by the database's clock.
+	Keep time.Duration
+	// DryRun only counts.
+	DryRun bool
+	// Progress, when set, is told of each partition that something was done to.
+	Progress func(Partition)
+}
+
+// Partition is what was done to a part of the bodies.
+type Partition struct {
+	Name string `json:"name"`
+	// Dropped is set where the whole partition went, else rows were deleted.
+	Dropped bool  `json:"dropped"`
+	Bodies  int64 `json:"bodies"`
+	// Bytes is what a dropped partition took on disk, or what deleted bodies held.
+	Bytes int64 `json:"bytes"`
+}
+
+// Account is what one [Prune] has done, or would do.
+type Account struct {
+	Before     time.Time   `json:"before"` // what was received before has expired
+	DryRun     bool        `json:"dry_run"`
+	Partitions []Partition `json:"partitions"`
+	Dropped    int         `json:"dropped"` // partitions
+	Bodies     int64       `json:"bodies"`
+	// Quarantined is how many resolved quarantine entries lost their bytes.
+	Quarantined      int64 `json:"quarantined"`
+	QuarantinedBytes int64 `json:"quarantined_bytes"`
+	// Held is the partitions of which something had to stay though all of it has
+	// expired: an event is queued or in open quarantine.
+	Held []string `json:"held"`
+	// Busy is the partitions that could not be locked in time.
+	Busy []string `json:"busy"`
+}
+
+// Prune drops what has expired. After an error, what was dropped before is
+// gone, and in the account.
+func Prune(ctx context.Context, db pg.DB, o Options) (Account, error) {
+	a := Account{DryRun: o.DryRun, Partitions: []Partition{}, Held: []string{}, Busy: []string{}}
+	if o.Keep < Least {
+		return a, fmt.Errorf("retention: %v is shorter than %v", o.Keep, Least)
+	}
+	var err error
+	if a.Before, err = cutoff.One(ctx, db, pgx.StrictNamedArgs{"keep": o.Keep.Microseconds()}); err != nil {
+		return a, fmt.Errorf("retention: %w", err)
+	}
+	names, err := partitions.All(ctx, db, nil)
+	if err != nil {
+		return a, fmt.Errorf("retention: list the partitions: %w", err)
+	}
+	for _, name := range names {
+		p, err := a.partition(ctx, db, name)
+		if p.Bodies > 0 || p.Dropped {
+			a.Partitions = append(a.Partitions, p)
+			a.Bodies += p.Bodies
+			if o.Progress != nil {
+				o.Progress(p)
+			}
+		}
+		if err != nil {
+			return a, fmt.Errorf("retention: %s: %w", name, err)
+		}
+	}
+	if err := a.quarantine(ctx, db); err != nil {
+		return a, fmt.Errorf("retention: quarantine: %w", err)
+	}
+	return a, nil
+}
+
+// partition drops one, or deletes what has expired in it.
+func (a *Account) partition(ctx context.Context, db pg.DB, name string) (Partition, error) {
+	p := Partition{Name: name}
+	found, err := dropPartition.All(ctx, db, pgx.StrictNamedArgs{"partition_name": name, "before": a.Before, "really": !a.DryRun})
+	if err != nil {
+		return p, err
+	}
+	v := found[0]
+	switch v.Verdict {
+	case "dropped":
+		a.Dropped++
+		p.Dropped, p.Bodies, p.Bytes = true, v.Bodies, v.Bytes
+		return p, nil
+	case "busy":
+		a.Busy = append(a.Busy, name)
+		return p, nil
+	case "held":
+		a.Held = append(a.Held, name)
+	default:
+		if v.NextExpiresAt != nil && v.NextExpiresAt.Sub(a.Before) <= slack {
+			return p, nil
+		}
+	}
+	return p, a.deleteRows(ctx, db, &p)
+}
+
+// deleteRows goes through a partition from its lowest number on, until a batch
+// has nothing to delete: later events have come later.
+func (a *Account) deleteRows(ctx context.Context, db pg.DB, p *Partition) error {
+	for after := int64(-1 << 63); ; {
+		found, err := deleteBodies.All(ctx, db, pgx.StrictNamedArgs{
+			"partition_name": p.Name, "before": a.Before, "after": after, "batch": batch, "really": !a.DryRun,
+		})
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 || found[0].Reached == nil || found[0].Bodies == 0 {
+			return nil
+		}
+		after = *found[0].Reached
+		p.Bodies += found[0].Bodies
+		p.Bytes += found[0].Bytes
+	}
+}
+
+func (a *Account) quarantine(ctx context.Context, db pg.DB) error {
+	for after := int64(0); ; {
+		found, err := emptyEntries.All(ctx, db, pgx.StrictNamedArgs{"before": a.Before, "after": after, "batch": batch, "really": !a.DryRun})
+		if err != nil {
+			return err
+		}
+		if found[0].Reached == nil {
+			return nil
+		}
+		after = *found[0].Reached
+		a.Quarantined += found[0].Deliveries
+		a.QuarantinedBytes += found[0].Bytes
+	}
+}
