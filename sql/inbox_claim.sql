@@ -92,7 +92,6 @@ with recursive starts as materialized (
     where ctid = any (array(select row from sized where before < @bytes::bigint))
     returning shard, context_identifier, written_by, event_seq, received_at
 )
-select c.shard, c.context_identifier, c.written_by::text as written_by, c.event_seq, c.received_at, b.body,
+select shard, context_identifier, written_by::text as written_by, event_seq, received_at,
     pg_snapshot_xmin(pg_current_snapshot())::text as horizon
-from claimed c
-left join lateral (select w.body from webhook_bodies w where w.event_seq = c.event_seq limit 1) b on true
+from claimed

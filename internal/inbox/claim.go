@@ -14,7 +14,8 @@ import (
 var (
 	waiting = pg.Column[bool](sql.InboxWaiting)
 	lock    = pg.Query[lockedShard](sql.InboxLock)
-	claim   = pg.Query[Claimed](sql.InboxClaim)
+	claim   = pg.Query[claimRow](sql.InboxClaim)
+	bodies  = pg.Query[bodyRow](sql.InboxBodies)
 	blame   = pg.Command(sql.InboxBlame)
 	strip   = pg.Column[int64](sql.InboxStrip)
 )
@@ -34,16 +35,24 @@ type Lock struct {
 
 // Claimed is an event taken out of the queue.
 type Claimed struct {
-	EventSeq   int64
-	ReceivedAt time.Time
+	claimRow
 	// Body is nil where it has been lost.
 	Body []byte
+}
 
+type claimRow struct {
+	EventSeq   int64
+	ReceivedAt time.Time
 	// Where it stood in the queue, and which transactions may still have queued
 	// something when it was taken.
 	Shard              int16
 	ContextIdentifier  string
 	WrittenBy, Horizon string
+}
+
+type bodyRow struct {
+	EventSeq int64
+	Body     []byte
 }
 
 // Waiting reports whether anything is queued, locked or not.
@@ -82,9 +91,24 @@ const claimBytes = 8 << 20
 func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claimed, error) {
 	args := m.args(l.Shards)
 	args["shards"], args["batch"], args["bytes"] = l.Shards, batch, claimBytes
-	claimed, err := claim.All(ctx, tx, args)
+	rows, err := claim.All(ctx, tx, args)
 	if err != nil {
 		return nil, fmt.Errorf("inbox: claim: %w", err)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	claimed, numbers := make([]Claimed, len(rows)), make([]int64, len(rows))
+	place := make(map[int64]int, len(rows))
+	for i, row := range rows {
+		claimed[i].claimRow, numbers[i], place[row.EventSeq] = row, row.EventSeq, i
+	}
+	found, err := bodies.All(ctx, tx, pgx.StrictNamedArgs{"event_seqs": numbers})
+	if err != nil {
+		return nil, fmt.Errorf("inbox: bodies of %d claimed events: %w", len(rows), err)
+	}
+	for _, row := range found {
+		claimed[place[row.EventSeq]].Body = row.Body
 	}
 	return claimed, nil
 }

@@ -32,7 +32,7 @@ type claimed struct {
 // address, which a planner that thinks a table small need not see.
 var transaction = pgx.TxOptions{
 	BeginQuery: "begin isolation level read committed; set local jit = off; " +
-		"set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off",
+		"set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; set local enable_bitmapscan = off",
 }
 
 // batch applies up to size events in one transaction, and returns how many it

@@ -27,6 +27,7 @@ var hot = map[string]struct {
 	"inbox_lock":           {sql.InboxLock, false},
 	"inbox_waiting":        {sql.InboxWaiting, true},
 	"inbox_claim":          {sql.InboxClaim, false},
+	"inbox_bodies":         {sql.InboxBodies, false},
 	"mirror_contacts":      {sql.MirrorContacts, false},
 	"mirror_contacts_sent": {sql.MirrorContactsSent, false},
 	"mirror_tombstones":    {sql.MirrorTombstones, false},
@@ -37,7 +38,7 @@ var hot = map[string]struct {
 }
 
 // wholeTable finds a plan that reads all of a table that grows.
-var wholeTable = regexp.MustCompile(`(Seq Scan|Bitmap Heap Scan) on (contacts|contact_audit_log|contact_tombstones|webhook_events|webhook_bodies|sync_queue)|Hash Join|Merge Join`)
+var wholeTable = regexp.MustCompile(`(Seq Scan|Bitmap Heap Scan) on (contacts|contact_audit_log|contact_tombstones|webhook_events|webhook_bodies_\d+|sync_queue)|Hash Join|Merge Join`)
 
 // No hot statement reads a table as a whole, whatever the planner knows of it:
 // nothing, because it is new, something wrong, because it has grown since, or the
