@@ -632,13 +632,12 @@ rows 37
 begin atomic
     with recursive tenants as (
         -- Jumps from tenant to tenant in the index.
-        (
+        select coalesce(tenant, (
             select c.context_identifier
             from contacts c
-            where tenant is null or c.context_identifier = tenant
             order by c.context_identifier
             limit 1
-        )
+        )) as context_identifier
         union all
         select next.context_identifier
         from tenants t
@@ -649,18 +648,30 @@ begin atomic
             order by c.context_identifier
             limit 1
         ) next
+    ), live as (
+        select t.context_identifier
+        from tenants t
+        cross join lateral (
+            select
+            from contacts c
+            where c.context_identifier = t.context_identifier and c.contact_id = contact
+            limit 1
+        ) c
     ), facts as (
         select a.*, row_number() over (
             partition by a.context_identifier order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id
         ) as place
-        from tenants t
-        join contacts c on c.context_identifier = t.context_identifier and c.contact_id = contact
-        join contact_audit_log a on a.context_identifier = c.context_identifier and a.contact_id = c.contact_id
+        from live t
+        cross join lateral (
+            select *
+            from contact_audit_log l
+            where l.context_identifier = t.context_identifier and l.contact_id = contact
+            offset 0 -- stays a subquery, and so an index scan
+        ) a
     )
     select t.context_identifier, s.column_name, s.source_name, contactmirror_value(s.type, s.source_name, g.field_values -> s.source_name),
         g.place is null or n.place is not null, g.occurred_at, g.event, g.event_id, g.changed_by_associate_id, g.origin, n.occurred_at
-    from tenants t
-    join contacts c on c.context_identifier = t.context_identifier and c.contact_id = contact
+    from live t
     cross join contact_columns s
     left join lateral (
         -- The last fact that gives the column a value.
