@@ -47,6 +47,8 @@ var (
 	AuditFacts string
 	//go:embed audit_history.sql
 	AuditHistory string
+	//go:embed audit_changes.sql
+	AuditChanges string
 	//go:embed audit_contact.sql
 	AuditContact string
 	//go:embed audit_tenants.sql

@@ -41,7 +41,7 @@ create temporary table made as
 select n as event_seq, 1 + (n * 7919 % {n}) as contact_id, gen_random_uuid() as event_id, at, kind
 from generate_series(0::bigint, 5 * {n} - 1) n
 cross join lateral (
-    select '2026-01-01 UTC'::timestamptz + n * interval '20000000 s' / (5 * {n}) as at,
+    select '2026-01-01 UTC'::timestamptz + n * (20000000.0 / (5 * {n})) * interval '1 s' as at,
         case
             when n < {n} then 'contact.created'
             when n >= 4 * {n} and n % 50 = 0 then 'contact.deleted'
