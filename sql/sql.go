@@ -69,6 +69,8 @@ var (
 	HeartbeatBeat string
 	//go:embed heartbeat_leave.sql
 	HeartbeatLeave string
+	//go:embed heartbeat_forget.sql
+	HeartbeatForget string
 
 	//go:embed quarantine_list.sql
 	QuarantineList string

@@ -17,6 +17,7 @@ type grammar struct {
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`
 	History    historyCmd    `cmd:"" group:"look" help:"Show what happened to a contact, when, and by whom."`
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
+	Receivers  receiversCmd  `cmd:"" group:"look" help:"List the processes, and forget one that will not come back."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
 	Simulate   simulateCmd   `cmd:"" group:"look" help:"Be a SuperOffice: deliver random contact lives, and check the mirror."`
 	Alerts     alertsCmd     `cmd:"" group:"look" help:"Print alert rules for Prometheus."`
