@@ -92,7 +92,7 @@ comment on function contactmirror_deleted is 'The deleted column as events write
 create function contactmirror_value(type text, source_name text, value jsonb) returns jsonb
 language sql stable parallel safe
 return case
-    when jsonb_typeof(value) = 'null' or type = 'text' then value
+    when value is null or jsonb_typeof(value) = 'null' or type = 'text' then value
     when source_name = 'deleted' then to_jsonb(contactmirror_deleted(value #>> '{}'))
     when type in ('bigint', 'integer') then to_jsonb(contactmirror_integer(value #>> '{}'))
     when type = 'boolean' then to_jsonb(contactmirror_boolean(value #>> '{}'))
