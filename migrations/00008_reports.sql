@@ -6,10 +6,10 @@
 -- whatever arrived late, and nothing of it is stored. Names that begin with
 -- contactmirror_ are for the views and functions of this file alone.
 --
--- squawk: the migration runs in goose's transaction, so its indexes are built
--- while writes wait, once (require-concurrent-index-creation); it makes new things
--- only, once (prefer-robust-stmts); its integers are those of SuperOffice's table
--- (prefer-bigint-over-int), and its dbi_ dates have no zone (prefer-timestamp-tz).
+-- A migration runs in one transaction, where indexes can't come and go concurrently:
+-- writes wait for these four once. How long to wait for locks, and for the
+-- statements, is for whoever runs it to say, in the URL's options.
+-- squawk-ignore-file require-concurrent-index-creation, require-concurrent-index-deletion, require-lock-timeout, require-statement-timeout
 
 -- +goose Up
 
