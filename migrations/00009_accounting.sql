@@ -62,6 +62,7 @@ comment on column accounting_seal.audit_seq is 'Up to here contact_audit_log is 
 
 create table sealed_accounts (
     context_identifier text primary key,
+    newest_event_seq   bigint,
     accepted           bigint not null,
     ignored            bigint not null,
     applied            bigint not null,
@@ -72,6 +73,7 @@ create table sealed_accounts (
 
 comment on table sealed_accounts is 'What event_accounting counts, of the part of the logs that accounting_seal has behind it.';
 comment on column sealed_accounts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column sealed_accounts.newest_event_seq is 'The tenant''s newest event there.';
 comment on column sealed_accounts.accepted is 'Rows of webhook_events.';
 comment on column sealed_accounts.ignored is 'Of those, the ignored ones.';
 comment on column sealed_accounts.applied is 'Rows of contact_audit_log that came by webhook, with this outcome.';
@@ -173,11 +175,13 @@ begin
         from closed c
         group by c.context_identifier
     ), added as (
-        insert into sealed_accounts as a (context_identifier, accepted, ignored, applied, no_op, superseded, after_delete)
-        select c.context_identifier, c.accepted, c.ignored, 0, 0, 0, 0
+        insert into sealed_accounts as a (context_identifier, newest_event_seq, accepted, ignored, applied, no_op, superseded, after_delete)
+        select c.context_identifier, c.last, c.accepted, c.ignored, 0, 0, 0, 0
         from counted c
         on conflict (context_identifier) do update
-        set accepted = a.accepted + excluded.accepted, ignored = a.ignored + excluded.ignored
+        set newest_event_seq = greatest(a.newest_event_seq, excluded.newest_event_seq),
+            accepted = a.accepted + excluded.accepted,
+            ignored = a.ignored + excluded.ignored
     )
     select coalesce(sum(c.accepted), 0), max(c.last) into events, last_event_seq from counted c;
 

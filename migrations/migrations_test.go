@@ -3,6 +3,7 @@ package migrations_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,7 +27,7 @@ func texts(t *testing.T, db *pgxpool.Pool, query string) []string {
 	return values
 }
 
-// schema is every column, constraint, index, trigger and comment.
+// schema is every column, constraint, index, trigger, function and view.
 const schema = `
 	select concat_ws(' ', 'column', attrelid::regclass, attname, format_type(atttypid, atttypmod), attnotnull)
 	from pg_attribute a join pg_class c on c.oid = attrelid
@@ -34,8 +35,8 @@ const schema = `
 	union all select concat_ws(' ', conrelid::regclass, conname, pg_get_constraintdef(oid)) from pg_constraint where connamespace = current_schema()::regnamespace and conrelid::regclass::text not like 'goose%'
 	union all select indexdef from pg_indexes where schemaname = current_schema() and tablename not like 'goose%'
 	union all select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal
-	union all select pg_get_functiondef(oid) from pg_proc where pronamespace = current_schema()::regnamespace
-	union all select concat_ws(' ', viewname, definition) from pg_views where schemaname = current_schema()
+	union all select case prokind when 'a' then oid::regprocedure::text else pg_get_functiondef(oid) end from pg_proc where pronamespace = current_schema()::regnamespace
+	union all select pg_get_viewdef(oid) from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'v'
 	order by 1`
 
 func TestUpDownUp(t *testing.T) {
@@ -46,7 +47,7 @@ func TestUpDownUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	done, err := migrations.Down(t.Context(), db.URL, 0, false)
-	if err != nil || done[0].Version != migrations.Version || done[len(done)-1].Version != 1 {
+	if err != nil || len(done) == 0 || done[0].Version != migrations.Version || done[len(done)-1].Version != 1 {
 		t.Fatalf("down: %v, %v", done, err)
 	}
 	if left := texts(t, db.Pool, schema); len(left) > 0 {
@@ -168,6 +169,14 @@ func TestFailedMigrationLeavesTheOldVersion(t *testing.T) {
 	if _, err := migrations.Down(t.Context(), db.URL, last, false); err != nil {
 		t.Fatal(err)
 	}
+	previous := all[len(all)-2].Version
+	const relations = `select relname::text from pg_class where relnamespace = current_schema()::regnamespace and relkind in ('r', 'v', 'i') order by 1`
+	newest := texts(t, db.Pool, relations)
+	if _, err := migrations.Down(t.Context(), db.URL, previous, false); err != nil {
+		t.Fatal(err)
+	}
+	older := texts(t, db.Pool, relations)
+	newest = slices.DeleteFunc(newest, func(name string) bool { return slices.Contains(older, name) })
 	before := texts(t, db.Pool, schema)
 	// A migration's comments come after what they are about.
 	if _, err := db.Pool.Exec(t.Context(), `create function refuse() returns event_trigger language plpgsql as 'begin raise ''in the way''; end';

@@ -9,4 +9,5 @@ select
     (select count(*) from quarantined_deliveries where resolved_at is null and event_seq is not null) as open_events,
     (select min(received_at) from quarantined_deliveries where resolved_at is null) as oldest_open_at,
     (select received_at from webhook_events order by event_seq desc limit 1) as newest_event_at,
+    least(now(), (select min(since) from mirror_waiting)) as complete_through,
     now() as now

@@ -71,6 +71,8 @@ var (
 	AuditFacts string
 	//go:embed audit_history.sql
 	AuditHistory string
+	//go:embed audit_changes.sql
+	AuditChanges string
 	//go:embed audit_contact.sql
 	AuditContact string
 	//go:embed audit_tenants.sql
@@ -150,6 +152,8 @@ var (
 	HeartbeatBeat string
 	//go:embed heartbeat_leave.sql
 	HeartbeatLeave string
+	//go:embed heartbeat_forget.sql
+	HeartbeatForget string
 
 	//go:embed quarantine_list.sql
 	QuarantineList string

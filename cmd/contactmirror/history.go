@@ -82,9 +82,8 @@ func (t timeline) write(w io.Writer, now time.Time) error {
 	if t.Current.Live && len(t.Current.PendingColumns) > 0 {
 		writeList(w, "Pending, so not known: ", t.Current.PendingColumns)
 	}
-	deleted := false
 	for _, e := range t.Entries {
-		fmt.Fprintf(w, "\n%s   %s   by %s   %s\n", when(now, e.OccurredAt), plain(strings.TrimPrefix(e.Event, "contact.")), author(e), verdict(e, &deleted))
+		fmt.Fprintf(w, "\n%s   %s   by %s   %s\n", when(now, e.OccurredAt), plain(strings.TrimPrefix(e.Event, "contact.")), author(e), verdict(e))
 		if details := changes(e); len(details) > 0 {
 			writeList(w, "    changed  ", details)
 		}
@@ -123,39 +122,49 @@ func author(e audit.Entry) string {
 }
 
 // verdict is the entry's outcome, and the turn of the contact's life that it
-// was. deleted holds the flag as of the entries before.
-func verdict(e audit.Entry, deleted *bool) string {
+// was.
+func verdict(e audit.Entry) string {
 	outcome := strings.ReplaceAll(e.Outcome, "_", " ")
-	if e.HardDeleted {
-		return outcome + ": hard-deleted"
-	}
-	if e.SoftDeleted == nil || *e.SoftDeleted == *deleted {
+	if e.Turn == nil {
 		return outcome
 	}
-	*deleted = *e.SoftDeleted
-	if *deleted {
-		return outcome + ": soft-deleted"
-	}
-	return outcome + ": restored"
+	return outcome + ": " + strings.ReplaceAll(*e.Turn, "_", "-")
 }
 
 // changes lists the columns that an entry names, with their values where it
-// gives them, and then the values of others that decide on deletion.
+// gives them and those last known before, and then others that it changed or
+// that decide on deletion.
 func changes(e audit.Entry) []string {
 	var values map[string]json.RawMessage
 	_ = json.Unmarshal(e.FieldValues, &values) // null, or what the mirror itself wrote
-	list := quoted(e.ChangedColumns)
-	for i, name := range e.ChangedColumns {
-		if value, ok := values[name]; ok {
-			list[i] += " = " + plain(string(value))
-		}
-		if slices.Contains(e.ErasedColumns, name) {
-			list[i] += " (erased)"
+	was := map[string]string{}
+	for _, c := range e.Changes {
+		if c.OldValue != nil {
+			was[c.ColumnName] = " (was " + plain(string(c.OldValue)) + ")"
 		}
 	}
-	for _, name := range []string{"deleted", "DeletedDate"} {
-		if value, ok := values[name]; ok && e.SoftDeleted != nil && *e.SoftDeleted && !slices.Contains(e.ChangedColumns, name) {
-			list = append(list, name+" = "+plain(string(value)))
+	describe := func(name string) string {
+		text := plain(name)
+		if value, ok := values[name]; ok {
+			text += " = " + plain(string(value))
+		}
+		if slices.Contains(e.ErasedColumns, name) {
+			text += " (erased)"
+		}
+		if c, ok := contact.BySource(name); ok {
+			text += was[c.Spec().Name]
+		}
+		return text
+	}
+	var list []string
+	for _, name := range e.ChangedColumns {
+		list = append(list, describe(name))
+	}
+	for _, spec := range contact.Columns {
+		_, given := values[spec.Source]
+		decides := e.SoftDeleted != nil && *e.SoftDeleted && (spec.Source == "deleted" || spec.Source == "DeletedDate")
+		if given && (decides || was[spec.Name] != "") && !slices.Contains(e.ChangedColumns, spec.Source) {
+			list = append(list, describe(spec.Source))
 		}
 	}
 	return list

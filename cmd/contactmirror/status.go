@@ -24,11 +24,7 @@ type standing struct {
 	report.Status
 	Backlog    int64   `json:"backlog"`
 	LagSeconds float64 `json:"lag_seconds"` // age of the oldest event that waits; 0 without one
-	// CompleteThrough is the instant up to which everything received has been
-	// applied: nothing older waits in the queue, in quarantine or in a spool, nor
-	// may in the spool of a receiver that has fallen silent.
-	CompleteThrough time.Time `json:"complete_through"`
-	Balanced        bool      `json:"balanced"` // of every tenant
+	Balanced   bool    `json:"balanced"`    // of every tenant
 }
 
 // Run prints the state as it is now.
@@ -55,28 +51,17 @@ func (s *statusCmd) Run(ctx context.Context, call *invocation) error {
 var errUnbalanced = errors.New("the account does not balance: an accepted event was lost or doubled")
 
 func assess(status report.Status) standing {
-	s := standing{Status: status, CompleteThrough: status.Now, Balanced: true}
+	s := standing{Status: status, Balanced: true}
+	oldest := status.Now
 	for _, t := range status.Tenants {
 		s.Backlog += t.Queued
 		s.Balanced = s.Balanced && t.Balanced
-		s.waits(t.OldestQueuedAt)
-	}
-	s.LagSeconds = status.Now.Sub(s.CompleteThrough).Seconds()
-	s.waits(status.OldestOpenAt)
-	for _, r := range status.Receivers {
-		s.waits(r.SpoolOldestAt)
-		if r.Silent(status.Now) {
-			s.waits(&r.ObservedAt)
+		if t.OldestQueuedAt != nil && t.OldestQueuedAt.Before(oldest) {
+			oldest = *t.OldestQueuedAt
 		}
 	}
+	s.LagSeconds = status.Now.Sub(oldest).Seconds()
 	return s
-}
-
-// waits notes that something received at that time has not been applied.
-func (s *standing) waits(since *time.Time) {
-	if since != nil && since.Before(s.CompleteThrough) {
-		s.CompleteThrough = *since
-	}
 }
 
 func (s standing) write(w io.Writer) error {

@@ -33,7 +33,7 @@ func TestStatusOfReceivers(t *testing.T) {
 		{ContextIdentifier: "Cust1", Ordinal: 1, NotAfter: before(-time.Hour)},
 	}
 
-	s := assess(report.Status{Mirror: report.Mirror{Now: now}, Receivers: []report.Receiver{well, away, rotated}})
+	s := assess(report.Status{Mirror: report.Mirror{Now: now, CompleteThrough: *away.SpoolOldestAt}, Receivers: []report.Receiver{well, away, rotated}})
 	var out bytes.Buffer
 	if err := s.write(&out); err != nil {
 		t.Fatal(err)

@@ -17,23 +17,28 @@ import (
 var (
 	tenants = pg.Column[string](sql.AuditTenants)
 	history = pg.Query[Entry](sql.AuditHistory)
+	changes = pg.Query[Change](sql.AuditChanges)
 	current = pg.Query[Current](sql.AuditContact)
 )
 
 // Entry is a row of the log.
 type Entry struct {
-	EventSeq             *int64          `json:"event_seq"`
-	Event                string          `json:"event"`
-	EventID              pgtype.UUID     `json:"event_id"`
-	OccurredAt           time.Time       `json:"occurred_at"`
-	ReceivedAt           time.Time       `json:"received_at"`
-	RecordedAt           time.Time       `json:"recorded_at"`
-	ChangedColumns       []string        `json:"changed_columns"`
-	FieldValues          json.RawMessage `json:"field_values"`
-	IDValues             json.RawMessage `json:"id_values"`
-	UnreadableColumns    []string        `json:"unreadable_columns"`
-	SoftDeleted          *bool           `json:"soft_deleted"`
-	HardDeleted          bool            `json:"hard_deleted"`
+	AuditSeq          int64           `json:"audit_seq"`
+	EventSeq          *int64          `json:"event_seq"`
+	Event             string          `json:"event"`
+	EventID           pgtype.UUID     `json:"event_id"`
+	OccurredAt        time.Time       `json:"occurred_at"`
+	ReceivedAt        time.Time       `json:"received_at"`
+	RecordedAt        time.Time       `json:"recorded_at"`
+	ChangedColumns    []string        `json:"changed_columns"`
+	FieldValues       json.RawMessage `json:"field_values"`
+	IDValues          json.RawMessage `json:"id_values"`
+	UnreadableColumns []string        `json:"unreadable_columns"`
+	SoftDeleted       *bool           `json:"soft_deleted"`
+	HardDeleted       bool            `json:"hard_deleted"`
+	// Turn is the turn of the contact's life that it was: soft_deleted, restored or
+	// hard_deleted; nil for any other.
+	Turn                 *string         `json:"turn"`
 	Outcome              string          `json:"outcome"`
 	ChangedByAssociateID *int64          `json:"changed_by_associate_id"`
 	WebhookName          *string         `json:"webhook_name"`
@@ -42,6 +47,23 @@ type Entry struct {
 	// ErasedColumns is the columns that were given values since erased; nil where
 	// nothing was erased.
 	ErasedColumns []string `json:"erased_columns"`
+	// Changes is how the contact's columns changed by it, as seen from all that is
+	// logged now.
+	Changes []Change `json:"changes" db:"-"`
+}
+
+// Change is how one column changed.
+type Change struct {
+	AuditSeq int64 `json:"-"`
+	// ColumnName is the column of contacts.
+	ColumnName string `json:"column"`
+	// OldValue is the value last known before, nil where none was. OldKnown says
+	// whether it was the value right before.
+	OldValue json.RawMessage `json:"old_value"`
+	OldKnown bool            `json:"old_known"`
+	// NewValue is nil unless ValueKnown: else it is only known to have changed.
+	NewValue   json.RawMessage `json:"new_value"`
+	ValueKnown bool            `json:"value_known"`
 }
 
 // Current is what the mirror says of a contact now.
@@ -78,6 +100,17 @@ func History(ctx context.Context, db pg.DB, key contact.Key) (Current, []Entry, 
 	entries, err := history.All(ctx, db, args)
 	if err != nil {
 		return Current{}, nil, fmt.Errorf("audit: history of %v: %w", key, err)
+	}
+	changed, err := changes.All(ctx, db, args)
+	if err != nil {
+		return Current{}, nil, fmt.Errorf("audit: changes of %v: %w", key, err)
+	}
+	bySeq := map[int64][]Change{}
+	for _, c := range changed {
+		bySeq[c.AuditSeq] = append(bySeq[c.AuditSeq], c)
+	}
+	for i := range entries {
+		entries[i].Changes = append([]Change{}, bySeq[entries[i].AuditSeq]...)
 	}
 	return now[0], entries, nil
 }

@@ -49,9 +49,18 @@ func readID(dir string) (ID, error) {
 	if err != nil {
 		return "", err
 	}
-	var u pgtype.UUID
-	if err := u.Scan(strings.TrimSpace(string(text))); err != nil {
+	id, err := ParseID(strings.TrimSpace(string(text)))
+	if err != nil {
 		return "", fmt.Errorf("%s holds no UUID", name)
+	}
+	return id, nil
+}
+
+// ParseID reads the ID that text is.
+func ParseID(text string) (ID, error) {
+	var u pgtype.UUID
+	if err := u.Scan(text); err != nil {
+		return "", fmt.Errorf("%.40q is no UUID", text)
 	}
 	return ID(u.String()), nil
 }

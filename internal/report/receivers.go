@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"contactmirror/internal/pg"
@@ -59,22 +60,24 @@ type secretRow struct {
 	Secret
 }
 
-// silence is how long a process may say nothing and still count as running:
+// Silence is how long a process may say nothing and still count as running:
 // several heartbeats.
-const silence = 30 * time.Second
+const Silence = 30 * time.Second
 
 // Silent reports whether the process has said nothing for too long, as seen by
 // the database's clock at now.
-func (r Receiver) Silent(now time.Time) bool { return now.Sub(r.HeartbeatAt) > silence }
+func (r Receiver) Silent(now time.Time) bool { return now.Sub(r.HeartbeatAt) > Silence }
 
-func readReceivers(ctx context.Context, db pg.DB) ([]Receiver, error) {
+// Receivers returns the processes that run, and those that ended without saying
+// so or with deliveries in their spool.
+func Receivers(ctx context.Context, db pg.DB) ([]Receiver, error) {
 	rows, err := receivers.All(ctx, db, nil)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("report: receivers: %w", err)
 	}
 	used, err := secrets.All(ctx, db, nil)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("report: receivers: %w", err)
 	}
 	all := make([]Receiver, len(rows))
 	for i, row := range rows {

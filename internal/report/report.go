@@ -46,6 +46,10 @@ type Mirror struct {
 	OpenEvents     int64 `json:"open_events"`
 	// OldestOpenAt is when the oldest of both was received, nil when there is none.
 	OldestOpenAt *time.Time `json:"oldest_open_at"`
+	// CompleteThrough is the receipt time up to which everything accepted has been
+	// applied: nothing older waits in the queue, in quarantine or in a spool, nor
+	// may in the spool of a receiver that has fallen silent.
+	CompleteThrough time.Time `json:"complete_through"`
 }
 
 // Tenant is a row of event_accounting, with the oldest event that waits.
@@ -73,9 +77,9 @@ func Read(ctx context.Context, db pg.DB) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("report: accounting: %w", err)
 	}
-	processes, err := readReceivers(ctx, db)
+	processes, err := Receivers(ctx, db)
 	if err != nil {
-		return Status{}, fmt.Errorf("report: receivers: %w", err)
+		return Status{}, err
 	}
 	return Status{Mirror: totals[0], Tenants: tenants, Receivers: processes}, nil
 }

@@ -1,0 +1,178 @@
+package audit_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"contactmirror/internal/pgtest"
+)
+
+// said is the delivery of an event of day n of January 2026, by associate n.
+func said(contact, n int, kind, rest string) []byte {
+	return fmt.Appendf(nil, `{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-%02dT00:00:00Z","Event":"contact.%s",`+
+		`"PrimaryKey":%d,"ContextIdentifier":"Cust1","ChangedByAssociateId":%d%s}`, n, n, kind, contact, n, rest)
+}
+
+// story is a database in which contact 7 was created, changed, deleted, restored
+// and deleted again, contact 8 deleted for good, and contact 9 only changed. Part
+// of it arrives late.
+func story(t testing.TB) *pgtest.DB {
+	t.Helper()
+	db := pgtest.New(t)
+	for _, batch := range [][][]byte{{
+		said(7, 1, "created", `,"FieldValues":{"name":"Acme","country_id":578,"deleted":0,"updated":"2026-01-01T00:00:00"}`),
+		said(7, 5, "changed", `,"Changes":["name","x_own"],"FieldValues":{"country_id":"[I:47]","updated":"2026-01-05T00:00:00.1234567+01:00"}`),
+		said(7, 7, "softdeleted", `,"Changes":["deleted"]`),
+		said(7, 11, "softdeleted", `,"FieldValues":{"DeletedDate":"2026-01-10T12:00:00"}`),
+		said(8, 2, "changed", `,"FieldValues":{"name":"Gone Ltd"}`),
+		said(8, 4, "softdeleted", ""),
+		said(9, 3, "changed", `,"Changes":["name"],"FieldValues":{"xstop":1,"country_id":"none"}`),
+	}, {
+		said(8, 20, "deleted", ""),
+	}, {
+		said(8, 15, "deleted", ""), // the one that counts, though it took nothing away
+		said(8, 16, "changed", `,"FieldValues":{"name":"Ghost"}`),
+		said(7, 3, "changed", `,"FieldValues":{"country_id":752}`),
+		said(7, 9, "changed", `,"FieldValues":{"deleted":0}`),
+	}} {
+		put(t, db, batch...)
+		drain(t, db)
+	}
+	return db
+}
+
+func want(t testing.TB, db *pgtest.DB, query string, lines ...string) {
+	t.Helper()
+	if diff := gocmp.Diff(lines, rows(t, db, query)); diff != "" {
+		t.Errorf("%s\n(-want +got):\n%s", query, diff)
+	}
+}
+
+func TestTimeline(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	want(t, db, `select concat_ws(' ', contact_id, occurred_at at time zone 'UTC', event, turn, outcome, changed_by_associate_id, changed_columns, origin)
+		from contact_timeline where context_identifier = 'Cust1' and contact_id <> 9 order by contact_id, occurred_ticks, event_rank, event_id`,
+		"7 2026-01-01 00:00:00 contact.created applied 1 {} webhook",
+		"7 2026-01-03 00:00:00 contact.changed superseded 3 {} webhook",
+		"7 2026-01-05 00:00:00 contact.changed applied 5 {name,x_own} webhook",
+		"7 2026-01-07 00:00:00 contact.softdeleted soft_deleted applied 7 {deleted} webhook",
+		"7 2026-01-09 00:00:00 contact.changed restored applied 9 {} webhook",
+		"7 2026-01-11 00:00:00 contact.softdeleted soft_deleted applied 11 {} webhook",
+		"8 2026-01-02 00:00:00 contact.changed applied 2 {} webhook",
+		"8 2026-01-04 00:00:00 contact.softdeleted soft_deleted applied 4 {} webhook",
+		"8 2026-01-15 00:00:00 contact.deleted hard_deleted applied 15 {} webhook",
+		"8 2026-01-16 00:00:00 contact.changed after_delete 16 {} webhook",
+		"8 2026-01-20 00:00:00 contact.deleted hard_deleted applied 20 {} webhook")
+}
+
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	want(t, db, `select concat_ws(' ', contact_id, to_char(occurred_at at time zone 'UTC', 'DD'), column_name, coalesce(old_value::text, '-'),
+			case when not old_known then 'stale' end, '->', case when value_known then new_value::text else 'value unknown' end, 'by', changed_by_associate_id)
+		from contact_changes where context_identifier = 'Cust1' order by contact_id, occurred_ticks, event_rank, event_id, column_name`,
+		`7 01 country_id - stale -> 578 by 1`,
+		`7 01 deleted - stale -> 0 by 1`,
+		`7 01 name - stale -> "Acme" by 1`,
+		`7 01 updated - stale -> "2026-01-01T00:00:00Z" by 1`,
+		`7 03 country_id 578 -> 752 by 3`,
+		`7 05 country_id 752 -> 47 by 5`,
+		`7 05 name "Acme" -> value unknown by 5`,
+		`7 05 updated "2026-01-01T00:00:00Z" -> "2026-01-04T23:00:00.123456Z" by 5`,
+		`7 07 deleted 0 -> value unknown by 7`,
+		`7 09 deleted 0 stale -> 0 by 9`,
+		`7 11 deleted_date - stale -> "2026-01-10T12:00:00Z" by 11`,
+		`8 02 name - stale -> "Gone Ltd" by 2`,
+		`9 03 country_id - stale -> value unknown by 3`,
+		`9 03 name - stale -> value unknown by 3`,
+		`9 03 xstop - stale -> true by 3`)
+}
+
+func TestDeletions(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	want(t, db, `select concat_ws(' | ', contact_id, deletion, deleted_at at time zone 'UTC', deleted_by_associate_id, name,
+			'restored ' || to_char(restored_at at time zone 'UTC', 'DD'), 'hard ' || to_char(hard_deleted_at at time zone 'UTC', 'DD'), last_known ->> 'last_event')
+		from deleted_contacts where context_identifier = 'Cust1' order by contact_id, deleted_at`,
+		"7 | soft | 2026-01-07 00:00:00 | 7 | Acme | restored 09 | contact.softdeleted",
+		"7 | soft | 2026-01-11 00:00:00 | 11 | Acme | contact.softdeleted",
+		"8 | soft | 2026-01-04 00:00:00 | 4 | Gone Ltd | hard 15 | contact.softdeleted",
+		"8 | hard | 2026-01-15 00:00:00 | 15 | Gone Ltd | hard 15 | contact.softdeleted")
+	want(t, db, `select concat_ws(' ', contact_id, name, soft_deleted_at at time zone 'UTC', expires_at at time zone 'UTC', days_left) from restorable_contacts`,
+		"7 Acme 2026-01-10 12:00:00 2026-01-24 12:00:00 0.0")
+	want(t, db, `select concat_ws(' ', contact_id, pending, name) from pending_contacts order by 1`, "7 33 Acme", "9 36")
+}
+
+// The days left count down from fourteen.
+func TestDaysLeft(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	if _, err := db.Pool.Exec(t.Context(), `update contacts set soft_deleted_at = now() - interval '3 days' where soft_deleted`); err != nil {
+		t.Fatal(err)
+	}
+	want(t, db, `select days_left::text from restorable_contacts`, "11.0")
+}
+
+func TestProvenance(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	const columns = `select concat_ws(' ', column_name, coalesce(value::text, '-'), case when pending then 'pending' end,
+			event, to_char(occurred_at at time zone 'UTC', 'DD'), 'by ' || changed_by_associate_id, 'since ' || to_char(pending_since at time zone 'UTC', 'DD')) from `
+	want(t, db, columns+`column_provenance(7, 'Cust1') where event is not null or pending_since is not null order by column_name`,
+		`country_id 47 contact.changed 05 by 5`,
+		`deleted 0 contact.changed 09 by 9`,
+		`deleted_date "2026-01-10T12:00:00Z" contact.softdeleted 11 by 11`,
+		`name "Acme" pending contact.created 01 by 1 since 05`,
+		`updated "2026-01-04T23:00:00.123456Z" contact.changed 05 by 5`)
+	want(t, db, columns+`column_provenance(9) where event is not null or pending_since is not null order by column_name`,
+		`country_id - pending since 03`, `name - pending since 03`, `xstop true contact.changed 03 by 3`)
+	want(t, db, `select count(*) || ' ' || count(*) filter (where pending) from column_provenance(7)`, "37 33")
+	want(t, db, `select count(*)::text from column_provenance(8)`, "0")
+	// What is pending here is pending in the row.
+	want(t, db, `select c.contact_id::text from contacts c, column_provenance(c.contact_id, c.context_identifier) p
+		group by c.contact_id, c.pending_columns
+		having array_agg(p.column_name order by p.column_name) filter (where p.pending) <> array(select unnest(c.pending_columns) order by 1)`, []string{}...)
+}
+
+// wholeTable is a plan that reads a big table, or all of its index.
+var wholeTable = regexp.MustCompile(`Seq Scan on (contacts|contact_audit_log)\b|Index Cond: \(contact_id`)
+
+// One contact is found by index, whatever is asked.
+func TestOneContactIsFoundByIndex(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	fill(t, db.Pool, 2000)
+	const key = ` where context_identifier = 'Cust1' and contact_id = 77`
+	for _, query := range []string{
+		`select * from contact_timeline` + key, `select * from contact_changes` + key, `select * from deleted_contacts` + key,
+		`select * from restorable_contacts` + key, `select * from pending_contacts` + key, `select * from column_provenance(77, 'Cust1')`,
+	} {
+		plan := strings.Join(rows(t, db, "explain (costs off) "+query), "\n")
+		if wholeTable.MatchString(plan) || !strings.Contains(plan, "(contact_id = ") {
+			t.Errorf("%s:\n%s", query, plan)
+		}
+	}
+	// The plan inside a function does not show; what it read does.
+	for _, query := range []string{`contacts_as_of('2026-03-01', 'Cust1', 77)`, `contacts_as_known_at('2026-03-01', 'Cust1', 77)`} {
+		before := sequential(t, db)
+		want(t, db, `select count(*)::text from `+query, "1")
+		if after := sequential(t, db); after != before {
+			t.Errorf("%s read whole tables: %s, before %s", query, after, before)
+		}
+	}
+}
+
+// sequential is how often the big tables were read from end to end by this
+// connection's transactions and before.
+func sequential(t testing.TB, db *pgtest.DB) string {
+	t.Helper()
+	if _, err := db.Pool.Exec(t.Context(), `select pg_stat_force_next_flush()`); err != nil {
+		t.Fatal(err)
+	}
+	return rows(t, db, `select string_agg(relname || ' ' || seq_scan, ', ' order by relname) from pg_stat_user_tables where relname in ('contacts', 'contact_audit_log')`)[0]
+}
