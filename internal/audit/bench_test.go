@@ -27,7 +27,6 @@ func fill(t testing.TB, pool *pgxpool.Pool, n int) {
 		t.Fatal(err)
 	}
 	defer conn.Release()
-	// Exec without arguments may hold several statements.
 	statements := strings.ReplaceAll(fillStatements, "{n}", fmt.Sprint(n))
 	for statement := range strings.SplitSeq(statements, ";\n") {
 		if _, err := conn.Exec(t.Context(), statement); err != nil {
@@ -79,7 +78,7 @@ where hard_deleted;
 analyze contact_audit_log;
 analyze contact_tombstones;
 insert into contacts
-select (jsonb_populate_record(null::contacts, to_jsonb(f) || jsonb_build_object('first_seen_at', f.last_event_at, 'mirrored_at', f.last_event_at + interval '2 s'))).*
+select r.*
 from (
     select a.context_identifier, a.contact_id, (a.field_values ->> 'associate_id')::bigint as associate_id, 2 as business_idx, 4 as category_idx,
         826 as country_id, 5 as registered_associate_id, 22 as userdef_id, 0 as userdef2_id, 0 as source, 0 as active_interests,
@@ -90,7 +89,10 @@ from (
         a.changed_by_associate_id as last_changed_by_associate_id
     from contact_audit_log a
     where a.event_seq >= 4 * {n} and not a.hard_deleted
-) f;
+) f
+cross join lateral jsonb_populate_record(
+    null::contacts, to_jsonb(f) || jsonb_build_object('first_seen_at', f.last_event_at, 'mirrored_at', f.last_event_at + interval '2 s')
+) r;
 vacuum analyze webhook_events;
 vacuum analyze contact_audit_log;
 vacuum analyze contacts;
