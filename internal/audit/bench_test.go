@@ -37,7 +37,7 @@ func fill(t testing.TB, pool *pgxpool.Pool, n int) {
 
 const fillStatements = `
 create temporary table made as
-select n as event_seq, 1 + (n * 7919 % {n}) as contact_id, gen_random_uuid() as event_id, at, kind
+select n + 1 as event_seq, 1 + (n * 7919 % {n}) as contact_id, gen_random_uuid() as event_id, at, kind
 from generate_series(0::bigint, 5 * {n} - 1) n
 cross join lateral (
     select '2026-01-01 UTC'::timestamptz + n * (20000000.0 / (5 * {n})) * interval '1 s' as at,
@@ -88,7 +88,7 @@ from (
         a.event as last_event, a.event_id as last_event_id, a.occurred_at as last_event_at, a.occurred_ticks as last_event_ticks,
         a.changed_by_associate_id as last_changed_by_associate_id
     from contact_audit_log a
-    where a.event_seq >= 4 * {n} and not a.hard_deleted
+    where a.event_seq > 4 * {n} and not a.hard_deleted
 ) f
 cross join lateral jsonb_populate_record(
     null::contacts, to_jsonb(f) || jsonb_build_object('first_seen_at', f.last_event_at, 'mirrored_at', f.last_event_at + interval '2 s')
