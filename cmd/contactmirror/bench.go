@@ -26,7 +26,7 @@ type benchCmd struct {
 	Contacts int           `default:"200000" placeholder:"N" help:"How many contacts they are about; default 200000."`
 	Grown    int           `default:"1000000" placeholder:"N" help:"How many contacts and logged events a grown database has; default 1000000. Ten times as many take some 15 GB of disk."`
 	Duration time.Duration `default:"10s" placeholder:"TIME" help:"How long deliveries are posted for a measure; default 10s."`
-	Workers  int           `default:"2" placeholder:"N" help:"Batches that are applied at a time, as serve has it; default 2."`
+	Workers  int           `default:"3" placeholder:"N" help:"Batches that are applied at a time, as serve has it; default 3."`
 	JSON     bool          `help:"Print JSON."`
 	DatabaseFlags
 	LogFlags

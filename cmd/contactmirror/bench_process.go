@@ -50,7 +50,7 @@ func (b *benchRun) start(ctx context.Context, url string, args ...string) (*proc
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.Command(program, args...), stderr: &bytes.Buffer{}, webhook: "http://" + public + "/webhook", metrics: "http://" + admin + "/metrics"}
+	p := &process{cmd: exec.CommandContext(ctx, program, args...), stderr: &bytes.Buffer{}, webhook: "http://" + public + "/webhook", metrics: "http://" + admin + "/metrics"}
 	for _, entry := range b.call.environ {
 		if name, _, _ := strings.Cut(entry, "="); !strings.HasPrefix(name, prefix) && !strings.HasPrefix(name, "DATABASE_URL") {
 			p.cmd.Env = append(p.cmd.Env, entry)

@@ -37,7 +37,7 @@ const (
 type serveCmd struct {
 	Roles   []string `default:"receive,sync,admin" placeholder:"ROLE,…" help:"What this process does: receive, sync and admin; default all of them."`
 	Migrate bool     `help:"Bring the schema up to date before starting. The embedded database always is."`
-	Workers int      `default:"2" placeholder:"N" help:"Batches that this process applies at a time, 1 to 32; default 2."`
+	Workers int      `default:"3" placeholder:"N" help:"Batches that this process applies at a time, 1 to 32; default 3."`
 	DatabaseFlags
 	MigrateFlag
 	ReceiveFlags

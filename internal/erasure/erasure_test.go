@@ -206,6 +206,7 @@ func (r *rig) folded(key contact.Key) (s contact.State) {
 
 // secretOf is in every text that belongs to a contact, numberOf in every number.
 func secretOf(key contact.Key) string { return fmt.Sprintf("secret-%s-%d-", key.Tenant, key.ID) }
+
 func numberOf(key contact.Key) int64 {
 	return 44556677_000_0000 + key.ID*10000 + int64(len(key.Tenant))*10_000_000
 }

@@ -61,8 +61,8 @@ const (
 	Writers = 3
 	// worthwhile is how many deliveries are worth a commit of their own beside one
 	// that is under way, and commitPatience how long any of them waits for that.
-	worthwhile     = 128
-	commitPatience = 3 * time.Millisecond
+	worthwhile     = 32
+	commitPatience = 2 * time.Millisecond
 	// maxBatch bounds the deliveries, and maxBatchBytes their bodies, in a commit.
 	maxBatch      = 512
 	maxBatchBytes = 8 << 20

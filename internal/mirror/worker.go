@@ -19,7 +19,7 @@ import (
 
 const (
 	// batchSize is how many events one transaction applies at most.
-	batchSize = 1000
+	batchSize = 500
 	// shardsPerClaim is how many shards one transaction locks at most. Fewer
 	// leave more for the other workers, more make fuller batches.
 	shardsPerClaim = 8
@@ -49,7 +49,7 @@ type Worker struct {
 	// one the chain holds, but whoever may write the tables can make it anew.
 	AuditKey *chain.Key
 
-	// BatchSize is how many events one transaction applies at most; 0 is 1,000. It is
+	// BatchSize is how many events one transaction applies at most; 0 is 500. It is
 	// to be set before Run.
 	BatchSize int
 

@@ -132,6 +132,17 @@ func (c Command) Run(ctx context.Context, db DB, args pgx.StrictNamedArgs) (int6
 	return tag.RowsAffected(), err
 }
 
+// Touched is for a statement of a batch that is to touch n rows: any other number
+// is an error, for somebody else has written them meanwhile.
+func Touched(n int) func(pgconn.CommandTag) error {
+	return func(tag pgconn.CommandTag) error {
+		if tag.RowsAffected() != int64(n) {
+			return fmt.Errorf("%d rows written instead of %d: somebody else has written them meanwhile", tag.RowsAffected(), n)
+		}
+		return nil
+	}
+}
+
 // DataFault reports whether the server refused the rows it was given: SQLSTATE
 // class 22 (data exception) or 23 (integrity constraint violation). Making the
 // same call again can't help; the rows without the faulty one may pass.
