@@ -257,23 +257,22 @@ begin
         having not bool_or(a.hard_deleted)
     )
     select t.context_identifier, t.contact_id,
-            r.name, r.kananame, r.department, r.number1, r.number2, r."orgNr", r."soundEx", r.dbi_key,
-            contactmirror_integer(r.associate_id), contactmirror_integer(r.country_id),
-            contactmirror_integer(r.business_idx), contactmirror_integer(r.category_idx),
-            contactmirror_integer(r.registered_associate_id), contactmirror_integer(r.updated_associate_id),
-            contactmirror_integer(r.text_id), contactmirror_integer(r.mother_id),
-            contactmirror_integer(r.userdef_id), contactmirror_integer(r.userdef2_id),
-            contactmirror_integer(r.group_id), contactmirror_integer(r."tzLocationId"),
-            contactmirror_integer(r."ticketPriorityId"), contactmirror_integer(r."supportLanguageId"),
-            contactmirror_integer(r."supportAssociateId"), contactmirror_integer(r."supportPersonId"),
-            contactmirror_integer(r.dbi_agent_id), contactmirror_integer(r.source)::integer,
-            contactmirror_integer(r."activeInterests")::integer,
-            contactmirror_integer(r."updatedCount")::integer, contactmirror_deleted(r.deleted),
-            contactmirror_integer(r."activeErpLinks")::integer, contactmirror_boolean(r.xstop),
-            contactmirror_boolean(r.nomailing), contactmirror_time(r.registered) at time zone 'UTC',
-            contactmirror_time(r.updated) at time zone 'UTC',
-            contactmirror_time(r."DeletedDate") at time zone 'UTC', contactmirror_time(r.dbi_last_syncronized),
-            contactmirror_time(r.dbi_last_modified),
+        r.name, r.kananame, r.department, r.number1, r.number2, r."orgNr", r."soundEx", r.dbi_key,
+        contactmirror_integer(r.associate_id), contactmirror_integer(r.country_id),
+        contactmirror_integer(r.business_idx), contactmirror_integer(r.category_idx),
+        contactmirror_integer(r.registered_associate_id), contactmirror_integer(r.updated_associate_id),
+        contactmirror_integer(r.text_id), contactmirror_integer(r.mother_id),
+        contactmirror_integer(r.userdef_id), contactmirror_integer(r.userdef2_id),
+        contactmirror_integer(r.group_id), contactmirror_integer(r."tzLocationId"),
+        contactmirror_integer(r."ticketPriorityId"), contactmirror_integer(r."supportLanguageId"),
+        contactmirror_integer(r."supportAssociateId"), contactmirror_integer(r."supportPersonId"),
+        contactmirror_integer(r.dbi_agent_id), contactmirror_integer(r.source)::integer,
+        contactmirror_integer(r."activeInterests")::integer, contactmirror_integer(r."updatedCount")::integer,
+        contactmirror_deleted(r.deleted), contactmirror_integer(r."activeErpLinks")::integer,
+        contactmirror_boolean(r.xstop), contactmirror_boolean(r.nomailing),
+        contactmirror_time(r.registered) at time zone 'UTC', contactmirror_time(r.updated) at time zone 'UTC',
+        contactmirror_time(r."DeletedDate") at time zone 'UTC', contactmirror_time(r.dbi_last_syncronized),
+        contactmirror_time(r.dbi_last_modified),
         coalesce(bin.soft_deleted, false), bin.since, p.pending_columns,
         (l.last).event, (l.last).event_id, (l.last).occurred_at, (l.last).occurred_ticks, (l.last).changed_by_associate_id
     from told t
@@ -287,14 +286,14 @@ begin
         offset 0
     ) v
     cross join lateral jsonb_to_record(coalesce(v.known, '{}')) as r (
-            name text, kananame text, department text, number1 text, number2 text, "orgNr" text, "soundEx" text,
-            dbi_key text, associate_id text, country_id text, business_idx text, category_idx text,
-            registered_associate_id text, updated_associate_id text, text_id text, mother_id text,
-            userdef_id text, userdef2_id text, group_id text, "tzLocationId" text, "ticketPriorityId" text,
-            "supportLanguageId" text, "supportAssociateId" text, "supportPersonId" text, dbi_agent_id text,
-            source text, "activeInterests" text, "updatedCount" text, deleted text, "activeErpLinks" text,
-            xstop text, nomailing text, registered text, updated text, "DeletedDate" text,
-            dbi_last_syncronized text, dbi_last_modified text
+        name text, kananame text, department text, number1 text, number2 text, "orgNr" text, "soundEx" text,
+        dbi_key text, associate_id text, country_id text, business_idx text, category_idx text,
+        registered_associate_id text, updated_associate_id text, text_id text, mother_id text, userdef_id text,
+        userdef2_id text, group_id text, "tzLocationId" text, "ticketPriorityId" text, "supportLanguageId" text,
+        "supportAssociateId" text, "supportPersonId" text, dbi_agent_id text, source text,
+        "activeInterests" text, "updatedCount" text, deleted text, "activeErpLinks" text, xstop text,
+        nomailing text, registered text, updated text, "DeletedDate" text, dbi_last_syncronized text,
+        dbi_last_modified text
     )
     left join lateral (
         -- The stretch in the recycle bin that has not ended.
@@ -478,7 +477,8 @@ from (
         select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, contactmirror_rank(a.event) as event_rank,
             a.changed_by_associate_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, s.column_name, s.new_value, s.value_known
         from (
-            select l.*,
+            select l.context_identifier, l.contact_id, l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id,
+                l.outcome, l.origin, l.recorded_at, l.event_seq, l.audit_seq, l.changed_columns, l.field_values, l.unreadable_columns,
                 bool_or(l.hard_deleted) over (
                     partition by l.context_identifier, l.contact_id
                     order by l.occurred_ticks, contactmirror_rank(l.event), l.event_id
@@ -657,12 +657,13 @@ begin atomic
             limit 1
         ) c
     ), facts as (
-        select a.*, row_number() over (
-            partition by a.context_identifier order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id
+        select t.context_identifier, a.*, row_number() over (
+            partition by t.context_identifier order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id
         ) as place
         from live t
         cross join lateral (
-            select *
+            select l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id, l.origin,
+                l.changed_columns, l.field_values, l.unreadable_columns
             from contact_audit_log l
             where l.context_identifier = t.context_identifier and l.contact_id = contact
             offset 0 -- stays a subquery, and so an index scan
