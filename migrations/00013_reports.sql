@@ -478,7 +478,7 @@ from (
             a.changed_by_associate_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, s.column_name, s.new_value, s.value_known
         from (
             select l.context_identifier, l.contact_id, l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id,
-                l.outcome, l.origin, l.recorded_at, l.event_seq, l.audit_seq, l.changed_columns, l.field_values, l.unreadable_columns,
+                l.outcome, l.origin, l.recorded_at, l.event_seq, l.audit_seq, l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns,
                 bool_or(l.hard_deleted) over (
                     partition by l.context_identifier, l.contact_id
                     order by l.occurred_ticks, contactmirror_rank(l.event), l.event_id
@@ -663,7 +663,7 @@ begin atomic
         from live t
         cross join lateral (
             select l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id, l.origin,
-                l.changed_columns, l.field_values, l.unreadable_columns
+                l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns
             from contact_audit_log l
             where l.context_identifier = t.context_identifier and l.contact_id = contact
             offset 0 -- stays a subquery, and so an index scan

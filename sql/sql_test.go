@@ -91,28 +91,3 @@ func TestColumnsAreComplete(t *testing.T) {
 		}
 	}
 }
-
-// The README's queries are queries.
-func TestReadmeQueries(t *testing.T) {
-	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	queries := 0
-	for _, block := range blocks {
-		for query := range strings.SplitSeq(block[1], ";\n") {
-			if strings.TrimSpace(query) == "" {
-				continue
-			}
-			queries++
-			if _, err := pgtest.New(t).Pool.Exec(t.Context(), query); err != nil {
-				t.Errorf("%s: %v", query, err)
-			}
-		}
-	}
-	if queries < 5 {
-		t.Errorf("%d queries, want five or more", queries)
-	}
-}

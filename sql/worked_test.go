@@ -15,7 +15,7 @@ import (
 
 // worked is where the worked queries stand: blocks of SQL, each query under a
 // comment that asks the question.
-const worked = "testdata/worked.md"
+const worked = "../README.md"
 
 // today is the day on which they are asked, at noon.
 var today = time.Date(2026, 6, 10, 12, 0, 0, 0, time.UTC)
