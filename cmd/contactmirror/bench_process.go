@@ -77,11 +77,11 @@ func freeAddress(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// startPatienceBench is how long a process may take to be ready.
-const startPatienceBench = 30 * time.Second
+// readyPatience is how long a process may take to be ready.
+const readyPatience = 30 * time.Second
 
 func (p *process) ready(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatienceBench)
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	for {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
