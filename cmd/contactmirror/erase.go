@@ -103,6 +103,9 @@ func writeErased(w io.Writer, a erasure.Account) error {
 	if err != nil {
 		return err
 	}
+	if a.AuditRows == 0 && a.Queued == 0 && a.Quarantined == 0 && !a.Already {
+		fmt.Fprintln(w, "Nothing is known of such a contact: is it the right tenant? Whatever comes of it will lose its values, until erase --lift.")
+	}
 	if a.Queued > 0 {
 		fmt.Fprintf(w, "%s to be applied, and will then lose the values.\n", count(a.Queued, "event waits", "events wait"))
 	}
