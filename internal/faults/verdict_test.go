@@ -55,8 +55,7 @@ func (l *lab) settle(load *traffic, db *server, services ...*service) *row {
 	r := l.row
 	healed := ask[time.Time](db, "select clock_timestamp()")
 	r.drained = l.await("all that was received during the fault is applied", patience, func() bool {
-		return drained(services) && ask[bool](db, `select not exists (
-			select from sync_queue join webhook_events using (event_seq) where received_at < $1)`, healed)
+		return drained(services) && ask[bool](db, "select not exists (select from sync_queue where received_at < $1)", healed)
 	})
 	load.stop()
 	l.await("the queue and the spool are empty", patience, func() bool {
