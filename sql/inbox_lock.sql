@@ -1,7 +1,7 @@
 -- Locks shards that have something queued and that nobody else works on, from a
--- given shard on, so that none is always last. To be followed by inbox_claim in
--- the same READ COMMITTED transaction, as a statement of its own: only then does
--- the claim see what the previous holder of the lock has committed.
+-- given one on (0 to 31), so that none is always last. To be followed by
+-- inbox_claim in the same READ COMMITTED transaction, as a statement of its own:
+-- only then does the claim see what the previous holder of the lock has committed.
 with starts as materialized (
     -- Where to look in each shard: at the lanes of which much is marked as gone,
     -- from there on, at the empty tenant's, and between them.

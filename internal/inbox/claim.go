@@ -65,7 +65,7 @@ func Waiting(ctx context.Context, db pg.DB, m *Marks) (bool, error) {
 }
 
 // LockShards locks up to n shards that have something queued, beginning the
-// search at a place that rotation, a small number, moves. It must be the
+// search at shard number rotation, 0 to 31. It must be the
 // transaction's first statement, and the isolation READ COMMITTED.
 func LockShards(ctx context.Context, tx pgx.Tx, m *Marks, n int, rotation int32) (Lock, error) {
 	args := m.args(nil)

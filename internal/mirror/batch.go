@@ -41,7 +41,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	began := time.Now()
-	shards := int32(shardsPerClaim)
+	shards := uint32(shardsPerClaim)
 	if began.UnixNano() < w.short.Load() {
 		size, shards = min(size, shortBatch), shortShards
 	}
@@ -50,7 +50,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 		visible []Applied
 	)
 	err = pgx.BeginTxFunc(ctx, w.pool, transaction, func(tx pgx.Tx) error {
-		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), w.rotation.Add(shards)%contact.Shards)
+		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), int32(w.rotation.Add(shards)%contact.Shards))
 		if err != nil || len(held.Shards) == 0 {
 			return err
 		}

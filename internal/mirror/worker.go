@@ -57,7 +57,7 @@ type Worker struct {
 	log      *slog.Logger
 	loops    int
 	wake     chan struct{}
-	rotation atomic.Int32
+	rotation atomic.Uint32
 	active   atomic.Int32
 	marks    inbox.Marks
 	// short is until when batches are to be short, in nanoseconds since 1970.
