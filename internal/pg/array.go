@@ -2,6 +2,7 @@ package pg
 
 import (
 	"encoding/binary"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -146,7 +147,7 @@ func (p fastPlan) encodeOther(value any, buf []byte) ([]byte, error) {
 			if !t.Valid {
 				return null(b)
 			}
-			return micros(b, t.Time)
+			return instant(b, t.Time, t.InfinityModifier)
 		}), nil
 	case []time.Time:
 		return array(buf, p, v, func(b []byte, t *time.Time) []byte { return micros(b, *t) }), nil
@@ -162,7 +163,7 @@ func (p fastPlan) encodeOther(value any, buf []byte) ([]byte, error) {
 			if !t.Valid {
 				return null(b)
 			}
-			return micros(b, t.Time)
+			return instant(b, t.Time, t.InfinityModifier)
 		}), nil
 	case []pgtype.UUID:
 		return array(buf, p, v, func(b []byte, id *pgtype.UUID) []byte {
@@ -217,4 +218,15 @@ const epoch = 946_684_800_000_000
 
 func micros(b []byte, t time.Time) []byte {
 	return bigint(b, t.UnixMicro()-epoch)
+}
+
+// instant is t, or the end of time that modifier says.
+func instant(b []byte, t time.Time, modifier pgtype.InfinityModifier) []byte {
+	switch modifier {
+	case pgtype.Infinity:
+		return bigint(b, math.MaxInt64)
+	case pgtype.NegativeInfinity:
+		return bigint(b, math.MinInt64)
+	}
+	return micros(b, t)
 }

@@ -35,6 +35,7 @@ func TestArraysAreEncodedAsByPgx(t *testing.T) {
 	text := rapid.String()
 	number := rapid.Int64()
 	valid := rapid.Bool()
+	infinity := rapid.SampledFrom([]pgtype.InfinityModifier{pgtype.Finite, pgtype.Infinity, pgtype.NegativeInfinity})
 	moment := rapid.Custom(func(t *rapid.T) time.Time {
 		return time.UnixMicro(rapid.Int64Range(-62_135_596_800_000_000, 253_402_300_799_999_999).Draw(t, "us")).UTC()
 	})
@@ -64,13 +65,13 @@ func TestArraysAreEncodedAsByPgx(t *testing.T) {
 			},
 			pgtype.TimestampArrayOID: {
 				draw(t, n, rapid.Custom(func(t *rapid.T) pgtype.Timestamp {
-					return pgtype.Timestamp{Time: moment.Draw(t, "t"), Valid: valid.Draw(t, "v")}
+					return pgtype.Timestamp{Time: moment.Draw(t, "t"), InfinityModifier: infinity.Draw(t, "i"), Valid: valid.Draw(t, "v")}
 				})),
 			},
 			pgtype.TimestamptzArrayOID: {
 				draw(t, n, moment), draw(t, n, rapid.Ptr(moment, true)),
 				draw(t, n, rapid.Custom(func(t *rapid.T) pgtype.Timestamptz {
-					return pgtype.Timestamptz{Time: moment.Draw(t, "t"), Valid: valid.Draw(t, "v")}
+					return pgtype.Timestamptz{Time: moment.Draw(t, "t"), InfinityModifier: infinity.Draw(t, "i"), Valid: valid.Draw(t, "v")}
 				})),
 			},
 			pgtype.UUIDArrayOID: {
