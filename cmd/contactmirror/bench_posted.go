@@ -190,9 +190,7 @@ func (b *benchRun) fairness(ctx context.Context) error {
 			return err
 		}
 		backlog := b.backlog(b.Events)
-		queued := make(chan error, 1)
-		go func() { queued <- backlog.Queue(ctx, pool) }()
-		if err := <-queued; err != nil { // the worker takes from it meanwhile
+		if err := backlog.Queue(ctx, pool); err != nil { // the worker takes from it meanwhile
 			return err
 		}
 		beside, err := bench.Latencies(ctx, url, p, quietRate, b.Duration)
