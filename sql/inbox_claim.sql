@@ -9,7 +9,12 @@ with recursive starts as materialized (
     from (
         select unnest(@shards::smallint[]) as shard, '' as context_identifier, '0'::xid8 as mark
         union all
-        select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+        select m.*
+        from (
+            select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+        ) m
+        -- Another server numbers its transactions by itself.
+        where extract(epoch from pg_postmaster_start_time())::text = @marked_server::text
     ) start
     group by start.shard, start.context_identifier
 ), unmarked as (
@@ -93,5 +98,7 @@ with recursive starts as materialized (
     returning shard, context_identifier, written_by, event_seq, received_at
 )
 select shard, context_identifier, written_by::text as written_by, event_seq, received_at,
-    pg_snapshot_xmin(pg_current_snapshot())::text as horizon
+    (select max(share) from shares) as share,
+    pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
+    extract(epoch from pg_postmaster_start_time())::text as server
 from claimed

@@ -10,47 +10,48 @@ with starts as materialized (
     from (
         select generate_series(0, 31)::smallint as shard, '' as context_identifier, '0'::xid8 as mark
         union all
-        select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+        select m.*
+        from (
+            select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+        ) m
+        -- Another server numbers its transactions by itself.
+        where extract(epoch from pg_postmaster_start_time())::text = @marked_server::text
     ) start
     group by start.shard, start.context_identifier
+), waiting as materialized (
+    select t.shard
+    from starts t
+    cross join lateral (
+        (
+            select
+            from sync_queue q
+            where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
+            limit 1
+        )
+        union all
+        (
+            select
+            from sync_queue q
+            where q.shard = t.shard and q.context_identifier > t.context_identifier
+                and q.context_identifier < t.next_marked
+            limit 1
+        )
+        union all
+        (
+            select
+            from sync_queue q
+            where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
+            limit 1
+        )
+    ) something
 )
 select locked.shard, now() as now
 from generate_series(@rotation::integer, @rotation::integer + 31) as place
 cross join lateral (
     select s.shard
     from sync_shards s
-    where s.shard = place % 32
-        and (exists (
-            select
-            from starts t
-            cross join lateral (
-                select
-                from sync_queue q
-                where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
-                limit 1
-            ) marked
-            where t.shard = s.shard
-        ) or exists (
-            select
-            from starts t
-            cross join lateral (
-                (
-                    select
-                    from sync_queue q
-                    where q.shard = t.shard and q.context_identifier > t.context_identifier
-                        and q.context_identifier < t.next_marked
-                    limit 1
-                )
-                union all
-                (
-                    select
-                    from sync_queue q
-                    where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
-                    limit 1
-                )
-            ) unmarked
-            where t.shard = s.shard
-        ))
+    -- "is true" keeps the subquery from becoming a join: it is hashed once.
+    where s.shard = place % 32 and (s.shard in (select w.shard from waiting w)) is true
     for update skip locked
 ) locked
 limit @shards::integer

@@ -7,7 +7,12 @@ with starts as materialized (
     from (
         select generate_series(0, 31)::smallint as shard, '' as context_identifier, '0'::xid8 as mark
         union all
-        select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+        select m.*
+        from (
+            select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
+        ) m
+        -- Another server numbers its transactions by itself.
+        where extract(epoch from pg_postmaster_start_time())::text = @marked_server::text
     ) start
     group by start.shard, start.context_identifier
 )

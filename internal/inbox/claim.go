@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,7 @@ type lockedShard struct {
 // applies events of their contacts.
 type Lock struct {
 	Shards []int16
+	except []string // tenants whose events are not claimed
 	// At is when the transaction began, by the database's clock.
 	At time.Time
 }
@@ -43,11 +45,20 @@ type Claimed struct {
 type claimRow struct {
 	EventSeq   int64
 	ReceivedAt time.Time
-	// Where it stood in the queue, and which transactions may still have queued
-	// something when it was taken.
-	Shard              int16
-	ContextIdentifier  string
+	Lane
+	// Share is how many the claim would have taken of each lane: of one that gave so
+	// many there may be more.
+	Share int64
+	// Where it stood in the lane, which transactions may still have queued
+	// something when it was taken, and which server's transactions those are.
 	WrittenBy, Horizon string
+	Server             string
+}
+
+// Lane is a queue within the queue: the events of a tenant in a shard.
+type Lane struct {
+	Shard             int16
+	ContextIdentifier string
 }
 
 type bodyRow struct {
@@ -57,24 +68,24 @@ type bodyRow struct {
 
 // Waiting reports whether anything is queued, locked or not.
 func Waiting(ctx context.Context, db pg.DB, m *Marks) (bool, error) {
-	found, err := waiting.OneAnew(ctx, db, m.args(nil))
+	found, err := waiting.OneAnew(ctx, db, m.args(allShards, nil))
 	if err != nil {
 		return false, fmt.Errorf("inbox: look at the queue: %w", err)
 	}
 	return found, nil
 }
 
-// LockShards locks up to n shards that have something queued, beginning the
-// search at shard number rotation, 0 to 31. It must be the
-// transaction's first statement, and the isolation READ COMMITTED.
-func LockShards(ctx context.Context, tx pgx.Tx, m *Marks, n int, rotation int32) (Lock, error) {
-	args := m.args(nil)
+// LockShards locks up to n shards that have something queued for any tenant but
+// those of except, beginning the search at shard number rotation, 0 to 31. It must
+// be the transaction's first statement, and the isolation READ COMMITTED.
+func LockShards(ctx context.Context, tx pgx.Tx, m *Marks, n int, rotation int32, except ...string) (Lock, error) {
+	args := m.args(allShards, except)
 	args["shards"], args["rotation"] = n, rotation
 	rows, err := lock.All(ctx, tx, args)
 	if err != nil {
 		return Lock{}, fmt.Errorf("inbox: lock shards: %w", err)
 	}
-	var l Lock
+	l := Lock{except: except}
 	for _, row := range rows {
 		l.Shards, l.At = append(l.Shards, row.Shard), row.Now
 	}
@@ -85,11 +96,11 @@ func LockShards(ctx context.Context, tx pgx.Tx, m *Marks, n int, rotation int32)
 // a batch has to fit into memory.
 const claimBytes = 8 << 20
 
-// Claim takes up to batch events out of the queues of locked shards, shared
-// fairly among the tenants that wait. They are back when tx is rolled back; when
+// Claim takes up to batch events out of the queues of locked shards, of the tenants
+// that they were locked for, shared fairly among those that wait. They are back when tx is rolled back; when
 // it has committed, m should be told of them.
 func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claimed, error) {
-	args := m.args(l.Shards)
+	args := m.args(l.Shards, l.except)
 	args["shards"], args["batch"], args["bytes"] = l.Shards, batch, claimBytes
 	rows, err := claim.All(ctx, tx, args)
 	if err != nil {
@@ -103,7 +114,9 @@ func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claim
 	for i, row := range rows {
 		claimed[i].claimRow, numbers[i], place[row.EventSeq] = row, row.EventSeq, i
 	}
-	found, err := bodies.All(ctx, tx, pgx.StrictNamedArgs{"event_seqs": numbers})
+	found, err := bodies.All(ctx, tx, pgx.StrictNamedArgs{
+		"event_seqs": numbers, "first": slices.Min(numbers), "last": slices.Max(numbers),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("inbox: bodies of %d claimed events: %w", len(rows), err)
 	}

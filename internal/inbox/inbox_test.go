@@ -289,6 +289,49 @@ func TestSequenceNumbersCommitOutOfOrder(t *testing.T) {
 	}
 }
 
+// After a failover to a standby that lagged, transactions have numbers that those
+// of the old server had too. What was marked there hides nothing here.
+func TestMarksAreOfTheirServer(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	var marks inbox.Marks
+	const events = 400
+	putAll(t, db.Pool, events)
+	claim := func(server string) {
+		t.Helper()
+		var batch []inbox.Claimed
+		claimed := claimBatches(t, db.Pool, &marks, func(found []inbox.Claimed) { batch = found })
+		if len(claimed) != events {
+			t.Fatalf("claimed %d, want %d", len(claimed), events)
+		}
+		far := slices.Repeat(batch, 256) // each lane is worth a mark
+		for i := range far {
+			far[i].WrittenBy, far[i].Horizon = "1000000000000", "1000000000000"
+			far[i].Server = server
+		}
+		marks.Passed(far)
+	}
+	claim("another")
+	putAll(t, db.Pool, events)
+	claim(serverOf(t, db.Pool))
+	putAll(t, db.Pool, events)
+	if hidden := claimAll(t, db.Pool, &marks); len(hidden) > 0 {
+		t.Errorf("claimed %d behind marks of this server, so the test shows nothing", len(hidden))
+	}
+	if claimed := claimAll(t, db.Pool, &inbox.Marks{}); len(claimed) != events {
+		t.Errorf("claimed %d without marks, want %d", len(claimed), events)
+	}
+}
+
+// serverOf is what a claim calls the server.
+func serverOf(t *testing.T, pool *pgxpool.Pool) (server string) {
+	t.Helper()
+	if err := pool.QueryRow(t.Context(), "select extract(epoch from pg_postmaster_start_time())::text").Scan(&server); err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
 // A claim does not walk over what was claimed before, though vacuum can't take
 // it away: it looks at hardly more pages than in a new queue.
 func TestClaimsSkipDeadRows(t *testing.T) {
@@ -368,6 +411,12 @@ var putNumber atomic.Int64
 // account is right, and returns it.
 func claimAll(t *testing.T, pool *pgxpool.Pool, marks *inbox.Marks) (seqs []int64) {
 	t.Helper()
+	return claimBatches(t, pool, marks, func([]inbox.Claimed) {})
+}
+
+// claimBatches does so and calls each with what one claim has found.
+func claimBatches(t *testing.T, pool *pgxpool.Pool, marks *inbox.Marks, each func([]inbox.Claimed)) (seqs []int64) {
+	t.Helper()
 	for found := true; found; {
 		var batch []inbox.Claimed
 		err := pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
@@ -395,6 +444,9 @@ func claimAll(t *testing.T, pool *pgxpool.Pool, marks *inbox.Marks) (seqs []int6
 			t.Fatal(err)
 		}
 		marks.Passed(batch)
+		if len(batch) > 0 {
+			each(batch)
+		}
 	}
 	return seqs
 }

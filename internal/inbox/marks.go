@@ -2,12 +2,15 @@ package inbox
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/contact"
 )
 
 // Marks remembers how far claims have come, so that the next ones need not walk
@@ -16,39 +19,39 @@ import (
 // holds an older snapshot, such as a report that takes an hour; and then each
 // claim would walk over every row claimed since.
 //
-// A mark says that in a lane (a tenant in a shard) nothing queued by a
+// A mark says that in a lane nothing queued by a
 // transaction below a number is left. That stays true for ever: the number is at
 // most the horizon, the oldest transaction under way, and transactions get their
 // number before they draw an event_seq. (The event_seq itself would not do: 100
 // may become visible after 200 was claimed.) So each process keeps its own
 // marks, and needs to tell nobody.
 //
-// Only a server that has lost its latest transactions, after a failover, numbers
-// new ones like old ones. Marks are therefore forgotten once a minute, and after
-// every error. The zero value remembers nothing.
+// Only another server, promoted or restored without the latest transactions,
+// numbers new ones like old ones. So marks hold for the server process that they
+// are of, and the statements that use them make sure of it. The zero value
+// remembers nothing.
 type Marks struct {
-	mu    sync.Mutex
-	since time.Time
-	lanes map[lane]*progress
+	mu     sync.Mutex
+	server string
+	lanes  map[Lane]*progress
 }
 
-type lane struct {
-	shard  int16
-	tenant string
-}
-
-// progress is what was claimed of a lane since the marks were last forgotten.
+// progress is what was claimed of a lane.
 type progress struct {
 	claimed int
 	mark    uint64
+	at      time.Time
 }
 
 const (
-	// marksLife is how long marks are trusted.
-	marksLife = time.Minute
+	// marksLife is how long after a lane's last claim its mark is kept: dead rows
+	// that nothing holds are long gone then.
+	marksLife = time.Hour
 	// worthMarking is how many rows of a lane must have been claimed for it to be
 	// marked: each mark costs a look into the index, as some dozen dead rows do.
 	worthMarking = 256
+	// mostLanes bounds what is remembered.
+	mostLanes = 4096
 )
 
 // Passed notes a batch that was claimed, in the order of its claim, and whose
@@ -56,9 +59,7 @@ const (
 func (m *Marks) Passed(batch []Claimed) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now := time.Now(); m.lanes == nil || now.Sub(m.since) > marksLife {
-		m.since, m.lanes = now, map[lane]*progress{}
-	}
+	now := time.Now()
 	for i := range batch {
 		c := &batch[i]
 		writtenBy, err := strconv.ParseUint(c.WrittenBy, 10, 64)
@@ -66,36 +67,51 @@ func (m *Marks) Passed(batch []Claimed) {
 		if err != nil || err2 != nil {
 			continue // no mark is always right
 		}
-		key := lane{c.Shard, c.ContextIdentifier}
+		if c.Server != m.server || len(m.lanes) >= mostLanes {
+			m.server, m.lanes = c.Server, map[Lane]*progress{}
+		}
+		key := c.Lane
 		p := m.lanes[key]
 		if p == nil {
 			p = &progress{}
 			m.lanes[key] = p
 		}
 		p.claimed++
-		p.mark = max(p.mark, min(writtenBy, horizon))
+		p.mark, p.at = max(p.mark, min(writtenBy, horizon)), now
 	}
 }
 
-// Forget forgets all marks.
-func (m *Marks) Forget() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.lanes = nil
-}
+// allShards is the number of every shard.
+var allShards = func() []int16 {
+	all := make([]int16, contact.Shards)
+	for i := range all {
+		all[i] = int16(i)
+	}
+	return all
+}()
 
-// args are the marks of some shards, or of all where shards is nil.
-func (m *Marks) args(shards []int16) pgx.StrictNamedArgs {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// passedOver is a mark behind everything.
+const passedOver uint64 = math.MaxUint64
+
+// args are the marks of some shards. What tenants of except have there is passed
+// over, if the server is still the same.
+func (m *Marks) args(shards []int16, except []string) pgx.StrictNamedArgs {
 	numbers, tenants, marks := []int16{}, []string{}, []string{}
-	if time.Since(m.since) <= marksLife {
-		for key, p := range maps.All(m.lanes) {
-			if p.claimed >= worthMarking && (shards == nil || slices.Contains(shards, key.shard)) {
-				numbers, tenants = append(numbers, key.shard), append(tenants, key.tenant)
-				marks = append(marks, strconv.FormatUint(p.mark, 10))
-			}
+	add := func(shard int16, tenant string, mark uint64) {
+		numbers, tenants, marks = append(numbers, shard), append(tenants, tenant), append(marks, strconv.FormatUint(mark, 10))
+	}
+	for _, tenant := range except {
+		for _, shard := range shards {
+			add(shard, tenant, passedOver)
 		}
 	}
-	return pgx.StrictNamedArgs{"marked_shards": numbers, "marked_context_identifiers": tenants, "marks": marks}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.lanes, func(_ Lane, p *progress) bool { return time.Since(p.at) > marksLife })
+	for key, p := range m.lanes {
+		if p.claimed >= worthMarking && slices.Contains(shards, key.Shard) && !slices.Contains(except, key.ContextIdentifier) {
+			add(key.Shard, key.ContextIdentifier, p.mark)
+		}
+	}
+	return pgx.StrictNamedArgs{"marked_server": m.server, "marked_shards": numbers, "marked_context_identifiers": tenants, "marks": marks}
 }

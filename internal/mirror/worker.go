@@ -131,7 +131,6 @@ func (w *Worker) loop(ctx context.Context, number int) {
 		w.report(number, err)
 		switch {
 		case err != nil:
-			w.marks.Forget()
 			size = max(1, size/2)
 			wait(ctx, pause.NextBackOff())
 			continue
