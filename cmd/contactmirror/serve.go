@@ -110,7 +110,7 @@ func keyring(c *Config) (*signature.Keyring, error) {
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+8)) // for the notifier, the watch, the heartbeat, the settler, retention, a scrape, and two readers of changes
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+9)) // for the express loop, the notifier, the watch, the heartbeat, the settler, retention, a scrape, and two readers of changes
 	if err != nil {
 		return err
 	}

@@ -36,66 +36,55 @@ var transaction = pgx.TxOptions{
 		"set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off; set local enable_bitmapscan = off",
 }
 
-// batch applies up to size events in one transaction, and returns how many it
-// found. busy reports whether there was anything to lock.
+// batch applies up to size events, and returns how many it found. busy reports
+// whether there was anything to lock.
 func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, err error) {
+	shards := uint32(shardsPerClaim)
+	switch {
+	case w.backlogs.beside():
+		size, shards = min(size, shortBatch), 1
+	case !w.full.Load():
+		size, shards = min(size, shortBatch), contact.Shards
+	}
+	found, busy, err := w.apply(ctx, size, shards, w.rotation.Add(shards)%contact.Shards, nil)
+	w.full.Store(len(found) >= size*3/4)
+	return len(found), busy, err
+}
+
+// apply applies up to size events of up to so many shards, from shard number
+// first on, in one transaction, but none of the tenants of except. It returns
+// what it found.
+func (w *Worker) apply(ctx context.Context, size int, shards, first uint32, except []string) (found []inbox.Claimed, busy bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	began := time.Now()
-	shards := uint32(shardsPerClaim)
-	if began.UnixNano() < w.short.Load() {
-		size, shards = min(size, shortBatch), shortShards
-	}
-	var (
-		found   []inbox.Claimed
-		visible []Applied
-	)
+	var visible []Applied
 	err = pgx.BeginTxFunc(ctx, w.pool, transaction, func(tx pgx.Tx) error {
-		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), int32(w.rotation.Add(shards)%contact.Shards))
-		if err != nil || len(held.Shards) == 0 {
-			return err
-		}
-		busy = true
-		found, err = inbox.Claim(ctx, tx, &w.marks, held, size)
+		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), int32(first), except...)
 		if err != nil {
 			return err
 		}
-		applied = len(found)
+		if busy = len(held.Shards) > 0; busy {
+			if found, err = inbox.Claim(ctx, tx, &w.marks, held, size); err != nil {
+				return err
+			}
+		}
+		if except == nil {
+			w.backlogs.note(found, size)
+		}
 		visible, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
 		return err
 	})
 	if err != nil {
 		err = fmt.Errorf("mirror: apply a batch: %w", err)
 		w.observe(Batch{Err: err, Took: time.Since(began)})
-		return 0, false, err
+		return nil, false, err
 	}
 	w.marks.Passed(found)
-	if uneven(found, size) {
-		w.short.Store(time.Now().Add(shortFor).UnixNano())
+	if len(found) > 0 {
+		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: len(found) - len(visible)})
 	}
-	if applied > 0 {
-		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: applied - len(visible)})
-	}
-	return applied, busy, nil
-}
-
-// uneven reports whether found, a claim of up to size events, shows a backlog
-// beside traffic that keeps up: it is full, but not for every tenant.
-func uneven(found []inbox.Claimed, size int) bool {
-	if len(found) == 0 || len(found) < size*3/4 {
-		return false
-	}
-	tenants := map[string]int{}
-	for i := range found {
-		tenants[found[i].ContextIdentifier]++
-	}
-	share := len(found) / len(tenants)
-	for _, n := range tenants {
-		if n < share/2 {
-			return true
-		}
-	}
-	return false
+	return found, busy, nil
 }
 
 // applyClaimed reads the claimed events again and applies them.
@@ -138,7 +127,7 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claim
 	}
 	var contacts []*touched
 	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) (err error) {
-		contacts, err = apply(ctx, savepoint, key, events, now)
+		contacts, err = fold(ctx, savepoint, key, events, now)
 		return err
 	})
 	switch {
@@ -165,9 +154,9 @@ func eventsFault(err error) bool {
 	return unwritable || pg.DataFault(err)
 }
 
-// apply folds events into what is stored of their contacts, writes it, and
+// fold folds events into what is stored of their contacts, writes it, and
 // returns the contacts with the results.
-func apply(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]*touched, error) {
+func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]*touched, error) {
 	touched := group(events)
 	ends := newEnds(key, touched, len(events))
 	if err := load(ctx, tx, touched, ends); err != nil {

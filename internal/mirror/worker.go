@@ -23,12 +23,20 @@ const (
 	// shardsPerClaim is how many shards one transaction locks at most. Fewer
 	// leave more for the other workers, more make fuller batches.
 	shardsPerClaim = 8
-	// While one tenant's backlog drains beside another's live traffic, which has
-	// little to do with it but the time it waits, transactions are short and each
-	// takes more shards: an event then waits for one or two of them.
-	shortBatch, shortShards = 128, 16
-	// shortFor is how long that goes on after it was last needed.
-	shortFor = time.Second
+	// A short batch is what is applied of all shards at once, as long as there is no
+	// more than that; and of a single shard while one tenant's backlog drains beside
+	// another's live traffic: an event that comes while its shard is locked waits.
+	shortBatch = 128
+	// aside is how many loops stand aside meanwhile, so that a small machine has
+	// time left for the live traffic; one always goes on.
+	aside = 2
+	// expressPause is how long the express loop rests once it has found nothing, for
+	// it is woken for events of any tenant.
+	expressPause = 3 * time.Millisecond
+	// longBatch is how long a batch may take before new events wake another loop.
+	longBatch = 30 * time.Millisecond
+	// stuckBatch is how long one may take before nobody stands aside for it.
+	stuckBatch = time.Second
 	// batchTimeout bounds one transaction, so that a server that hangs is noticed:
 	// after a failover the old primary may hang for ever, and the batch with it.
 	batchTimeout = 20 * time.Second
@@ -59,9 +67,15 @@ type Worker struct {
 	wake     chan struct{}
 	rotation atomic.Uint32
 	active   atomic.Int32
+	// asked is whether Wake was called since a loop last began to look.
+	asked atomic.Bool
+	// began is when a loop last began to look, in nanoseconds since 1970.
+	began atomic.Int64
+	// full is whether the last batch was full, or almost.
+	full     atomic.Bool
 	marks    inbox.Marks
-	// short is until when batches are to be short, in nanoseconds since 1970.
-	short atomic.Int64
+	backlogs backlogs
+	express  chan struct{}
 
 	mu sync.Mutex
 	// failing holds, for each loop whose last batch failed, why.
@@ -78,15 +92,34 @@ type Health struct {
 }
 
 // New makes a worker with the given number of loops, each of which applies one
-// batch at a time on a connection of pool.
+// batch at a time on a connection of pool. One more takes care of live traffic
+// beside backlogs.
 func New(pool *pgxpool.Pool, log *slog.Logger, loops int) *Worker {
-	return &Worker{pool: pool, log: log, loops: loops, wake: make(chan struct{}, 1), failing: map[int]error{}}
+	return &Worker{pool: pool, log: log, loops: loops, wake: make(chan struct{}, 1), express: make(chan struct{}, 1), failing: map[int]error{}}
 }
 
-// Wake asks for the queue to be looked at now. It never blocks.
+// Wake asks for the queue to be looked at soon. It never blocks.
+//
+// Of live traffic one loop takes all that has come since its last batch: several
+// at once would only have less each. Another is woken where one is busy for long,
+// or finds more than one batch.
 func (w *Worker) Wake() {
+	w.asked.Store(true)
+	if w.active.Load() == 0 || w.sinceBegun() > longBatch {
+		signal(w.wake)
+	}
+	signal(w.express)
+}
+
+// sinceBegun is how long ago a loop last began to look.
+func (w *Worker) sinceBegun() time.Duration {
+	return time.Duration(time.Now().UnixNano() - w.began.Load())
+}
+
+// signal wakes one who waits for c, now or next.
+func signal(c chan struct{}) {
 	select {
-	case w.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -108,44 +141,92 @@ func (w *Worker) Run(ctx context.Context) error {
 	for i := range w.loops {
 		group.Go(func() error { w.loop(ctx, i); return nil })
 	}
+	group.Go(func() error { w.expressLoop(ctx); return nil })
 	group.Go(func() error { w.sealUntilDone(ctx); return nil })
 	group.Go(func() error { w.poll(ctx); return nil })
 	group.Go(func() error { w.listen(ctx); return nil })
 	return group.Wait()
 }
 
-// loop applies batches while there are any, and then waits to be woken. After
-// a failure batches are smaller, down to one event, for it may have been the
-// size that failed.
+// loop applies batches while there are any, and then waits to be woken.
 func (w *Worker) loop(ctx context.Context, number int) {
+	b := w.batches(number, w.batch)
+	for ctx.Err() == nil {
+		if int(w.active.Add(1)) > max(1, w.loops-aside) && w.backlogs.beside() && w.sinceBegun() < stuckBatch {
+			w.active.Add(-1) // those who go on will look again
+			w.sleep(ctx)
+			continue
+		}
+		w.asked.Store(false)
+		w.began.Store(time.Now().UnixNano())
+		applied, more := b.next(ctx)
+		alone := w.active.Add(-1) == 0
+		signal(w.express) // for what it had locked
+		if applied > b.most/2 {
+			signal(w.wake) // there is more than one loop's work
+		}
+		if !more && !(alone && w.asked.Load()) {
+			w.sleep(ctx)
+		}
+	}
+}
+
+func (w *Worker) sleep(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-w.wake:
+	}
+}
+
+// expressLoop applies live traffic beside backlogs as soon as it comes, and what
+// it finds locked once that is free.
+func (w *Worker) expressLoop(ctx context.Context) {
+	b := w.batches(w.loops, w.expressBatch)
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-w.express:
+		}
+		for more := true; more && ctx.Err() == nil; {
+			_, more = b.next(ctx)
+		}
+		wait(ctx, expressPause)
+	}
+}
+
+// batches is one loop's. After a failure they are smaller, down to one event, for
+// it may have been the size that failed.
+type batches struct {
+	w          *Worker
+	number     int
+	most, size int
+	pause      *backoff.ExponentialBackOff
+	apply      func(ctx context.Context, size int) (applied int, busy bool, err error)
+}
+
+func (w *Worker) batches(number int, apply func(context.Context, int) (int, bool, error)) *batches {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, maxPause
 	most := cmp.Or(w.BatchSize, batchSize)
-	for size := most; ctx.Err() == nil; {
-		w.active.Add(1)
-		applied, busy, err := w.batch(ctx, size)
-		w.active.Add(-1)
-		if ctx.Err() != nil {
-			return
-		}
-		w.report(number, err)
-		switch {
-		case err != nil:
-			size = max(1, size/2)
-			wait(ctx, pause.NextBackOff())
-			continue
-		case applied >= min(size/2, shortBatch):
-			w.Wake() // there is more than one loop's work
-		}
-		pause.Reset()
-		size = min(most, 2*size)
-		if !busy {
-			select {
-			case <-ctx.Done():
-			case <-w.wake:
-			}
-		}
+	return &batches{w, number, most, most, pause, apply}
+}
+
+// next applies a batch, and reports whether there may be more. After a failure it
+// returns once it is time for the next attempt.
+func (b *batches) next(ctx context.Context) (applied int, more bool) {
+	applied, more, err := b.apply(ctx, b.size)
+	if ctx.Err() != nil {
+		return 0, false
 	}
+	b.w.report(b.number, err)
+	if err != nil {
+		b.size = max(1, b.size/2)
+		wait(ctx, b.pause.NextBackOff())
+		return 0, true
+	}
+	b.pause.Reset()
+	b.size = min(b.most, 2*b.size)
+	return applied, more
 }
 
 func wait(ctx context.Context, d time.Duration) {
@@ -194,7 +275,7 @@ func (w *Worker) poll(ctx context.Context) {
 		found, err := inbox.Waiting(bounded, w.pool, &w.marks)
 		cancel()
 		if found || err != nil { // a loop will meet the error too, and report it
-			w.Wake()
+			signal(w.wake)
 		}
 	}
 }

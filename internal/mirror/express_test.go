@@ -1,0 +1,68 @@
+package mirror
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"contactmirror/internal/bench"
+	"contactmirror/internal/pgtest"
+)
+
+// Beside a backlog, live traffic is applied by itself: all of it, in whatever
+// shards nobody works on, and none of the backlog with it.
+func TestExpressTakesLiveTrafficOnly(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	w := New(db.Pool, slog.New(slog.DiscardHandler), 1)
+	queue := func(tenant string, from, events int) {
+		t.Helper()
+		b := bench.Backlog{Traffic: bench.Traffic{Tenant: tenant, Start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}, Events: events, Contacts: events, From: from}
+		if err := b.Queue(t.Context(), db.Pool); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply := func(what string, want int, batch func() (int, bool, error)) {
+		t.Helper()
+		applied, _, err := batch()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if applied != want {
+			t.Errorf("%s applied %d events, want %d", what, applied, want)
+		}
+	}
+	express := func() (int, bool, error) { return w.expressBatch(t.Context(), batchSize) }
+	queue("Live", 0, 50)
+	apply("express without a backlog", 0, express)
+	apply("a batch", 50, func() (int, bool, error) { return w.batch(t.Context(), batchSize) })
+	queue("Burst", 0, 2000)
+	if applied, _, err := w.batch(t.Context(), batchSize); err != nil || applied == 0 {
+		t.Fatalf("a batch of the backlog: %d events, %v", applied, err)
+	}
+	queue("Live", 1, 50)
+
+	// Another worker has a quarter of the shards.
+	tx, err := db.Pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "select from sync_shards where shard < 8 for update"); err != nil {
+		t.Fatal(err)
+	}
+	var free int
+	if err := db.Pool.QueryRow(t.Context(), "select count(*) from sync_queue where context_identifier = 'Live' and shard >= 8").Scan(&free); err != nil {
+		t.Fatal(err)
+	}
+	apply("express beside locked shards", free, express)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	apply("express once they are free", 50-free, express)
+	apply("express of nothing", 0, express)
+	for more := true; more; {
+		if _, more, err = w.batch(t.Context(), batchSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package mirror
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"contactmirror/internal/contact"
+	"contactmirror/internal/inbox"
+)
+
+const (
+	// fewEvents is how small a part of a batch is no backlog, one in so many.
+	fewEvents = 16
+	// mostBehind is how many tenants' backlogs the express loop leaves alone. With
+	// more of them each has so small a share that the others are soon served anyway.
+	mostBehind = 8
+	// behindFor is for how long a tenant counts as behind after a claim has shown it,
+	// as long as others are made, and quietFor for how long batches are short after
+	// another tenant had an event.
+	behindFor, quietFor = time.Second, time.Second
+)
+
+// backlogs knows which tenants are behind: those of whom a claim leaves some in the
+// queue. What any other tenant sends is live traffic, which has little to do with
+// their backlogs but the time it waits. The zero value knows of none.
+type backlogs struct {
+	mu     sync.Mutex
+	behind map[string]time.Time // until when
+	noted  time.Time            // when the last claim was made
+	quiet  time.Time            // when another tenant last had an event
+}
+
+// note learns from found, a claim of up to size events that left nobody out.
+func (b *backlogs) note(found []inbox.Claimed, size int) {
+	type count struct{ events, full int64 }
+	counts := map[string]count{}
+	lanes := map[inbox.Lane]bool{}
+	for i := range found {
+		c := counts[found[i].ContextIdentifier]
+		c.events++
+		if lane := found[i].Lane; !lanes[lane] {
+			lanes[lane] = true
+			c.full += found[i].Share
+		}
+		counts[found[i].ContextIdentifier] = c
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.noted = time.Now()
+	if b.behind == nil {
+		b.behind = map[string]time.Time{}
+	}
+	for tenant, c := range counts {
+		if c.events >= max(2, int64(size)/fewEvents) && 4*c.events >= 3*c.full {
+			b.behind[tenant] = b.noted.Add(behindFor)
+		}
+	}
+}
+
+// tenants are those that are behind, none where they are too many.
+func (b *backlogs) tenants() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.behind, func(_ string, until time.Time) bool { return b.noted.After(until) })
+	if len(b.behind) > mostBehind {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(b.behind))
+}
+
+// served notes that a tenant that is not behind had an event.
+func (b *backlogs) served() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.quiet = time.Now()
+}
+
+// beside reports whether there is live traffic beside a backlog.
+func (b *backlogs) beside() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Since(b.quiet) < quietFor
+}
+
+// expressBatch applies what is queued for tenants that are not behind.
+func (w *Worker) expressBatch(ctx context.Context, size int) (applied int, busy bool, err error) {
+	behind := w.backlogs.tenants()
+	if len(behind) == 0 {
+		return 0, false, nil // the other loops see to everybody
+	}
+	found, busy, err := w.apply(ctx, size, contact.Shards, 0, behind)
+	if len(found) > 0 {
+		w.backlogs.served()
+	}
+	return len(found), busy, err
+}
