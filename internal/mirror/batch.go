@@ -125,17 +125,17 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claim
 	if len(events) == 0 {
 		return nil, nil
 	}
-	var contacts []*touched
-	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) (err error) {
-		contacts, err = fold(ctx, savepoint, key, events, now)
-		return err
-	})
+	contacts, err := fold(ctx, tx, key, events, now)
 	switch {
 	case err == nil:
 		return outcomes(contacts, len(events)), nil
 	case !eventsFault(err):
 		return nil, err
-	case len(events) == 1:
+	}
+	if _, err := tx.Exec(ctx, "rollback to savepoint "+savepoint); err != nil {
+		return nil, fmt.Errorf("undo %d events: %w", len(events), err)
+	}
+	if len(events) == 1 {
 		return nil, inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
 	}
 	half := len(events) / 2
@@ -154,8 +154,12 @@ func eventsFault(err error) bool {
 	return unwritable || pg.DataFault(err)
 }
 
-// fold folds events into what is stored of their contacts, writes it, and
-// returns the contacts with the results.
+// savepoint is what fold begins with. It is not released: that would be a round
+// trip for nothing.
+const savepoint = "events"
+
+// fold folds events into what is stored of their contacts, writes it behind a
+// savepoint, and returns the contacts with the results.
 func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]*touched, error) {
 	touched := group(events)
 	ends := newEnds(key, touched, len(events))

@@ -13,10 +13,11 @@ import (
 	"contactmirror/sql"
 )
 
-// load reads what is stored of the contacts, and the ends of their chains, in
-// one round trip.
+// load sets the savepoint, and reads what is stored of the contacts, and the ends
+// of their chains, in one round trip.
 func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error {
 	var batch pgx.Batch
+	batch.Queue("savepoint " + savepoint)
 	for _, s := range []*shape{&whole, &sent} {
 		some := slices.DeleteFunc(slices.Clone(contacts), func(t *touched) bool { return t.shape != s })
 		if len(some) == 0 {
