@@ -153,8 +153,9 @@ func (w *Worker) loop(ctx context.Context, number int) {
 	b := w.batches(number, w.batch)
 	for ctx.Err() == nil {
 		if int(w.active.Add(1)) > max(1, w.loops-aside) && w.backlogs.beside() && w.sinceBegun() < stuckBatch {
-			w.active.Add(-1) // those who go on will look again
-			w.sleep(ctx)
+			if w.active.Add(-1) > 0 || !w.asked.Load() { // those who go on will look again
+				w.sleep(ctx)
+			}
 			continue
 		}
 		w.asked.Store(false)
