@@ -46,20 +46,25 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 	case !w.full.Load():
 		size, shards = min(size, shortBatch), contact.Shards
 	}
-	found, busy, err := w.apply(ctx, size, shards, w.rotation.Add(shards)%contact.Shards, nil)
+	found, busy, err := w.apply(ctx, w.pool, size, shards, w.rotation.Add(shards)%contact.Shards, nil)
 	w.full.Store(len(found) >= size*3/4)
 	return len(found), busy, err
+}
+
+// beginner is a pool, or a connection.
+type beginner interface {
+	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 }
 
 // apply applies up to size events of up to so many shards, from shard number
 // first on, in one transaction, but none of the tenants of except. It returns
 // what it found.
-func (w *Worker) apply(ctx context.Context, size int, shards, first uint32, except []string) (found []inbox.Claimed, busy bool, err error) {
+func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first uint32, except []string) (found []inbox.Claimed, busy bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	began := time.Now()
 	var visible []Applied
-	err = pgx.BeginTxFunc(ctx, w.pool, transaction, func(tx pgx.Tx) error {
+	err = pgx.BeginTxFunc(ctx, db, transaction, func(tx pgx.Tx) error {
 		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), int32(first), except...)
 		if err != nil {
 			return err

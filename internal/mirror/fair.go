@@ -2,10 +2,13 @@ package mirror
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/inbox"
@@ -85,15 +88,47 @@ func (b *backlogs) beside() bool {
 	return time.Since(b.quiet) < quietFor
 }
 
-// expressBatch applies what is queued for tenants that are not behind.
-func (w *Worker) expressBatch(ctx context.Context, size int) (applied int, busy bool, err error) {
+// expressBatch applies, through db, what is queued for tenants that are not behind.
+func (w *Worker) expressBatch(ctx context.Context, db beginner, size int) (applied int, busy bool, err error) {
 	behind := w.backlogs.tenants()
 	if len(behind) == 0 {
 		return 0, false, nil // the other loops see to everybody
 	}
-	found, busy, err := w.apply(ctx, size, contact.Shards, 0, behind)
+	found, busy, err := w.apply(ctx, db, size, contact.Shards, 0, behind)
 	if len(found) > 0 {
 		w.backlogs.served()
 	}
 	return len(found), busy, err
+}
+
+// express is the express loop's connection. It is its own while anybody is behind:
+// on another one from the pool, which may not have run these statements yet, they
+// would all be planned first, and some hundred milliseconds are many to wait.
+type express struct {
+	w    *Worker
+	conn *pgxpool.Conn
+}
+
+func (e *express) batch(ctx context.Context, size int) (applied int, busy bool, err error) {
+	if len(e.w.backlogs.tenants()) == 0 {
+		e.release()
+		return 0, false, nil
+	}
+	if e.conn == nil {
+		if e.conn, err = e.w.pool.Acquire(ctx); err != nil {
+			return 0, false, fmt.Errorf("mirror: apply live traffic: %w", err)
+		}
+	}
+	applied, busy, err = e.w.expressBatch(ctx, e.conn, size)
+	if err != nil {
+		e.release()
+	}
+	return applied, busy, err
+}
+
+func (e *express) release() {
+	if e.conn != nil {
+		e.conn.Release()
+		e.conn = nil
+	}
 }

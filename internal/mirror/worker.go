@@ -182,7 +182,9 @@ func (w *Worker) sleep(ctx context.Context) {
 // expressLoop applies live traffic beside backlogs as soon as it comes, and what
 // it finds locked once that is free.
 func (w *Worker) expressLoop(ctx context.Context) {
-	b := w.batches(w.loops, w.expressBatch)
+	own := express{w: w}
+	defer own.release()
+	b := w.batches(w.loops, own.batch)
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
