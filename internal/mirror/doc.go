@@ -8,6 +8,10 @@
 // may run: whoever holds a contact's shard is alone on it. The fold makes the
 // order of claims irrelevant.
 //
+// A claim takes an equal share of each tenant that waits. Of a tenant that has more
+// queued than its share a backlog drains, by several loops; what the others send
+// meanwhile is taken by one more loop as soon as it comes.
+//
 // An event is set aside only for what is in that event alone: PostgreSQL refuses
 // its data, its body can't be read again, or what it leads to can't be written
 // out. Its contact and all others go on. Any other error stops the batch, is

@@ -32,7 +32,9 @@ func TestExpressTakesLiveTrafficOnly(t *testing.T) {
 			t.Errorf("%s applied %d events, want %d", what, applied, want)
 		}
 	}
-	express := func() (int, bool, error) { return w.expressBatch(t.Context(), db.Pool, batchSize) }
+	own := express{w: w}
+	defer own.release()
+	express := func() (int, bool, error) { return own.batch(t.Context(), batchSize) }
 	queue("Live", 0, 50)
 	apply("express without a backlog", 0, express)
 	apply("a batch", 50, func() (int, bool, error) { return w.batch(t.Context(), batchSize) })

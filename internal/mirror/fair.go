@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	// fewEvents is how small a part of a batch is no backlog, one in so many.
-	fewEvents = 16
+	// smallPart divides a batch: a tenant of whom a claim takes less than that part
+	// of one is not behind, whatever its share was.
+	smallPart = 16
 	// mostBehind is how many tenants' backlogs the express loop leaves alone. With
 	// more of them each has so small a share that the others are soon served anyway.
 	mostBehind = 8
@@ -57,7 +58,7 @@ func (b *backlogs) note(found []inbox.Claimed, size int) {
 		b.behind = map[string]time.Time{}
 	}
 	for tenant, c := range counts {
-		if c.events >= max(2, int64(size)/fewEvents) && 4*c.events >= 3*c.full {
+		if c.events >= max(2, int64(size)/smallPart) && 4*c.events >= 3*c.full {
 			b.behind[tenant] = b.noted.Add(behindFor)
 		}
 	}
@@ -88,42 +89,35 @@ func (b *backlogs) beside() bool {
 	return time.Since(b.quiet) < quietFor
 }
 
-// expressBatch applies, through db, what is queued for tenants that are not behind.
-func (w *Worker) expressBatch(ctx context.Context, db beginner, size int) (applied int, busy bool, err error) {
-	behind := w.backlogs.tenants()
-	if len(behind) == 0 {
-		return 0, false, nil // the other loops see to everybody
-	}
-	found, busy, err := w.apply(ctx, db, size, contact.Shards, 0, behind)
-	if len(found) > 0 {
-		w.backlogs.served()
-	}
-	return len(found), busy, err
-}
-
-// express is the express loop's connection. It is its own while anybody is behind:
-// on another one from the pool, which may not have run these statements yet, they
-// would all be planned first, and some hundred milliseconds are many to wait.
+// express applies live traffic beside backlogs, on a connection that it keeps while
+// anybody is behind: another one from the pool, which may not have run these
+// statements yet, would plan all of them first, and a hundred milliseconds are
+// many to wait.
 type express struct {
 	w    *Worker
 	conn *pgxpool.Conn
 }
 
+// batch applies up to size events of tenants that are not behind.
 func (e *express) batch(ctx context.Context, size int) (applied int, busy bool, err error) {
-	if len(e.w.backlogs.tenants()) == 0 {
+	behind := e.w.backlogs.tenants()
+	if len(behind) == 0 {
 		e.release()
-		return 0, false, nil
+		return 0, false, nil // the other loops see to everybody
 	}
 	if e.conn == nil {
 		if e.conn, err = e.w.pool.Acquire(ctx); err != nil {
-			return 0, false, fmt.Errorf("mirror: apply live traffic: %w", err)
+			return 0, false, fmt.Errorf("mirror: connect for live traffic: %w", err)
 		}
 	}
-	applied, busy, err = e.w.expressBatch(ctx, e.conn, size)
+	found, busy, err := e.w.apply(ctx, e.conn, size, contact.Shards, 0, behind)
 	if err != nil {
 		e.release()
 	}
-	return applied, busy, err
+	if len(found) > 0 {
+		e.w.backlogs.served()
+	}
+	return len(found), busy, err
 }
 
 func (e *express) release() {
