@@ -97,8 +97,8 @@ func LockShards(ctx context.Context, tx pgx.Tx, m *Marks, n int, rotation int32,
 const claimBytes = 8 << 20
 
 // Claim takes up to batch events out of the queues of locked shards, of the tenants
-// that they were locked for, shared fairly among those that wait. They are back when tx is rolled back; when
-// it has committed, m should be told of them.
+// that they were locked for, shared fairly among those that wait. They are back
+// when tx is rolled back; when it has committed, m should be told of them.
 func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claimed, error) {
 	args := m.args(l.Shards, l.except)
 	args["shards"], args["batch"], args["bytes"] = l.Shards, batch, claimBytes

@@ -19,12 +19,11 @@ import (
 // holds an older snapshot, such as a report that takes an hour; and then each
 // claim would walk over every row claimed since.
 //
-// A mark says that in a lane nothing queued by a
-// transaction below a number is left. That stays true for ever: the number is at
-// most the horizon, the oldest transaction under way, and transactions get their
-// number before they draw an event_seq. (The event_seq itself would not do: 100
-// may become visible after 200 was claimed.) So each process keeps its own
-// marks, and needs to tell nobody.
+// A mark says that in a lane nothing queued by a transaction below a number is
+// left. That stays true for ever: the number is at most the horizon, the oldest
+// transaction under way, and transactions get their number before they draw an
+// event_seq. (The event_seq itself would not do: 100 may become visible after 200
+// was claimed.) So each process keeps its own marks, and needs to tell nobody.
 //
 // Only another server, promoted or restored without the latest transactions,
 // numbers new ones like old ones. So marks hold for the server process that they
@@ -36,7 +35,8 @@ type Marks struct {
 	lanes  map[Lane]*progress
 }
 
-// progress is what was claimed of a lane.
+// progress is how many rows of a lane were claimed, up to which transaction, and
+// when last.
 type progress struct {
 	claimed int
 	mark    uint64
@@ -70,11 +70,10 @@ func (m *Marks) Passed(batch []Claimed) {
 		if c.Server != m.server || len(m.lanes) >= mostLanes {
 			m.server, m.lanes = c.Server, map[Lane]*progress{}
 		}
-		key := c.Lane
-		p := m.lanes[key]
+		p := m.lanes[c.Lane]
 		if p == nil {
 			p = &progress{}
-			m.lanes[key] = p
+			m.lanes[c.Lane] = p
 		}
 		p.claimed++
 		p.mark, p.at = max(p.mark, min(writtenBy, horizon)), now
