@@ -24,7 +24,7 @@ type benchCmd struct {
 	Only     []string      `placeholder:"NAME,…" help:"Which measures: ${benchmarks}; default all of them."`
 	Events   int           `default:"1000000" placeholder:"N" help:"How many events wait in a backlog; default 1000000."`
 	Contacts int           `default:"200000" placeholder:"N" help:"How many contacts they are about; default 200000."`
-	Grown    int           `default:"1000000" placeholder:"N" help:"How many contacts and logged events a grown database has; default 1000000. Ten times as many take some 15 GB of disk."`
+	Grown    int           `default:"1000000" placeholder:"N" help:"How many contacts and logged events a grown database has; default 1000000. Ten times as many take some 20 GB of disk."`
 	Duration time.Duration `default:"10s" placeholder:"TIME" help:"How long deliveries are posted for a measure; default 10s."`
 	Workers  int           `default:"3" placeholder:"N" help:"Batches that are applied at a time, as serve has it; default 3."`
 	JSON     bool          `help:"Print JSON."`
@@ -36,7 +36,7 @@ type benchCmd struct {
 func (benchCmd) Help() string {
 	return `Measures this build on this machine and database: how fast deliveries are acknowledged and applied, how soon they are visible, and what it takes. Every rate stands beside what it is to be compared with, measured in the same run, for machines differ and are seldom quiet.
 
-Each measure makes a schema of its own, contactmirror_bench_…, and drops it; nothing else in the database is touched. The role must be allowed to make schemas. With the default dials it takes about ten minutes and 3 GB of disk.`
+Each measure makes a schema of its own, contactmirror_bench_…, and drops it; nothing else in the database is touched. The role must be allowed to make schemas. With the default dials it takes about a quarter of an hour and 5 GB of disk.`
 }
 
 // benchmark is one measure.
