@@ -156,7 +156,8 @@ create table contact_audit_log (
 );
 
 create unique index contact_audit_log_event_seq on contact_audit_log (event_seq);
-create index contact_audit_log_contact on contact_audit_log (context_identifier, contact_id, occurred_ticks);
+-- With the key, so that a contact's newest row is found in the index alone.
+create index contact_audit_log_contact on contact_audit_log (context_identifier, contact_id, occurred_ticks) include (audit_seq);
 
 create trigger contact_audit_log_append_only
     before update or delete or truncate on contact_audit_log

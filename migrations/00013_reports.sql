@@ -34,16 +34,6 @@ return case event when 'contact.created' then 0 when 'contact.changed' then 1 wh
 
 comment on function contactmirror_rank is 'Place of an event''s kind among those of one instant.';
 
--- +goose StatementBegin
-create function contactmirror_place(occurred_ticks bigint, event text, event_id uuid, audit_seq bigint) returns text
-language sql immutable parallel safe
-return encode(
-    int8send((occurred_ticks + 100000000000000000) * 4 + contactmirror_rank(event)) || uuid_send(event_id) || int8send(audit_seq), 'hex'
-);
--- +goose StatementEnd
-
-comment on function contactmirror_place is 'A fact''s place among those of its contact, as a text that sorts so in the collation C and ends with its row in the log.';
-
 -- The values in field_values have passed the program's decoder: what it refuses
 -- is in unreadable_columns. So these read what it takes, and test nothing.
 
@@ -205,11 +195,11 @@ create type contact_as_of as (
 comment on type contact_as_of is 'A row of contacts as of another time: its columns, but first_seen_at and mirrored_at, which are about this database.';
 
 -- +goose StatementBegin
-create function contactmirror_whole(field_values jsonb) returns boolean
+create function contactmirror_plain(field_values jsonb, soft_deleted boolean, erased_columns text[]) returns boolean
 language sql immutable parallel safe
 -- An object of fewer members sorts before one of more.
 return coalesce(
-    field_values ?& array[
+    not soft_deleted and erased_columns is null and field_values ?& array[
         'activeInterests', 'associate_id', 'business_idx', 'category_idx', 'country_id', 'deleted',
         'DeletedDate', 'registered', 'registered_associate_id', 'source', 'updated', 'userdef2_id', 'userdef_id'
     ] and field_values < '{"":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0,"9":0,"a":0,"b":0,"c":0,"d":0}',
@@ -217,48 +207,99 @@ return coalesce(
 );
 -- +goose StatementEnd
 
-comment on function contactmirror_whole is 'Whether these are exactly the columns that SuperOffice 11 gives with every event.';
+comment on function contactmirror_plain is 'Whether a fact gives exactly the columns that SuperOffice 11 gives with every event, and a place outside the recycle bin: all that facts like it said before is overwritten then.';
+
+-- One entry for each fact that is not plain; others cost a look at their values.
+create index contact_audit_log_odd on contact_audit_log (context_identifier, contact_id, occurred_ticks)
+where not contactmirror_plain(field_values, soft_deleted, erased_columns);
+
+-- How many those are decides whether they are read by that index.
+create statistics contact_audit_log_plain on (contactmirror_plain(field_values, soft_deleted, erased_columns)) from contact_audit_log;
 
 -- +goose StatementBegin
-create function contactmirror_newest(at timestamptz, by_arrival boolean, tenant text) returns table (plain_rows bigint[], other_contacts text[])
+create function contactmirror_known(at timestamptz) returns table (before bigint, through bigint)
 language plpgsql stable parallel restricted
 rows 1
 set search_path from current
 as $$
-#variable_conflict use_column
 begin
     return query -- which may use several processes, where "select into" may not
-    with facts as (
-        -- What is worked out here keeps the wide columns out of the aggregate.
-        select a.context_identifier, a.contact_id, a.soft_deleted, a.hard_deleted,
-            contactmirror_place(a.occurred_ticks, a.event, a.event_id, a.audit_seq) collate "C" as place,
-            coalesce(a.field_values, '{}') = '{}' as bare,
-            contactmirror_whole(a.field_values) and a.erased_columns is null as whole
+    select coalesce(min(a.audit_seq) filter (where a.recorded_at > at), 9223372036854775807),
+        coalesce(max(a.audit_seq) filter (where a.recorded_at <= at), 0)
+    from contact_audit_log a;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_known is 'Of the log at a time: before which row all had been written, and after which none. Between them are those of transactions that ran side by side then.';
+
+-- +goose StatementBegin
+create function contactmirror_newest(at timestamptz, by_arrival boolean, tenant text) returns table (plain_rows bigint[], other_contacts text[])
+language plpgsql stable
+rows 1
+set search_path from current
+-- Both sides of each join are read in order: several processes would only read as
+-- much each.
+set max_parallel_workers_per_gather = 0
+as $$
+#variable_conflict use_column
+declare
+    -- The facts are those of ticks and rows before these. SuperOffice's years are
+    -- 1753 to 9998, and microseconds are cut from ticks.
+    ticks   bigint := (extract(epoch from least(greatest(at, '1000-01-01 Z'), '9999-01-01 Z')) * 1000000)::bigint * 10 + 10;
+    before  bigint := 9223372036854775807;
+    through bigint := 0;
+begin
+    if by_arrival then
+        ticks := before;
+        select k.before, k.through
+        into before, through
+        from contactmirror_known(at) k;
+    end if;
+
+    return query
+    with told as (
+        -- Where two facts are the newest, the two rows differ.
+        select c.context_identifier, c.contact_id, count(*) as facts,
+            max(array[a.occurred_ticks, a.audit_seq]) as newest, max(array[a.occurred_ticks, -a.audit_seq]) as also_newest
         from contacts c
         join contact_audit_log a on a.context_identifier = c.context_identifier and a.contact_id = c.contact_id
         where (tenant is null or c.context_identifier = tenant)
             and (by_arrival and c.mirrored_at > at or not by_arrival and c.last_event_at > at)
-            and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
+            and a.occurred_ticks < ticks and a.audit_seq < before
+        group by c.context_identifier, c.contact_id
         union all
-        select a.context_identifier, a.contact_id, a.soft_deleted, a.hard_deleted,
-            contactmirror_place(a.occurred_ticks, a.event, a.event_id, a.audit_seq) collate "C" as place,
-            coalesce(a.field_values, '{}') = '{}' as bare,
-            contactmirror_whole(a.field_values) and a.erased_columns is null as whole
+        select t.context_identifier, t.contact_id, count(*),
+            max(array[a.occurred_ticks, a.audit_seq]), max(array[a.occurred_ticks, -a.audit_seq])
         from contact_tombstones t
         join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
         where (tenant is null or t.context_identifier = tenant)
             and (by_arrival or t.deleted_at > at)
-            and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
-    ), told as (
-        select f.context_identifier, f.contact_id, max(f.place) as last,
-            not coalesce(bool_or(f.soft_deleted), false) and (bool_and(f.whole) or bool_and(f.bare)) as plain
-        from facts f
-        group by f.contact_id, f.context_identifier
-        having not bool_or(f.hard_deleted)
+            and a.occurred_ticks < ticks and a.audit_seq < before
+        group by t.context_identifier, t.contact_id
+    ), odd as (
+        select a.context_identifier, a.contact_id, count(*) as facts, bool_or(a.hard_deleted) as dead,
+            bool_and(coalesce(a.field_values, '{}') = '{}' and a.soft_deleted is not true) as bare
+        from contact_audit_log a
+        where (tenant is null or a.context_identifier = tenant)
+            and not contactmirror_plain(a.field_values, a.soft_deleted, a.erased_columns)
+            and a.occurred_ticks < ticks and a.audit_seq < before
+        group by a.context_identifier, a.contact_id
+    ), beside as (
+        select distinct a.context_identifier, a.contact_id
+        from contact_audit_log a
+        where (tenant is null or a.context_identifier = tenant)
+            and a.audit_seq between before and through and a.recorded_at <= at
+    ), sorted as (
+        select context_identifier, contact_id, t.newest[2] as audit_seq,
+            b.contact_id is null and t.newest[2] = -t.also_newest[2] and coalesce(o.bare and o.facts = t.facts, true) as plain
+        from told t
+        left join odd o using (context_identifier, contact_id)
+        full join beside b using (context_identifier, contact_id)
+        where o.dead is not true
     )
-    select array_agg(('x' || right(t.last, 16))::bit(64)::bigint) filter (where t.plain),
-        array_agg(t.contact_id || ' ' || t.context_identifier) filter (where not t.plain)
-    from told t;
+    select array_agg(s.audit_seq) filter (where s.plain), array_agg(s.contact_id || ' ' || s.context_identifier) filter (where not s.plain)
+    from sorted s;
 end
 $$;
 -- +goose StatementEnd
@@ -283,9 +324,9 @@ declare
     newest bigint[];
     others text[];
 begin
-    -- Most contacts are plain: never in the recycle bin, and each event gave exactly
-    -- the columns that SuperOffice 11 gives, or none ever gave any. Of those the
-    -- newest event says all. The log is read twice for it, and never sorted.
+    -- Most contacts are plain: each of their facts is, or none gave anything. Of
+    -- those the newest says all. It is found in an index, in whose order the log is
+    -- grouped; the log itself is read once, and never sorted.
     if contact is null then
         select n.plain_rows, n.other_contacts
         into newest, others
@@ -907,7 +948,10 @@ drop function contacts_as_known_at;
 drop function contacts_as_of;
 drop function contactmirror_refold;
 drop function contactmirror_newest;
-drop function contactmirror_whole;
+drop function contactmirror_known;
+drop statistics contact_audit_log_plain;
+drop index contact_audit_log_odd;
+drop function contactmirror_plain;
 drop type contact_as_of;
 drop type contactmirror_fact;
 drop aggregate contactmirror_last (jsonb);
@@ -920,7 +964,6 @@ drop function contactmirror_deleted;
 drop function contactmirror_time;
 drop function contactmirror_boolean;
 drop function contactmirror_integer;
-drop function contactmirror_place;
 drop function contactmirror_rank;
 drop index contacts_recycle_bin;
 drop index contact_audit_log_occurred_at;
