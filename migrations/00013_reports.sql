@@ -61,6 +61,8 @@ return case
     when value like '[%' then
         (substr(value, 11, 4) || '-' || substr(value, 5, 2) || '-' || substr(value, 8, 2) || ' '
             || rtrim(substr(value, 16, 15), ']'))::timestamp
+    when value like '%+0_:__' and value not like '0000%' then -- as most are, and quicker so
+        (left(value, least(26, length(value) - 6)) || right(value, 6))::timestamptz at time zone 'UTC'
     when length(value) > 24 and substr(value, length(value) - 5, 1) in ('+', '-') then
         case when value like '0000%' -- a year that PostgreSQL does not have, until the offset is taken off
             then ('2000' || substr(left(value, least(26, length(value) - 6)), 5))::timestamp - interval '2000 years'
@@ -335,16 +337,16 @@ begin
         return query
         select a.context_identifier, a.contact_id,
             null::text, null::text, null::text, null::text, null::text, null::text, null::text, null::text,
-            contactmirror_integer(r.associate_id), contactmirror_integer(r.country_id),
-            contactmirror_integer(r.business_idx), contactmirror_integer(r.category_idx),
-            contactmirror_integer(r.registered_associate_id), null::bigint, null::bigint, null::bigint,
-            contactmirror_integer(r.userdef_id), contactmirror_integer(r.userdef2_id), null::bigint,
+            contactmirror_integer(a.field_values ->> 'associate_id'), contactmirror_integer(a.field_values ->> 'country_id'),
+            contactmirror_integer(a.field_values ->> 'business_idx'), contactmirror_integer(a.field_values ->> 'category_idx'),
+            contactmirror_integer(a.field_values ->> 'registered_associate_id'), null::bigint, null::bigint, null::bigint,
+            contactmirror_integer(a.field_values ->> 'userdef_id'), contactmirror_integer(a.field_values ->> 'userdef2_id'), null::bigint,
             null::bigint, null::bigint, null::bigint, null::bigint, null::bigint, null::bigint,
-            contactmirror_integer(r.source)::integer, contactmirror_integer(r."activeInterests")::integer,
-            null::integer, contactmirror_deleted(r.deleted), null::integer, null::boolean, null::boolean,
-            contactmirror_time(r.registered) at time zone 'UTC',
-            contactmirror_time(r.updated) at time zone 'UTC',
-            contactmirror_time(r."DeletedDate") at time zone 'UTC', null::timestamp, null::timestamp,
+            contactmirror_integer(a.field_values ->> 'source')::integer, contactmirror_integer(a.field_values ->> 'activeInterests')::integer,
+            null::integer, contactmirror_deleted(a.field_values ->> 'deleted'), null::integer, null::boolean, null::boolean,
+            contactmirror_time(a.field_values ->> 'registered') at time zone 'UTC',
+            contactmirror_time(a.field_values ->> 'updated') at time zone 'UTC',
+            contactmirror_time(a.field_values ->> 'DeletedDate') at time zone 'UTC', null::timestamp, null::timestamp,
             false, null::timestamptz,
             case when a.field_values is null or a.field_values = '{}' then array[
                 'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
@@ -362,13 +364,8 @@ begin
                 'dbi_last_syncronized', 'dbi_last_modified'
             ] end,
             a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id
-        from contact_audit_log a
-        cross join lateral jsonb_to_record(coalesce(a.field_values, '{}')) as r (
-            associate_id text, country_id text, business_idx text, category_idx text,
-            registered_associate_id text, userdef_id text, userdef2_id text, source text,
-            "activeInterests" text, deleted text, registered text, updated text, "DeletedDate" text
-        )
-        where a.audit_seq = any (newest);
+        from unnest(newest) n
+        join contact_audit_log a on a.audit_seq = n;
 
         if others is null then
             return;
