@@ -372,12 +372,6 @@ begin
                 'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count', 'deleted',
                 'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated', 'deleted_date',
                 'dbi_last_syncronized', 'dbi_last_modified'
-            ] else array[
-                'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
-                'updated_associate_id', 'text_id', 'mother_id', 'group_id', 'tz_location_id',
-                'ticket_priority_id', 'support_language_id', 'support_associate_id', 'support_person_id',
-                'dbi_agent_id', 'updated_count', 'active_erp_links', 'xstop', 'nomailing',
-                'dbi_last_syncronized', 'dbi_last_modified'
             ] end,
             a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id
         from unnest(newest) n
@@ -523,15 +517,16 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_refold is 'The contacts of which anything happened (or, by arrival, was written) after a time, folded from their facts up to it.';
+comment on function contactmirror_refold is 'The contacts of which anything happened (or, by arrival, was written) after a time, folded from their facts up to it. pending_columns is NULL where it is what SuperOffice 11 leaves without a value, for that is most of a row.';
 
 -- +goose StatementBegin
-create function contacts_as_of(at timestamptz, tenant text default null, contact bigint default null) returns setof contact_as_of
+create function contactmirror_standing(at timestamptz, by_arrival boolean, tenant text, contact bigint) returns setof contact_as_of
 language sql stable parallel restricted
 rows 100000
 begin atomic
-    -- Of these nothing has happened since.
-    select c.context_identifier, c.contact_id,
+    -- Of these nothing has happened since, or by arrival, been written.
+    select
+        c.context_identifier, c.contact_id,
         c.name, c.kananame, c.department, c.number1, c.number2, c.org_nr, c.sound_ex, c.dbi_key, c.associate_id,
         c.country_id, c.business_idx, c.category_idx, c.registered_associate_id, c.updated_associate_id,
         c.text_id, c.mother_id, c.userdef_id, c.userdef2_id, c.group_id, c.tz_location_id, c.ticket_priority_id,
@@ -543,10 +538,37 @@ begin atomic
     from contacts c
     where (tenant is null or c.context_identifier = tenant)
         and (contact is null or c.contact_id = contact)
-        and c.last_event_at <= at
+        and (by_arrival and c.mirrored_at <= at or not by_arrival and c.last_event_at <= at)
     union all
+    select
+        r.context_identifier, r.contact_id,
+        r.name, r.kananame, r.department, r.number1, r.number2, r.org_nr, r.sound_ex, r.dbi_key, r.associate_id,
+        r.country_id, r.business_idx, r.category_idx, r.registered_associate_id, r.updated_associate_id,
+        r.text_id, r.mother_id, r.userdef_id, r.userdef2_id, r.group_id, r.tz_location_id, r.ticket_priority_id,
+        r.support_language_id, r.support_associate_id, r.support_person_id, r.dbi_agent_id, r.source,
+        r.active_interests, r.updated_count, r.deleted, r.active_erp_links, r.xstop, r.nomailing, r.registered,
+        r.updated, r.deleted_date, r.dbi_last_syncronized, r.dbi_last_modified,
+        r.soft_deleted, r.soft_deleted_at, coalesce(r.pending_columns, array[
+            'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+            'updated_associate_id', 'text_id', 'mother_id', 'group_id', 'tz_location_id',
+            'ticket_priority_id', 'support_language_id', 'support_associate_id', 'support_person_id',
+            'dbi_agent_id', 'updated_count', 'active_erp_links', 'xstop', 'nomailing',
+            'dbi_last_syncronized', 'dbi_last_modified'
+        ]),
+        r.last_event, r.last_event_id, r.last_event_at, r.last_event_ticks, r.last_changed_by_associate_id
+    from contactmirror_refold(at, by_arrival, tenant, contact) r;
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_standing is 'The mirror as of a time, by when facts occurred or by when they arrived.';
+
+-- +goose StatementBegin
+create function contacts_as_of(at timestamptz, tenant text default null, contact bigint default null) returns setof contact_as_of
+language sql stable parallel restricted
+rows 100000
+begin atomic
     select *
-    from contactmirror_refold(at, false, tenant, contact);
+    from contactmirror_standing(at, false, tenant, contact);
 end;
 -- +goose StatementEnd
 
@@ -557,23 +579,8 @@ create function contacts_as_known_at(at timestamptz, tenant text default null, c
 language sql stable parallel restricted
 rows 100000
 begin atomic
-    -- Of these nothing has been written since.
-    select c.context_identifier, c.contact_id,
-        c.name, c.kananame, c.department, c.number1, c.number2, c.org_nr, c.sound_ex, c.dbi_key, c.associate_id,
-        c.country_id, c.business_idx, c.category_idx, c.registered_associate_id, c.updated_associate_id,
-        c.text_id, c.mother_id, c.userdef_id, c.userdef2_id, c.group_id, c.tz_location_id, c.ticket_priority_id,
-        c.support_language_id, c.support_associate_id, c.support_person_id, c.dbi_agent_id, c.source,
-        c.active_interests, c.updated_count, c.deleted, c.active_erp_links, c.xstop, c.nomailing, c.registered,
-        c.updated, c.deleted_date, c.dbi_last_syncronized, c.dbi_last_modified,
-        c.soft_deleted, c.soft_deleted_at, c.pending_columns,
-        c.last_event, c.last_event_id, c.last_event_at, c.last_event_ticks, c.last_changed_by_associate_id
-    from contacts c
-    where (tenant is null or c.context_identifier = tenant)
-        and (contact is null or c.contact_id = contact)
-        and c.mirrored_at <= at
-    union all
     select *
-    from contactmirror_refold(at, true, tenant, contact);
+    from contactmirror_standing(at, true, tenant, contact);
 end;
 -- +goose StatementEnd
 
@@ -959,6 +966,7 @@ drop view contact_changes;
 drop view contact_timeline;
 drop function contacts_as_known_at;
 drop function contacts_as_of;
+drop function contactmirror_standing;
 drop function contactmirror_refold;
 drop function contactmirror_newest;
 drop function contactmirror_known;
