@@ -183,6 +183,7 @@ func (b *benchRun) fairness(ctx context.Context) error {
 		if err := backlog.Queue(ctx, pool); err != nil {
 			return err
 		}
+		checkpoint(ctx, pool)
 		beside, err := b.quietLatencies(ctx, url, 1<<20)
 		if err != nil {
 			return err

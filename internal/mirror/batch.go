@@ -42,7 +42,7 @@ func (w *Worker) batch(ctx context.Context, size int) (applied int, busy bool, e
 	shards := uint32(shardsPerClaim)
 	switch {
 	case w.backlogs.beside():
-		size, shards = min(size, shortBatch), 1
+		size, shards = min(size, besideBatch), 1
 	case !w.full.Load():
 		size, shards = min(size, shortBatch), contact.Shards
 	}

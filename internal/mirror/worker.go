@@ -23,14 +23,17 @@ const (
 	// shardsPerClaim is how many shards one transaction locks at most. Fewer
 	// leave more for the other workers, more make fuller batches.
 	shardsPerClaim = 8
-	// A short batch is what is applied of all shards at once, as long as there is no
-	// more than that; and of a single shard while one tenant's backlog drains beside
-	// another's live traffic: an event that comes while its shard is locked waits.
+	// shortBatch is what is applied of all shards at once, as long as there is no
+	// more than that.
 	shortBatch = 128
+	// besideBatch is what is applied of a single shard while one tenant's backlog
+	// drains beside another's live traffic: an event that comes while its shard is
+	// locked, as one in 32 does, waits for the batch to end.
+	besideBatch = 64
 	// aside is how many loops stand aside meanwhile, so that a small machine has
 	// time left for the live traffic; one always goes on.
 	aside = 2
-	// expressPause is how long the express loop rests once it has found nothing, for
+	// expressPause is how long the express loop rests when it has found nothing, for
 	// it is woken for events of any tenant.
 	expressPause = 3 * time.Millisecond
 	// longBatch is how long a batch may take before new events wake another loop.
@@ -190,10 +193,14 @@ func (w *Worker) expressLoop(ctx context.Context) {
 		case <-ctx.Done():
 		case <-w.express:
 		}
-		for more := true; more && ctx.Err() == nil; {
-			_, more = b.next(ctx)
+		full := b.size
+		applied, more := b.next(ctx)
+		if more && (applied == 0 || applied >= full) { // it failed, or there is more
+			signal(w.express)
 		}
-		wait(ctx, expressPause)
+		if applied == 0 {
+			wait(ctx, expressPause)
+		}
 	}
 }
 
