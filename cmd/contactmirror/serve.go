@@ -140,7 +140,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	metrics := s.newMetrics(watch, entry)
 	roles, working := errgroup.WithContext(ctx)
 	roles.Go(func() error { return look(working) })
-	wake := func() {}
+	wake := func(...string) {}
 	if s.syncs() {
 		worker := mirror.New(pool, log, s.Workers)
 		settler := settle.New(pool, log)
@@ -202,13 +202,13 @@ func openEntrance(ctx context.Context, config *Config, log *slog.Logger) (*entra
 
 // receive starts the receiver among roles. Inbox and spool outlive it, so that
 // requests under way when ctx ends are kept and answered.
-func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *watch, wake func(), answered func(status int, took time.Duration)) {
+func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *watch, wake func(tenants ...string), answered func(status int, took time.Duration)) {
 	if e.config.AllowUnsigned {
 		watch.log.Warn("UNSIGNED DELIVERIES ARE ACCEPTED: whoever reaches this address can write to the mirror; unset CONTACTMIRROR_ALLOW_UNSIGNED to stop that")
 	}
 	// This process's worker is woken at once, others soon.
 	notifier := inbox.NewNotifier(watch.pool)
-	box := inbox.New(watch.pool, func() { wake(); notifier.Queued() })
+	box := inbox.New(watch.pool, func(tenants ...string) { wake(tenants...); notifier.Queued() })
 	e.gate = accept.New(accept.Inbox{Put: watch.guardPut(box.Put), Probe: watch.guardProbe(box.Probe)}, e.spool, watch.log)
 	watch.spool = e.spool.State
 	watch.inboxAway = func() bool { _, away := e.gate.AwaySince(); return away }

@@ -53,7 +53,7 @@ func start(t *testing.T, db *pgtest.DB, dir string, limit int64) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := inbox.New(db.Pool, func() {})
+	in := inbox.New(db.Pool, func(...string) {})
 	g := accept.New(accept.Inbox{Put: in.Put, Probe: in.Probe}, s, log)
 	stopInbox, stopSpool, stopGate := run(t, in.Run), run(t, s.Run), run(t, g.Run)
 	return &rig{g, s, func() { stopGate(); stopInbox(); stopSpool() }}

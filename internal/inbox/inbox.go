@@ -76,7 +76,7 @@ var ErrClosed = errors.New("inbox: stopped")
 // Inbox stores deliveries. Make one with [New], and [Inbox.Run] it.
 type Inbox struct {
 	pool    *pgxpool.Pool
-	queued  func()
+	queued  func(tenants ...string)
 	waiting chan *request
 	stopped chan struct{}
 }
@@ -94,8 +94,9 @@ type answer struct {
 }
 
 // New makes an inbox on the database behind pool. queued is called after each
-// commit that has put contact events into the queue; it must not block.
-func New(pool *pgxpool.Pool, queued func()) *Inbox {
+// commit that has put contact events into the queue, with the tenants that they
+// are of; it must not block.
+func New(pool *pgxpool.Pool, queued func(tenants ...string)) *Inbox {
 	return &Inbox{pool: pool, queued: queued, waiting: make(chan *request), stopped: make(chan struct{})}
 }
 

@@ -28,7 +28,7 @@ var received = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 // start runs an inbox on pool until the test ends.
 func start(t testing.TB, pool *pgxpool.Pool) *inbox.Inbox {
 	t.Helper()
-	in := inbox.New(pool, func() {})
+	in := inbox.New(pool, func(...string) {})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- in.Run(ctx) }()

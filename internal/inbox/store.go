@@ -95,7 +95,7 @@ func (in *Inbox) accept(events []*request) (known, refused []*request) {
 	for _, place := range places {
 		isNew[place-1] = true
 	}
-	queued := false
+	var tenants []string // of what was queued
 	for i, r := range events {
 		switch {
 		case !isNew[i]:
@@ -103,12 +103,14 @@ func (in *Inbox) accept(events []*request) (known, refused []*request) {
 		case r.Event.Ignored():
 			r.answer <- answer{result: Ignored}
 		default:
-			queued = true
+			if n := len(tenants); n == 0 || tenants[n-1] != r.key.tenant { // they are sorted
+				tenants = append(tenants, r.key.tenant)
+			}
 			r.answer <- answer{result: Accepted}
 		}
 	}
-	if queued {
-		in.queued()
+	if len(tenants) > 0 {
+		in.queued(tenants...)
 	}
 	return known, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"contactmirror/internal/bench"
+	"contactmirror/internal/inbox"
 	"contactmirror/internal/pgtest"
 )
 
@@ -67,4 +68,45 @@ func TestExpressTakesLiveTrafficOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// The express loop is woken for live traffic beside a backlog, and not for more of
+// the backlog.
+func TestExpressIsWokenForLiveTrafficOnly(t *testing.T) {
+	t.Parallel()
+	w := New(nil, slog.New(slog.DiscardHandler), 1)
+	woken := func(tenants ...string) bool {
+		w.Wake(tenants...)
+		select {
+		case <-w.express:
+			return true
+		default:
+			return false
+		}
+	}
+	if woken("Live") || woken() {
+		t.Error("woken while nobody is behind")
+	}
+	w.backlogs.note(fullClaim("Burst", 100), 100)
+	if w.backlogs.awaited() {
+		t.Error("live traffic is awaited before there was any")
+	}
+	if woken("Burst") {
+		t.Error("woken for more of the backlog")
+	}
+	if !woken("Burst", "Live") || !woken() {
+		t.Error("not woken for live traffic, or for what may be some")
+	}
+	if !w.backlogs.awaited() {
+		t.Error("live traffic that was queued is not awaited")
+	}
+}
+
+// fullClaim is a claim of n events of one lane that leaves more in it.
+func fullClaim(tenant string, n int) []inbox.Claimed {
+	found := make([]inbox.Claimed, n)
+	for i := range found {
+		found[i].Lane, found[i].Share = inbox.Lane{ContextIdentifier: tenant}, int64(n)
+	}
+	return found
 }

@@ -31,10 +31,11 @@ const (
 // queue. What any other tenant sends is live traffic, which has little to do with
 // their backlogs but the time it waits. The zero value knows of none.
 type backlogs struct {
-	mu     sync.Mutex
-	behind map[string]time.Time // until when
-	noted  time.Time            // when the last claim was made
-	quiet  time.Time            // when another tenant last had an event
+	mu       sync.Mutex
+	behind   map[string]time.Time // until when
+	noted    time.Time            // when the last claim was made
+	quiet    time.Time            // when another tenant last had an event applied
+	awaiting time.Time            // when another tenant last had one queued
 }
 
 // note learns from found, a claim of up to size events that left nobody out.
@@ -80,6 +81,32 @@ func (b *backlogs) served() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.quiet = time.Now()
+}
+
+// concerns reports whether any of tenants, who have just had events queued, is not
+// behind while another one is. None stands for tenants that are not known, of whom
+// one may be.
+func (b *backlogs) concerns(tenants []string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.behind) == 0 {
+		return false
+	}
+	for _, tenant := range tenants {
+		if _, behind := b.behind[tenant]; !behind {
+			b.awaiting = time.Now()
+			return true
+		}
+	}
+	return len(tenants) == 0
+}
+
+// awaited reports whether events of tenants that are not behind may be waiting
+// for a shard to be free.
+func (b *backlogs) awaited() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.behind) > 0 && (time.Since(b.awaiting) < quietFor || time.Since(b.quiet) < quietFor)
 }
 
 // beside reports whether there is live traffic beside a backlog.

@@ -33,8 +33,8 @@ const (
 	// aside is how many loops stand aside meanwhile, so that a small machine has
 	// time left for the live traffic; one always goes on.
 	aside = 2
-	// expressPause is how long the express loop rests when it has found nothing, for
-	// it is woken for events of any tenant.
+	// expressPause is how long the express loop rests when it has found nothing: what
+	// it was woken for is locked, or another loop has taken it.
 	expressPause = 3 * time.Millisecond
 	// longBatch is how long a batch may take before new events wake another loop.
 	longBatch = 30 * time.Millisecond
@@ -101,17 +101,20 @@ func New(pool *pgxpool.Pool, log *slog.Logger, loops int) *Worker {
 	return &Worker{pool: pool, log: log, loops: loops, wake: make(chan struct{}, 1), express: make(chan struct{}, 1), failing: map[int]error{}}
 }
 
-// Wake asks for the queue to be looked at soon. It never blocks.
+// Wake asks for the queue to be looked at soon, for events of tenants; none stands
+// for tenants that are not known. It never blocks.
 //
 // Of live traffic one loop takes all that has come since its last batch: several
 // at once would only have less each. Another is woken where one is busy for long,
 // or finds more than one batch.
-func (w *Worker) Wake() {
+func (w *Worker) Wake(tenants ...string) {
 	w.asked.Store(true)
 	if w.active.Load() == 0 || w.sinceBegun() > longBatch {
 		signal(w.wake)
 	}
-	signal(w.express)
+	if w.backlogs.concerns(tenants) {
+		signal(w.express)
+	}
 }
 
 // sinceBegun is how long ago a loop last began to look.
@@ -165,7 +168,9 @@ func (w *Worker) loop(ctx context.Context, number int) {
 		w.began.Store(time.Now().UnixNano())
 		applied, more := b.next(ctx)
 		alone := w.active.Add(-1) == 0
-		signal(w.express) // for what it had locked
+		if w.backlogs.awaited() {
+			signal(w.express) // for what it had locked
+		}
 		if applied > b.most/2 {
 			signal(w.wake) // there is more than one loop's work
 		}
@@ -293,7 +298,7 @@ func (w *Worker) poll(ctx context.Context) {
 // listen hears of other processes' events before the next poll.
 func (w *Worker) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		if err := inbox.Listen(ctx, w.pool.Config().ConnConfig, w.Wake); ctx.Err() == nil {
+		if err := inbox.Listen(ctx, w.pool.Config().ConnConfig, func() { w.Wake() }); ctx.Err() == nil {
 			w.log.Debug("not listening for notifications; polling goes on", "error", err)
 		}
 		wait(ctx, listenPause)

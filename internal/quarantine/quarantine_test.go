@@ -140,7 +140,7 @@ func TestDiscardedEventGoesOnCounting(t *testing.T) {
 func TestDelivery(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	in := inbox.New(db.Pool, func() {})
+	in := inbox.New(db.Pool, func(...string) {})
 	run(t, in.Run)
 	tenant := "Cust1"
 	for _, body := range []string{"{", poison} { // the second as an older version might have refused it
