@@ -3,8 +3,8 @@
 -- inbox_claim in the same READ COMMITTED transaction, as a statement of its own:
 -- only then does the claim see what the previous holder of the lock has committed.
 with starts as materialized (
-    -- Where to look in each shard: at the lanes of which much is marked as gone,
-    -- from there on, at the empty tenant's, and between them.
+    -- From where on to look in each shard: from the first tenant on, and in each lane
+    -- of which much is marked as gone from its mark on, up to the next of them.
     select start.shard, start.context_identifier, max(start.mark) as mark,
         lead(start.context_identifier) over (partition by start.shard order by start.context_identifier) as next_marked
     from (
@@ -25,14 +25,7 @@ with starts as materialized (
         (
             select
             from sync_queue q
-            where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
-            limit 1
-        )
-        union all
-        (
-            select
-            from sync_queue q
-            where q.shard = t.shard and q.context_identifier > t.context_identifier
+            where q.shard = t.shard and (q.context_identifier, q.written_by) >= (t.context_identifier, t.mark)
                 and q.context_identifier < t.next_marked
             limit 1
         )
@@ -40,7 +33,8 @@ with starts as materialized (
         (
             select
             from sync_queue q
-            where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
+            where t.next_marked is null and q.shard = t.shard
+                and (q.context_identifier, q.written_by) >= (t.context_identifier, t.mark)
             limit 1
         )
     ) something

@@ -1,7 +1,7 @@
 -- Is anything queued, behind what is marked as gone?
 with starts as materialized (
-    -- Where to look in each shard: at the lanes of which much is marked as gone,
-    -- from there on, at the empty tenant's, and between them.
+    -- From where on to look in each shard: from the first tenant on, and in each lane
+    -- of which much is marked as gone from its mark on, up to the next of them.
     select start.shard, start.context_identifier, max(start.mark) as mark,
         lead(start.context_identifier) over (partition by start.shard order by start.context_identifier) as next_marked
     from (
@@ -20,31 +20,22 @@ select exists (
     select
     from starts t
     cross join lateral (
-        select
-        from sync_queue q
-        where q.shard = t.shard and q.context_identifier = t.context_identifier and q.written_by >= t.mark
-        order by q.written_by -- or a planner reads the table until it meets one
-        limit 1
-    ) marked
-) or exists (
-    select
-    from starts t
-    cross join lateral (
         (
             select
             from sync_queue q
-            where q.shard = t.shard and q.context_identifier > t.context_identifier
+            where q.shard = t.shard and (q.context_identifier, q.written_by) >= (t.context_identifier, t.mark)
                 and q.context_identifier < t.next_marked
-            order by q.context_identifier
+            order by q.context_identifier, q.written_by -- or a planner reads the table until it meets one
             limit 1
         )
         union all
         (
             select
             from sync_queue q
-            where t.next_marked is null and q.shard = t.shard and q.context_identifier > t.context_identifier
-            order by q.context_identifier
+            where t.next_marked is null and q.shard = t.shard
+                and (q.context_identifier, q.written_by) >= (t.context_identifier, t.mark)
+            order by q.context_identifier, q.written_by
             limit 1
         )
-    ) unmarked
+    ) something
 )
