@@ -98,7 +98,8 @@ with recursive starts as materialized (
     returning shard, context_identifier, written_by, event_seq, received_at
 )
 select shard, context_identifier, written_by::text as written_by, event_seq, received_at,
+    -- Asked once each, not for every row.
     (select max(share) from shares) as share,
-    pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
-    extract(epoch from pg_postmaster_start_time())::text as server
+    (select pg_snapshot_xmin(pg_current_snapshot())::text) as horizon,
+    (select extract(epoch from pg_postmaster_start_time())::text) as server
 from claimed

@@ -36,7 +36,7 @@ type benchCmd struct {
 func (benchCmd) Help() string {
 	return `Measures this build on this machine and database: how fast deliveries are acknowledged and applied, how soon they are visible, and what it takes. Every rate stands beside what it is to be compared with, measured in the same run, for machines differ and are seldom quiet.
 
-Each measure makes a schema of its own, contactmirror_bench_…, and drops it; nothing else in the database is touched. The role must be allowed to make schemas. With the default dials it takes about a quarter of an hour and 5 GB of disk.`
+Each measure makes a schema of its own, contactmirror_bench_…, and drops it; nothing else in the database is touched. The role must be allowed to make schemas; one that may also ask for checkpoints gets steadier figures. With the default dials it takes about a quarter of an hour and 5 GB of disk.`
 }
 
 // benchmark is one measure.
