@@ -29,13 +29,10 @@ const (
 	// besideBatch is what is applied of a single shard while one tenant's backlog
 	// drains beside another's live traffic: an event that comes while its shard is
 	// locked, as one in 32 does, waits for the batch to end.
-	besideBatch = 64
+	besideBatch = 48
 	// aside is how many loops stand aside meanwhile, so that a small machine has
 	// time left for the live traffic; one always goes on.
 	aside = 2
-	// expressPause is how long the express loop rests when it has found nothing: what
-	// it was woken for is locked, or another loop has taken it.
-	expressPause = 3 * time.Millisecond
 	// longBatch is how long a batch may take before new events wake another loop.
 	longBatch = 30 * time.Millisecond
 	// stuckBatch is how long one may take before nobody stands aside for it.
@@ -202,9 +199,6 @@ func (w *Worker) expressLoop(ctx context.Context) {
 		applied, more := b.next(ctx)
 		if more && (applied == 0 || applied >= full) { // it failed, or there is more
 			signal(w.express)
-		}
-		if applied == 0 {
-			wait(ctx, expressPause)
 		}
 	}
 }
