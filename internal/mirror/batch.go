@@ -74,8 +74,8 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 				return err
 			}
 		}
-		if except == nil {
-			w.backlogs.note(found, size)
+		if except == nil && w.backlogs.note(found, size) {
+			signal(w.express) // for what others had queued before
 		}
 		visible, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
 		return err

@@ -43,6 +43,11 @@ func TestExpressTakesLiveTrafficOnly(t *testing.T) {
 	if applied, _, err := w.batch(t.Context(), batchSize); err != nil || applied == 0 {
 		t.Fatalf("a batch of the backlog: %d events, %v", applied, err)
 	}
+	select {
+	case <-w.express:
+	default:
+		t.Error("a new backlog does not wake the express loop, for what others had queued before")
+	}
 	queue("Live", 1, 50)
 
 	// Another worker has a quarter of the shards.

@@ -38,8 +38,9 @@ type backlogs struct {
 	awaiting time.Time            // when another tenant last had one queued
 }
 
-// note learns from found, a claim of up to size events that left nobody out.
-func (b *backlogs) note(found []inbox.Claimed, size int) {
+// note learns from found, a claim of up to size events that left nobody out, and
+// reports whether a tenant is behind who was not.
+func (b *backlogs) note(found []inbox.Claimed, size int) (news bool) {
 	type count struct{ events, full int64 }
 	counts := map[string]count{}
 	lanes := map[inbox.Lane]bool{}
@@ -60,9 +61,11 @@ func (b *backlogs) note(found []inbox.Claimed, size int) {
 	}
 	for tenant, c := range counts {
 		if c.events >= max(2, int64(size)/smallPart) && 4*c.events >= 3*c.full {
+			news = news || b.noted.After(b.behind[tenant])
 			b.behind[tenant] = b.noted.Add(behindFor)
 		}
 	}
+	return news
 }
 
 // tenants are those that are behind, none where they are too many.
