@@ -75,7 +75,7 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 			}
 		}
 		if except == nil && w.backlogs.note(found, size) {
-			signal(w.express) // for what others had queued before
+			signal(w.express) // for what others had queued before, or to let its connection go
 		}
 		visible, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
 		return err

@@ -3,6 +3,7 @@ package mirror
 import (
 	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"contactmirror/internal/bench"
@@ -105,6 +106,26 @@ func TestExpressIsWokenForLiveTrafficOnly(t *testing.T) {
 	if !w.backlogs.awaited() {
 		t.Error("live traffic that was queued is not awaited")
 	}
+}
+
+// Who has caught up while another is behind is live traffic again; and the express
+// loop is told when nobody is behind any more, so that it lets its connection go.
+func TestWhoHasCaughtUpIsLiveTraffic(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b backlogs
+		if !b.note(fullClaim("First", 100), 100) || b.note(fullClaim("First", 100), 100) {
+			t.Error("that a tenant falls behind is to be reported once")
+		}
+		time.Sleep(behindFor + 1) // in the bubble
+		if !b.note(fullClaim("Second", 100), 100) || !b.concerns([]string{"First"}) || b.concerns([]string{"Second"}) {
+			t.Error("the first tenant still counts as behind, or the second one does not")
+		}
+		time.Sleep(behindFor + 1)
+		if !b.note(nil, 100) || len(b.tenants()) > 0 {
+			t.Error("that nobody is behind any more is not reported")
+		}
+	})
 }
 
 // fullClaim is a claim of n events of one lane that leaves more in it.

@@ -22,25 +22,24 @@ const (
 	// more of them each has so small a share that the others are soon served anyway.
 	mostBehind = 8
 	// behindFor is for how long a tenant counts as behind after a claim has shown it,
-	// as long as others are made, and quietFor for how long batches are short after
-	// another tenant had an event.
-	behindFor, quietFor = time.Second, time.Second
+	// as long as others are made, and liveFor for how long more live traffic is
+	// expected after another tenant had an event.
+	behindFor, liveFor = time.Second, time.Second
 )
 
 // backlogs knows which tenants are behind: those of whom a claim leaves some in the
 // queue. What any other tenant sends is live traffic, which has little to do with
 // their backlogs but the time it waits. The zero value knows of none.
 type backlogs struct {
-	mu       sync.Mutex
-	behind   map[string]time.Time // until when
-	noted    time.Time            // when the last claim was made
-	quiet    time.Time            // when another tenant last had an event applied
-	awaiting time.Time            // when another tenant last had one queued
+	mu     sync.Mutex
+	behind map[string]time.Time // until when, unless a claim shows it again
+	// When another tenant last had an event queued, and one applied.
+	queued, applied time.Time
 }
 
 // note learns from found, a claim of up to size events that left nobody out, and
-// reports whether a tenant is behind who was not.
-func (b *backlogs) note(found []inbox.Claimed, size int) (news bool) {
+// reports whether that changes who is behind.
+func (b *backlogs) note(found []inbox.Claimed, size int) (changed bool) {
 	type count struct{ events, full int64 }
 	counts := map[string]count{}
 	lanes := map[inbox.Lane]bool{}
@@ -55,35 +54,37 @@ func (b *backlogs) note(found []inbox.Claimed, size int) (news bool) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.noted = time.Now()
 	if b.behind == nil {
 		b.behind = map[string]time.Time{}
 	}
+	now, before := time.Now(), len(b.behind)
+	maps.DeleteFunc(b.behind, func(_ string, until time.Time) bool { return now.After(until) })
+	changed = len(b.behind) < before
 	for tenant, c := range counts {
 		if c.events >= max(2, int64(size)/smallPart) && 4*c.events >= 3*c.full {
-			news = news || b.noted.After(b.behind[tenant])
-			b.behind[tenant] = b.noted.Add(behindFor)
+			_, known := b.behind[tenant]
+			changed = changed || !known
+			b.behind[tenant] = now.Add(behindFor)
 		}
 	}
-	return news
+	return changed
 }
 
 // tenants are those that are behind, none where they are too many.
 func (b *backlogs) tenants() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.behind, func(_ string, until time.Time) bool { return b.noted.After(until) })
 	if len(b.behind) > mostBehind {
 		return nil
 	}
 	return slices.Sorted(maps.Keys(b.behind))
 }
 
-// served notes that a tenant that is not behind had an event.
+// served notes that a tenant that is not behind had an event applied.
 func (b *backlogs) served() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.quiet = time.Now()
+	b.applied = time.Now()
 }
 
 // concerns reports whether any of tenants, who have just had events queued, is not
@@ -97,7 +98,7 @@ func (b *backlogs) concerns(tenants []string) bool {
 	}
 	for _, tenant := range tenants {
 		if _, behind := b.behind[tenant]; !behind {
-			b.awaiting = time.Now()
+			b.queued = time.Now()
 			return true
 		}
 	}
@@ -109,14 +110,14 @@ func (b *backlogs) concerns(tenants []string) bool {
 func (b *backlogs) awaited() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.behind) > 0 && (time.Since(b.awaiting) < quietFor || time.Since(b.quiet) < quietFor)
+	return len(b.behind) > 0 && (time.Since(b.queued) < liveFor || time.Since(b.applied) < liveFor)
 }
 
 // beside reports whether there is live traffic beside a backlog.
 func (b *backlogs) beside() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return time.Since(b.quiet) < quietFor
+	return time.Since(b.applied) < liveFor
 }
 
 // express applies live traffic beside backlogs, on a connection that it keeps while
