@@ -28,7 +28,13 @@ var received = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 // start runs an inbox on pool until the test ends.
 func start(t testing.TB, pool *pgxpool.Pool) *inbox.Inbox {
 	t.Helper()
-	in := inbox.New(pool, func(...string) {})
+	return startTelling(t, pool, func(...string) {})
+}
+
+// startTelling is start with somebody to be told of what is queued.
+func startTelling(t testing.TB, pool *pgxpool.Pool, queued func(tenants ...string)) *inbox.Inbox {
+	t.Helper()
+	in := inbox.New(pool, queued)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- in.Run(ctx) }()
@@ -549,6 +555,21 @@ func TestClaimIsFair(t *testing.T) {
 	}
 	if len(batch) < 80 || len(batch) > 90 || quiet != 3 {
 		t.Errorf("claimed %d, of them %d of the quiet tenant, want about 83 and 3", len(batch), quiet)
+	}
+}
+
+// Each commit that queues something is told, with whose it is; one that only knows
+// events again, or ignores them, is not.
+func TestQueuedTenantsAreTold(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	told := make(chan []string, 10)
+	in := startTelling(t, db.Pool, func(tenants ...string) { told <- tenants })
+	for _, d := range []inbox.Delivery{delivery(t, "Cust1", 1, 1), delivery(t, "Cust1", 1, 1), parsed(t, `{"Event":"sale.sold"}`), delivery(t, "Cust2", 1, 2)} {
+		put(t, in, d)
+	}
+	if diff := cmp.Diff([][]string{{"Cust1"}, {"Cust2"}}, [][]string{<-told, <-told}); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
 	}
 }
 
