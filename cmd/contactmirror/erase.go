@@ -20,9 +20,9 @@ type eraseCmd struct {
 	Tenant  *string `required:"" placeholder:"TENANT" help:"The contact's ContextIdentifier; empty for an installation without one."`
 	Contact int64   `required:"" placeholder:"ID" help:"The contact's id."`
 	Reason  *string `placeholder:"TEXT" help:"Why; it is kept." xor:"what"`
-	DryRun  bool    `help:"Only say what would be erased."`
 	Lift    bool    `help:"Keep the values of later events again; what was erased stays so." xor:"what"`
 	JSON    bool    `help:"Print JSON."`
+	ConfirmFlags
 	DatabaseFlags
 	MigrateFlag
 }
@@ -33,7 +33,7 @@ func (eraseCmd) Help() string {
 
 Later events of the contact, late ones and those in a spool too, lose their values as they are applied, until the erasure is lifted with --lift. Quarantined deliveries of which nobody can tell whom they are about are listed: look at them, and discard or retry them by hand. Repeat the command for deliveries that came into quarantine since.
 
-It can't be undone, and runs as the owner of the schema, CONTACTMIRROR_MIGRATE_URL. OUT OF REACH are copies elsewhere: backups, the write-ahead log and its archive, replicas that lag, and what was read or exported before. Old row versions stay in the data files until vacuum has passed.`
+On a terminal it shows what it would erase and asks; elsewhere it needs --yes. It can't be undone, and runs as the owner of the schema, CONTACTMIRROR_MIGRATE_URL. OUT OF REACH are copies elsewhere: backups, the write-ahead log and its archive, replicas that lag, and what was read or exported before. Old row versions stay in the data files until vacuum has passed.`
 }
 
 // Run erases, and says what went.
@@ -43,6 +43,9 @@ func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
 	}
 	if e.Lift && e.DryRun {
 		return misused("--lift and --dry-run can't be used together")
+	}
+	if err := e.check(call); err != nil {
+		return err
 	}
 	key := contact.Key{Tenant: *e.Tenant, ID: e.Contact}
 	return withSchema(ctx, call, func(url string) error {
@@ -64,11 +67,27 @@ func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
 
 func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool, key contact.Key) error {
 	if e.Lift {
+		question := fmt.Sprintf("Keep the values of later events of contact %d of tenant %s again?", key.ID, plain(key.Tenant))
+		if err := e.confirm(call, question); err != nil {
+			return err
+		}
 		if err := erasure.Lift(ctx, pool, key); err != nil {
 			return err
 		}
 		fmt.Fprintln(call.stderr, "Later events of the contact are kept with their values again.")
 		return nil
+	}
+	if !e.DryRun && !e.Yes {
+		would, err := erasure.Erase(ctx, pool, key, erasure.Options{DryRun: true})
+		if err == nil {
+			err = writeErased(call.stderr, would)
+		}
+		if err == nil {
+			err = e.confirm(call, "This can't be undone.")
+		}
+		if err != nil {
+			return err
+		}
 	}
 	account, err := erasure.Erase(ctx, pool, key, erasure.Options{Reason: e.Reason, DryRun: e.DryRun})
 	switch {

@@ -22,7 +22,8 @@ func textLog(c *Config, w io.Writer) bool {
 	return c.LogFormat == "text" || c.LogFormat == "auto" && terminal(w)
 }
 
-func terminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
+// terminal reports whether stream, a reader or a writer, is a terminal.
+func terminal(stream any) bool {
+	file, ok := stream.(*os.File)
 	return ok && isatty.IsTerminal(file.Fd())
 }

@@ -21,8 +21,8 @@ type RetentionFlag struct {
 // pruneCmd drops bodies that are old enough.
 type pruneCmd struct {
 	OlderThan string `placeholder:"TIME" help:"Drop what was received longer ago, such as 90d or 2160h, from 1d; default $CONTACTMIRROR_BODY_RETENTION."`
-	DryRun    bool   `help:"Only say what would be dropped."`
 	JSON      bool   `help:"Print JSON."`
+	ConfirmFlags
 	RetentionFlag
 	DatabaseFlags
 }
@@ -31,7 +31,7 @@ type pruneCmd struct {
 func (pruneCmd) Help() string {
 	return `Drops the bodies that events came in, and the bytes of resolved quarantine entries. Events, duplicates, the audit log and quarantine's rows stay, so nothing is deduped or accounted for differently. The body of an event that is queued or in open quarantine is never dropped.
 
-Whole partitions of a million events go at once; rows are deleted where a partition also holds events more than a day younger. serve does the same every hour where CONTACTMIRROR_BODY_RETENTION is set. Copies in backups, replicas and the write-ahead log are not reached.`
+Whole partitions of a million events go at once; rows are deleted where a partition also holds events more than a day younger. On a terminal it shows what it would drop and asks; elsewhere it needs --yes. serve does the same every hour where CONTACTMIRROR_BODY_RETENTION is set. Copies in backups, replicas and the write-ahead log are not reached.`
 }
 
 // Run prunes, and says what went. What could not be locked is left for another
@@ -50,11 +50,21 @@ func (p *pruneCmd) Run(ctx context.Context, call *invocation) error {
 	if keep == 0 {
 		return misused("say what to drop with --older-than, or set CONTACTMIRROR_BODY_RETENTION")
 	}
+	if err := p.check(call); err != nil {
+		return err
+	}
 	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
-		account, err := retention.Prune(ctx, pool, retention.Options{
-			Keep: keep, DryRun: p.DryRun,
-			Progress: func(done retention.Partition) { fmt.Fprintln(call.stderr, pruned(done, p.DryRun)) },
-		})
+		if !p.DryRun && !p.Yes {
+			would, err := p.prune(ctx, call, pool, keep, true)
+			if err != nil {
+				return err
+			}
+			writeAccount(call.stderr, would)
+			if err := p.confirm(call, "This can't be undone."); err != nil {
+				return err
+			}
+		}
+		account, err := p.prune(ctx, call, pool, keep, p.DryRun)
 		switch {
 		case err != nil:
 			return err
@@ -67,6 +77,13 @@ func (p *pruneCmd) Run(ctx context.Context, call *invocation) error {
 			return fmt.Errorf("prune: %s in use for too long; try again", count(int64(len(account.Busy)), "partition was", "partitions were"))
 		}
 		return err
+	})
+}
+
+func (p *pruneCmd) prune(ctx context.Context, call *invocation, pool *pgxpool.Pool, keep time.Duration, dryRun bool) (retention.Account, error) {
+	return retention.Prune(ctx, pool, retention.Options{
+		Keep: keep, DryRun: dryRun,
+		Progress: func(done retention.Partition) { fmt.Fprintln(call.stderr, pruned(done, dryRun)) },
 	})
 }
 
