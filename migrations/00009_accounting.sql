@@ -25,6 +25,11 @@ comment on function contactmirror_append_only is 'Refuses what a trigger calls i
 --
 -- pg_snapshot_xmax will not do for X: it follows the newest transaction that has
 -- ended, and higher ids may have drawn numbers and be under way.
+--
+-- All of this needs sequences that never give a number up to S again. A data-only
+-- restore, or an upgrade by logical replication, leaves them behind the rows.
+-- Statements that draw a number refuse one up to S (contactmirror_number_taken),
+-- for it may be free; and contactmirror_advance_sequences moves the sequences on.
 create table log_horizon (
     id              smallint primary key,
     event_seq       bigint not null,
@@ -222,8 +227,85 @@ $$;
 
 comment on function seal_accounts is 'Counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found. NULL where another one is at it.';
 
+-- +goose StatementBegin
+create function contactmirror_advance_sequences()
+returns table (sequence_name text, numbers text, moved_from bigint, moved_to bigint)
+language plpgsql security definer
+set search_path from current
+set lock_timeout = '500ms'
+as $$
+declare
+    s record;
+    next bigint;
+    highest bigint;
+begin
+    for s in
+        select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
+            format('select last_value + is_called::integer from %s', q.oid::regclass) as next_number,
+            -- Numbers are held against all columns of the name, where an index makes
+            -- that cheap: a row may refer to an event that is gone.
+            (
+                select format('select max(n) from (%s) all_columns', string_agg(
+                    format('select max(%I) as n from %s', c.attname, c.attrelid::regclass), ' union all '
+                ))
+                from pg_attribute c
+                join pg_class r on r.oid = c.attrelid
+                where c.attname in (a.attname, 'noted_' || a.attname) and c.atttypid = a.atttypid and not c.attisdropped
+                    and r.relnamespace = h.relnamespace and r.relowner = h.relowner
+                    and r.relkind in ('r', 'p') and not r.relispartition
+                    and (
+                        c.attrelid = t.oid or c.attrelid = h.oid
+                        or exists (select from pg_index i where i.indrelid = r.oid and i.indkey[0] = c.attnum and i.indisvalid)
+                    )
+            ) as highest_number
+        from pg_class h
+        join pg_class q on q.relnamespace = h.relnamespace and q.relowner = h.relowner and q.relkind = 'S'
+        join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = q.oid
+            and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
+        join pg_class t on t.oid = d.refobjid
+        join pg_attribute a on a.attrelid = t.oid and a.attnum = d.refobjsubid
+        where h.oid = 'log_horizon'::regclass
+        order by q.relname
+    loop
+        execute s.next_number into next;
+        execute s.highest_number into highest;
+        continue when highest is null or next > highest;
+        -- Changes nothing, but waits for all transactions that have drawn a number,
+        -- and keeps others from it until this one ends.
+        execute format('alter sequence %s no cycle', s.sequence);
+        execute s.next_number into next;
+        execute s.highest_number into highest;
+        continue when next > highest; -- moved by another call meanwhile
+        perform setval(s.sequence, highest);
+        sequence_name := s.sequence::text;
+        numbers := s.numbered;
+        moved_from := next;
+        moved_to := highest + 1;
+        raise warning 'sequence % was behind %: moved from % to %', sequence_name, numbers, moved_from, moved_to;
+        return next;
+    end loop;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_advance_sequences is 'Moves every sequence that is behind the column it numbers forward, never back, and returns those that it moved, with their next numbers before and after. Costs a look into the indexes when none is behind.';
+
+-- +goose StatementBegin
+create function contactmirror_number_taken(table_name text) returns boolean
+language plpgsql as $$
+begin
+    raise exception 'the sequence of % is behind its table', table_name
+        using errcode = 'unique_violation', table = table_name, constraint = table_name || '_pkey',
+            hint = 'select * from contactmirror_advance_sequences()';
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_number_taken is 'Fails as the primary key of a table does when a number is taken: for numbers that log_horizon has counted already, though no row has them.';
+
 revoke all on function advance_log_horizon() from public;
 revoke all on function seal_accounts(integer) from public;
+revoke all on function contactmirror_advance_sequences() from public;
 
 -- A log's tail is read in slices of 1,000 numbers. Order and limit change nothing
 -- in a slice; they tell a planner that knows nothing of the seal how little there
@@ -352,6 +434,8 @@ select context_identifier, accepted, ignored, queued, quarantined, applied, no_o
 from account;
 
 comment on function contactmirror_append_only is null;
+drop function contactmirror_number_taken(text);
+drop function contactmirror_advance_sequences();
 drop function seal_accounts(integer);
 drop function advance_log_horizon();
 drop table sealed_accounts;

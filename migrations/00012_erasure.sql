@@ -150,7 +150,7 @@ declare
 begin
     insert into erasures (context_identifier, contact_id, erased_by, reason)
     values ($1, $2, session_user, $6)
-    on conflict do nothing;
+    on conflict (context_identifier, contact_id) where lifted_at is null do nothing;
     already := not found;
 
     perform set_config('contactmirror.erasing', 'on', true);

@@ -58,6 +58,8 @@ var rights = []right{
 var functions = []right{
 	{"advance_log_horizon()", "execute", ""},
 	{"seal_accounts(integer)", "execute", ""},
+	{"contactmirror_advance_sequences()", "execute", ""},
+	{"contactmirror_number_taken(text)", "execute", ""},
 	{"changes_since(bigint, integer)", "execute", "execute"},
 	{"contactmirror_extend_bodies()", "execute", ""},
 	{"contactmirror_drop_bodies(text, timestamptz, boolean)", "execute", ""},

@@ -85,7 +85,10 @@ func Up(ctx context.Context, url string) ([]Result, error) {
 }
 
 func up(ctx context.Context, url string) ([]Result, error) {
-	return with(url, func(p *goose.Provider, _ *sql.DB) ([]Result, error) {
+	return with(url, func(p *goose.Provider, db *sql.DB) ([]Result, error) {
+		if err := advanceSequences(ctx, db); err != nil {
+			return nil, err
+		}
 		done, err := p.Up(ctx)
 		var partial *goose.PartialError
 		if errors.As(err, &partial) {
@@ -93,6 +96,19 @@ func up(ctx context.Context, url string) ([]Result, error) {
 		}
 		return results(done), err
 	})
+}
+
+// advanceSequences moves sequences that are behind their tables, goose's own among
+// them, where the schema can do that already.
+func advanceSequences(ctx context.Context, db *sql.DB) error {
+	var can bool
+	if err := db.QueryRowContext(ctx, "select to_regprocedure('contactmirror_advance_sequences()') is not null").Scan(&can); err != nil || !can {
+		return err
+	}
+	if _, err := db.ExecContext(ctx, "select from contactmirror_advance_sequences()"); err != nil {
+		return fmt.Errorf("move sequences that are behind their tables: %w", err)
+	}
+	return nil
 }
 
 // Down takes the schema back to version to; 0 drops everything. Unless

@@ -17,7 +17,13 @@ with writer as materialized (
     select nextval('webhook_events_event_seq_seq') as event_seq, g.*
     from writer
     cross join given g
+), drawn as materialized (
+    -- Numbers that the log is complete up to are taken, whether or not a row has them.
+    select case when (select min(event_seq) from incoming) > noted_event_seq then true else contactmirror_number_taken('webhook_events') end as fine
+    from log_horizon
+    where id = 1
 ), stored as (
+    -- The conflict names its key: a number that is taken is an error, no duplicate.
     insert into webhook_events (
         event_seq, context_identifier, event_id, event, entity, primary_key,
         occurred_at, occurred_ticks, received_at, ignored, keyless_sha256
@@ -25,13 +31,28 @@ with writer as materialized (
     select event_seq, context_identifier, event_id, event, entity, primary_key,
         occurred_at, occurred_ticks, received_at, shard is null, keyless_sha256
     from incoming
+    where keyless_sha256 is null and (select fine from drawn)
     order by place
-    on conflict do nothing
+    on conflict (context_identifier, event_id, event, primary_key) do nothing
+    returning event_seq
+), stored_keyless as (
+    insert into webhook_events (
+        event_seq, context_identifier, event_id, event, entity, primary_key,
+        occurred_at, occurred_ticks, received_at, ignored, keyless_sha256
+    )
+    select event_seq, context_identifier, event_id, event, entity, primary_key,
+        occurred_at, occurred_ticks, received_at, shard is null, keyless_sha256
+    from incoming
+    where keyless_sha256 is not null and (select fine from drawn)
+    order by place
+    on conflict (keyless_sha256) where keyless_sha256 is not null do nothing
     returning event_seq
 ), new as materialized (
     -- "is true" keeps the subquery from becoming a join: it is hashed once,
     -- where a planner without statistics might pick a nested loop.
-    select * from incoming where (event_seq in (select event_seq from stored)) is true
+    select *
+    from incoming
+    where (event_seq in (select event_seq from stored union all select event_seq from stored_keyless)) is true
 ), bodies as (
     insert into webhook_bodies (event_seq, body)
     select event_seq, body from new

@@ -27,4 +27,4 @@ select
     unnest(@last_event::text[]), unnest(@last_event_id::uuid[]), unnest(@last_event_at::timestamptz[]),
     unnest(@last_event_ticks::bigint[]), unnest(@last_changed_by_associate_id::bigint[]), @now::timestamptz,
     @now::timestamptz
-on conflict do nothing
+on conflict (context_identifier, contact_id) do nothing

@@ -36,6 +36,9 @@ var (
 	//go:embed inbox_strip.sql
 	InboxStrip string
 
+	//go:embed sequence_advance.sql
+	SequenceAdvance string
+
 	//go:embed mirror_contacts.sql
 	MirrorContacts string
 	//go:embed mirror_contacts_sent.sql

@@ -11,6 +11,7 @@ import (
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pgtest"
+	"contactmirror/migrations"
 	"contactmirror/sql"
 )
 
@@ -88,6 +89,31 @@ func TestColumnsAreComplete(t *testing.T) {
 			if n := len(regexp.MustCompile(`\b`+spec.Name+`\b`).FindAllString(all[name], -1)); n != times {
 				t.Errorf("%s names %s %d times, want %d", name, spec.Name, n, times)
 			}
+		}
+	}
+}
+
+var anyConflict = regexp.MustCompile(`on conflict\s+do`)
+
+// An "on conflict" that names no key takes a number that is taken for a row that is
+// there, and keeps silent about what it did not write.
+func TestConflictsNameTheirKeys(t *testing.T) {
+	t.Parallel()
+	texts := files(t)
+	all, err := fs.ReadDir(migrations.FS, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range all {
+		text, err := fs.ReadFile(migrations.FS, entry.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[entry.Name()] = string(text)
+	}
+	for name, text := range texts {
+		if anyConflict.MatchString(text) {
+			t.Errorf("%s: an on conflict names no key", name)
 		}
 	}
 }

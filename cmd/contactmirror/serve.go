@@ -209,6 +209,7 @@ func (e *entrance) receive(ctx context.Context, roles *errgroup.Group, watch *wa
 	// This process's worker is woken at once, others soon.
 	notifier := inbox.NewNotifier(watch.pool)
 	box := inbox.New(watch.pool, func(tenants ...string) { wake(tenants...); notifier.Queued() })
+	box.Log = watch.log
 	e.gate = accept.New(accept.Inbox{Put: watch.guardPut(box.Put), Probe: watch.guardProbe(box.Probe)}, e.spool, watch.log)
 	watch.spool = e.spool.State
 	watch.inboxAway = func() bool { _, away := e.gate.AwaySince(); return away }

@@ -14,6 +14,7 @@ import (
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
+	"contactmirror/internal/sequence"
 	"contactmirror/internal/spool"
 	"contactmirror/migrations"
 )
@@ -75,7 +76,7 @@ func (w *watch) first(ctx context.Context) error {
 	if w.schemaKnown() || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if wrongSchema(err) || !pg.Transient(err) {
+	if _, later := errors.AsType[sequenceError](err); wrongSchema(err) || !pg.Transient(err) && !later {
 		return err
 	}
 	w.log.Error("can't reach the database; starting without it", "error", pg.Explain(err))
@@ -126,7 +127,8 @@ func (w *watch) look(ctx context.Context) error {
 	return err
 }
 
-// prepare migrates, where that is wanted, and checks the schema.
+// prepare migrates, where that is wanted, checks the schema, and moves sequences
+// that are behind their tables.
 func (w *watch) prepare(ctx context.Context) error {
 	if w.migrateURL != "" {
 		ran, err := migrations.Up(ctx, w.migrateURL)
@@ -139,8 +141,22 @@ func (w *watch) prepare(ctx context.Context) error {
 	}
 	checking, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	return migrations.Check(checking, w.pool)
+	if err := migrations.Check(checking, w.pool); err != nil {
+		return err
+	}
+	moved, err := sequence.Advance(checking, w.pool)
+	sequence.Log(w.log, moved)
+	if err != nil {
+		return sequenceError{err}
+	}
+	return nil
 }
+
+// sequenceError is that sequences could not be moved, or not yet. Nothing is stored
+// meanwhile, but received: the next look may succeed.
+type sequenceError struct{ error }
+
+func (e sequenceError) Unwrap() error { return e.error }
 
 // migrationError is a migration that failed, for whatever reason: it is not run
 // again without somebody having looked.

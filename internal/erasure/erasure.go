@@ -15,6 +15,7 @@ import (
 	"contactmirror/internal/contact"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
+	"contactmirror/internal/sequence"
 	"contactmirror/sql"
 )
 
@@ -126,6 +127,11 @@ func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do 
 	pause.InitialInterval = tryPause
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		err := try(ctx, pool, key, do)
+		if pg.NumberTaken(err) {
+			if _, err = sequence.Advance(ctx, pool); err == nil {
+				err = try(ctx, pool, key, do)
+			}
+		}
 		if err != nil && !pg.Blocked(err) {
 			err = backoff.Permanent(err)
 		}

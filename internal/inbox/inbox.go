@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -75,6 +76,9 @@ var ErrClosed = errors.New("inbox: stopped")
 
 // Inbox stores deliveries. Make one with [New], and [Inbox.Run] it.
 type Inbox struct {
+	// Log, when set before Run, is told of sequences that had to be moved.
+	Log *slog.Logger
+
 	pool    *pgxpool.Pool
 	queued  func(tenants ...string)
 	waiting chan *request

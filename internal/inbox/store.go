@@ -15,6 +15,7 @@ import (
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pg"
+	"contactmirror/internal/sequence"
 	"contactmirror/sql"
 )
 
@@ -75,7 +76,7 @@ func (in *Inbox) accept(events []*request) (known, refused []*request) {
 	if len(events) == 0 {
 		return nil, nil
 	}
-	places, err := retry(events, func(ctx context.Context) ([]int64, error) {
+	places, err := retry(in, events, func(ctx context.Context) ([]int64, error) {
 		return put.All(ctx, in.pool, putArgs(events))
 	})
 	switch {
@@ -130,7 +131,7 @@ func (in *Inbox) noteDuplicates(again []*request) {
 	if len(again) == 0 {
 		return
 	}
-	noted, err := retry(again, func(ctx context.Context) (int64, error) {
+	noted, err := retry(in, again, func(ctx context.Context) (int64, error) {
 		return duplicate.OneAnew(ctx, in.pool, duplicateArgs(again))
 	})
 	switch {
@@ -152,7 +153,7 @@ func (in *Inbox) quarantine(batch []*request) {
 	}
 	args, err := quarantineArgs(batch)
 	if err == nil {
-		_, err = retry(batch, func(ctx context.Context) (int64, error) { return quarantine.Run(ctx, in.pool, args) })
+		_, err = retry(in, batch, func(ctx context.Context) (int64, error) { return quarantine.Run(ctx, in.pool, args) })
 	}
 	switch {
 	case err != nil && pg.DataFault(err) && len(batch) > 1:
@@ -171,8 +172,8 @@ func (in *Inbox) quarantine(batch []*request) {
 // retry makes the call again while it may help and anybody still waits: each
 // request looks after its own time. A commit whose answer was lost is repeated
 // too: the dedupe key makes that harmless (it may turn "accepted" into
-// "duplicate").
-func retry[T any](batch []*request, call func(context.Context) (T, error)) (T, error) {
+// "duplicate"). A sequence that is behind its table is moved first.
+func retry[T any](in *Inbox, batch []*request, call func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := whileAnyWaits(batch)
 	defer cancel()
 	pause := backoff.NewExponentialBackOff()
@@ -180,7 +181,13 @@ func retry[T any](batch []*request, call func(context.Context) (T, error)) (T, e
 	var last error // says more than that the time was up
 	result, err := backoff.Retry(ctx, func() (T, error) {
 		result, err := call(ctx)
-		if last = err; err != nil && !pg.Transient(err) {
+		taken := pg.NumberTaken(err)
+		if taken {
+			if failed := in.advanceSequences(ctx); failed != nil {
+				err = failed
+			}
+		}
+		if last = err; err != nil && !pg.Transient(err) && !taken {
 			err = backoff.Permanent(err)
 		}
 		return result, err
@@ -189,6 +196,14 @@ func retry[T any](batch []*request, call func(context.Context) (T, error)) (T, e
 		err = last
 	}
 	return result, err
+}
+
+func (in *Inbox) advanceSequences(ctx context.Context) error {
+	moved, err := sequence.Advance(ctx, in.pool)
+	if in.Log != nil {
+		sequence.Log(in.Log, moved)
+	}
+	return err
 }
 
 // whileAnyWaits returns a context that ends with the last of the requests'.

@@ -15,6 +15,7 @@ import (
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
+	"contactmirror/internal/sequence"
 )
 
 // claimed is a queued event, read.
@@ -64,7 +65,8 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 	defer cancel()
 	began := time.Now()
 	var visible []Applied
-	err = pgx.BeginTxFunc(ctx, db, transaction, func(tx pgx.Tx) error {
+	work := func(tx pgx.Tx) error {
+		found = nil
 		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), int32(first), except...)
 		if err != nil {
 			return err
@@ -79,7 +81,15 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 		}
 		visible, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
 		return err
-	})
+	}
+	err = pgx.BeginTxFunc(ctx, db, transaction, work)
+	if pg.NumberTaken(err) {
+		moved, failed := sequence.Advance(ctx, w.pool)
+		sequence.Log(w.log, moved)
+		if err = failed; err == nil {
+			err = pgx.BeginTxFunc(ctx, db, transaction, work)
+		}
+	}
 	if err != nil {
 		err = fmt.Errorf("mirror: apply a batch: %w", err)
 		w.observe(Batch{Err: err, Took: time.Since(began)})
@@ -153,7 +163,8 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claim
 }
 
 // eventsFault reports whether err comes of what is in the events: PostgreSQL
-// refused it, or it could not be written out in the first place.
+// refused it, or it could not be written out in the first place. A number of the
+// server's own that is taken is not their fault.
 func eventsFault(err error) bool {
 	_, unwritable := errors.AsType[*unwritableError](err)
 	return unwritable || pg.DataFault(err)

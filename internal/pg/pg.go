@@ -3,14 +3,15 @@
 //
 // It is the only package that knows SQLSTATEs. Callers ask what they may do
 // about an error, not which one it is: [DataFault] says that the rows
-// themselves were refused, [Transient] that the same call may succeed if made
-// again. It holds no statement and knows no table.
+// themselves were refused, [NumberTaken] that a sequence is behind its table,
+// [Transient] that the same call may succeed if made again. It holds no statement and knows no table.
 package pg
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -144,11 +145,21 @@ func Touched(n int) func(pgconn.CommandTag) error {
 }
 
 // DataFault reports whether the server refused the rows it was given: SQLSTATE
-// class 22 (data exception) or 23 (integrity constraint violation). Making the
-// same call again can't help; the rows without the faulty one may pass.
+// class 22 (data exception) or 23 (integrity constraint violation), but for
+// [NumberTaken]. Making the same call again can't help; the rows without the
+// faulty one may pass.
 func DataFault(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && len(e.Code) == 5 && (e.Code[:2] == "22" || e.Code[:2] == "23")
+	return ok && len(e.Code) == 5 && (e.Code[:2] == "22" || e.Code[:2] == "23") && !NumberTaken(err)
+}
+
+// NumberTaken reports whether a row could not be written because a number that the
+// server drew for it is taken: a sequence is behind its table, and no row is at
+// fault. Such numbers are the tables' primary keys, which are named as PostgreSQL
+// names them; what makes two deliveries the same event is no primary key.
+func NumberTaken(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505" && strings.HasSuffix(e.ConstraintName, "_pkey")
 }
 
 // Transient reports whether the same call may succeed if simply made again. A

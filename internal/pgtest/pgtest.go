@@ -147,3 +147,14 @@ func inDatabase(server, name string) string {
 	u.Path = "/" + name
 	return u.String()
 }
+
+// ResetSequences sets every sequence of the database back to its start, as they are
+// after a data-only restore or an upgrade by logical replication, which copy rows
+// only.
+func (db *DB) ResetSequences(t testing.TB) {
+	t.Helper()
+	const reset = `select setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) from pg_sequences`
+	if _, err := db.Pool.Exec(context.Background(), reset); err != nil {
+		t.Fatalf("pgtest: reset the sequences: %v", err)
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
+	"contactmirror/internal/sequence"
 	"contactmirror/sql"
 )
 
@@ -111,7 +112,7 @@ func Show(ctx context.Context, db pg.DB, seq int64) (Delivery, error) {
 // be understood stays open: that is a [*StillInvalidError].
 func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
 	var invalid *StillInvalidError
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+	retry := func(tx pgx.Tx) error {
 		d, err := open(ctx, tx, seq)
 		if err != nil {
 			return err
@@ -124,7 +125,13 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
 			return nil
 		}
 		return err
-	})
+	}
+	err := pgx.BeginFunc(ctx, pool, retry)
+	if pg.NumberTaken(err) {
+		if _, err = sequence.Advance(ctx, pool); err == nil {
+			err = pgx.BeginFunc(ctx, pool, retry)
+		}
+	}
 	if err == nil && invalid != nil {
 		err = invalid
 	}

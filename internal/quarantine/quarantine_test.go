@@ -182,3 +182,31 @@ func TestRetryWithoutABody(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A retry draws a number for the event; one that is taken does not keep it from
+// becoming one.
+func TestRetry_sequencesBehindTheirTables(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := inbox.New(db.Pool, func(...string) {})
+	run(t, in.Run)
+	tenant := "Cust1"
+	other := strings.Replace(poison, "000000000001", "000000000002", 1)
+	e, err := event.Parse([]byte(other), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []inbox.Delivery{
+		{Body: []byte(other), ReceivedAt: time.Now(), Event: &e},
+		{Body: []byte(poison), ReceivedAt: time.Now(), Reason: "for the test", Tenant: &tenant},
+	} {
+		if _, err := in.Put(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.ResetSequences(t)
+	if err := quarantine.Retry(t.Context(), db.Pool, 1); err != nil {
+		t.Fatal(err)
+	}
+	until(t, db.Pool, account, "2 0 0 t")
+}

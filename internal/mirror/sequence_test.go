@@ -1,0 +1,77 @@
+package mirror_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// changed is the nth event of contact id; a name that the table refuses makes it
+// one that can't be applied.
+func changed(n, id int, name string) []byte {
+	return fmt.Appendf(nil, `{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-01T00:00:00.%07dZ","Event":"contact.changed",`+
+		`"PrimaryKey":%d,"ContextIdentifier":"Cust1","FieldValues":{"name":%q}}`, n, n, id, name)
+}
+
+// Numbers of the log and of quarantine that are taken already are no event's
+// fault: good events are applied, and only the poisoned ones quarantined.
+func TestWorker_sequencesBehindTheirTables(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	if _, err := r.Pool.Exec(t.Context(), `alter table contacts add constraint poison check (name <> 'poison')`); err != nil {
+		t.Fatal(err)
+	}
+	r.run(r.worker.Run)
+	for round := range 3 {
+		var bodies [][]byte
+		for i := range 100 {
+			n := 100*round + i
+			name := "fine"
+			if i == 50 {
+				name = "poison"
+			}
+			bodies = append(bodies, changed(n, 1+n, name))
+		}
+		r.deliver(bodies...)
+		r.drain()
+		r.ResetSequences(t)
+	}
+	got := column(t, r.Pool, `select reason from quarantined_deliveries order by event_seq`)
+	for _, reason := range got {
+		if !strings.Contains(reason, `check constraint "poison"`) {
+			t.Errorf("quarantined: %s", reason)
+		}
+	}
+	got = column(t, r.Pool, `select concat_ws(' ', accepted, queued, quarantined, applied, balanced) from event_accounting`)
+	if want := []string{"300 0 3 297 t"}; !cmp.Equal(got, want) {
+		t.Errorf("account %q, want %q", got, want)
+	}
+}
+
+// A number that is free, but that the log is complete up to, is not taken either:
+// whoever follows the log has read past it.
+func TestWorker_sequenceAtAGapBelowTheHorizon(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.run(r.worker.Run)
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := r.Pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`select setval('contact_audit_log_audit_seq_seq', 100)`) // 1 to 100 are free
+	r.deliver(changed(1, 1, "one"))
+	r.drain()
+	for range 3 {
+		exec(`select * from advance_log_horizon()`)
+	}
+	r.ResetSequences(t)
+	r.deliver(changed(2, 1, "two"))
+	r.drain()
+	if got := column(t, r.Pool, `select concat_ws(' ', count(*), min(audit_seq) > 100) from contact_audit_log`); got[0] != "2 t" {
+		t.Errorf("audit rows, all above the horizon: %s, want 2 t", got[0])
+	}
+}

@@ -1,0 +1,46 @@
+// Package sequence moves sequences that are behind the columns they number.
+//
+// A data-only restore and an upgrade by logical replication copy rows and leave
+// sequences where they were, so that the numbers drawn next are taken. Whoever
+// meets such a number calls [Advance] and starts over; no row is at fault. The
+// database does the work, in a function of the owner: it never moves a sequence
+// back, and never hands out a number twice.
+package sequence
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+var advanceStmt = pg.Query[Moved](sql.SequenceAdvance)
+
+// Moved is a sequence that was behind.
+type Moved struct {
+	SequenceName string
+	// Numbers is the column that it numbers.
+	Numbers string
+	// MovedFrom and MovedTo are its next number before and after.
+	MovedFrom, MovedTo int64
+}
+
+// Advance moves the sequences that are behind and returns them. It fails where
+// transactions that have drawn numbers do not end within half a second.
+func Advance(ctx context.Context, db pg.DB) ([]Moved, error) {
+	moved, err := advanceStmt.All(ctx, db, nil)
+	if err != nil {
+		return nil, fmt.Errorf("sequence: advance those behind their tables: %w", err)
+	}
+	return moved, nil
+}
+
+// Log logs what was moved.
+func Log(log *slog.Logger, moved []Moved) {
+	for _, m := range moved {
+		log.Warn("a sequence was behind its table and has been moved forward; were rows restored or replicated without their sequences?",
+			"sequence", m.SequenceName, "column", m.Numbers, "from", m.MovedFrom, "to", m.MovedTo)
+	}
+}
