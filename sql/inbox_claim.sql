@@ -13,8 +13,8 @@ with recursive starts as materialized (
         from (
             select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
         ) m
-        -- Another server numbers its transactions by itself.
-        where extract(epoch from pg_postmaster_start_time())::text = @marked_server::text
+        -- Marks are of one server, database and table: see the end of this statement.
+        where concat_ws(' ', extract(epoch from pg_postmaster_start_time()), pg_relation_filepath('sync_queue')) = @marked_queue::text
     ) start
     group by start.shard, start.context_identifier
 ), unmarked as (
@@ -98,8 +98,10 @@ with recursive starts as materialized (
     returning shard, context_identifier, written_by, event_seq, received_at
 )
 select shard, context_identifier, written_by::text as written_by, event_seq, received_at,
-    -- Asked once each, not for every row.
+    -- Evaluated once each, not for every row.
     (select max(share) from shares) as share,
     (select pg_snapshot_xmin(pg_current_snapshot())::text) as horizon,
-    (select extract(epoch from pg_postmaster_start_time())::text) as server
+    -- Another server numbers its transactions by itself, and a table that was restored
+    -- or truncated, whose file has another name, has rows of earlier ones.
+    (select concat_ws(' ', extract(epoch from pg_postmaster_start_time()), pg_relation_filepath('sync_queue'))) as queue
 from claimed

@@ -14,8 +14,8 @@ with starts as materialized (
         from (
             select unnest(@marked_shards::smallint[]), unnest(@marked_context_identifiers::text[]), unnest(@marks::text[]::xid8[])
         ) m
-        -- Another server numbers its transactions by itself.
-        where extract(epoch from pg_postmaster_start_time())::text = @marked_server::text
+        -- Marks are of one server, database and table: see the end of inbox_claim.
+        where concat_ws(' ', extract(epoch from pg_postmaster_start_time()), pg_relation_filepath('sync_queue')) = @marked_queue::text
     ) start
     group by start.shard, start.context_identifier
 ), waiting as materialized (

@@ -29,6 +29,8 @@ var (
 	InboxLock string
 	//go:embed inbox_claim.sql
 	InboxClaim string
+	//go:embed inbox_below_marks.sql
+	InboxBelowMarks string
 	//go:embed inbox_bodies.sql
 	InboxBodies string
 	//go:embed inbox_blame.sql

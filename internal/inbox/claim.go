@@ -19,6 +19,8 @@ var (
 	bodies  = pg.Query[bodyRow](sql.InboxBodies)
 	blame   = pg.Command(sql.InboxBlame)
 	strip   = pg.Column[int64](sql.InboxStrip)
+
+	belowMarks = pg.Column[bool](sql.InboxBelowMarks)
 )
 
 type lockedShard struct {
@@ -50,9 +52,9 @@ type claimRow struct {
 	// many there may be more.
 	Share int64
 	// Where it stood in the lane, which transactions may still have queued
-	// something when it was taken, and which server's transactions those are.
+	// something when it was taken, and of which server, database and table that is.
 	WrittenBy, Horizon string
-	Server             string
+	Queue              string
 }
 
 // Lane is a queue within the queue: the events of a tenant in a shard.
@@ -73,6 +75,22 @@ func Waiting(ctx context.Context, db pg.DB, m *Marks) (bool, error) {
 		return false, fmt.Errorf("inbox: look at the queue: %w", err)
 	}
 	return found, nil
+}
+
+// CheckMarks forgets m where anything is queued below a mark, and reports whether
+// that is so: rows that did not come by [Inbox.Put] may claim to be of any
+// transaction, such as those copied into the queue from a backup. It reads the rows
+// that marks are there to skip, so it is to be called seldom.
+func CheckMarks(ctx context.Context, db pg.DB, m *Marks) (wrong bool, err error) {
+	args := m.args(allShards, nil)
+	wrong, err = belowMarks.OneAnew(ctx, db, args)
+	if err != nil {
+		return false, fmt.Errorf("inbox: check the marks of the queue: %w", err)
+	}
+	if wrong {
+		m.forget()
+	}
+	return wrong, nil
 }
 
 // LockShards locks up to n shards that have something queued for any tenant but

@@ -303,7 +303,7 @@ func TestMarksAreOfTheirServer(t *testing.T) {
 	var marks inbox.Marks
 	const events = 400
 	putAll(t, db.Pool, events)
-	claim := func(server string) {
+	claim := func(queue string) {
 		t.Helper()
 		var batch []inbox.Claimed
 		claimed := claimBatches(t, db.Pool, &marks, func(found []inbox.Claimed) { batch = found })
@@ -313,13 +313,13 @@ func TestMarksAreOfTheirServer(t *testing.T) {
 		far := slices.Repeat(batch, 256) // each lane is worth a mark
 		for i := range far {
 			far[i].WrittenBy, far[i].Horizon = "1000000000000", "1000000000000"
-			far[i].Server = server
+			far[i].Queue = queue
 		}
 		marks.Passed(far)
 	}
 	claim("another")
 	putAll(t, db.Pool, events)
-	claim(serverOf(t, db.Pool))
+	claim(queueOf(t, db.Pool))
 	putAll(t, db.Pool, events)
 	if hidden := claimAll(t, db.Pool, &marks); len(hidden) > 0 {
 		t.Errorf("claimed %d behind marks of this server, so the test shows nothing", len(hidden))
@@ -329,13 +329,14 @@ func TestMarksAreOfTheirServer(t *testing.T) {
 	}
 }
 
-// serverOf is what a claim calls the server.
-func serverOf(t *testing.T, pool *pgxpool.Pool) (server string) {
+// queueOf is what a claim calls the queue.
+func queueOf(t *testing.T, pool *pgxpool.Pool) (queue string) {
 	t.Helper()
-	if err := pool.QueryRow(t.Context(), "select extract(epoch from pg_postmaster_start_time())::text").Scan(&server); err != nil {
+	const name = "select concat_ws(' ', extract(epoch from pg_postmaster_start_time()), pg_relation_filepath('sync_queue'))"
+	if err := pool.QueryRow(t.Context(), name).Scan(&queue); err != nil {
 		t.Fatal(err)
 	}
-	return server
+	return queue
 }
 
 // A claim does not walk over what was claimed before, though vacuum can't take

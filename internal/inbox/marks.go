@@ -25,14 +25,16 @@ import (
 // event_seq. (The event_seq itself would not do: 100 may become visible after 200
 // was claimed.) So each process keeps its own marks, and needs to tell nobody.
 //
-// Only another server, promoted or restored without the latest transactions,
-// numbers new ones like old ones. So marks hold for the server process that they
-// are of, and the statements that use them make sure of it. The zero value
+// It is true for one table only. A table that was restored has rows of old
+// transactions, and another server, promoted without the latest transactions,
+// numbers new ones like old ones. So marks hold for one run of a server, one
+// database and one file of the table, and the statements that use them compare
+// that. Rows copied into the same table are left to [CheckMarks]. The zero value
 // remembers nothing.
 type Marks struct {
-	mu     sync.Mutex
-	server string
-	lanes  map[Lane]*progress
+	mu    sync.Mutex
+	queue string // that the marks are of
+	lanes map[Lane]*progress
 }
 
 // progress is how many rows of a lane were claimed, up to which transaction, and
@@ -67,8 +69,8 @@ func (m *Marks) Passed(batch []Claimed) {
 		if err != nil || err2 != nil {
 			continue // no mark is always right
 		}
-		if c.Server != m.server || len(m.lanes) >= mostLanes {
-			m.server, m.lanes = c.Server, map[Lane]*progress{}
+		if c.Queue != m.queue || len(m.lanes) >= mostLanes {
+			m.queue, m.lanes = c.Queue, map[Lane]*progress{}
 		}
 		p := m.lanes[c.Lane]
 		if p == nil {
@@ -78,6 +80,12 @@ func (m *Marks) Passed(batch []Claimed) {
 		p.claimed++
 		p.mark, p.at = max(p.mark, min(writtenBy, horizon)), now
 	}
+}
+
+func (m *Marks) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue, m.lanes = "", nil
 }
 
 // allShards is the number of every shard.
@@ -93,7 +101,7 @@ var allShards = func() []int16 {
 const passedOver uint64 = math.MaxUint64
 
 // args are the marks of some shards. What tenants of except have there is passed
-// over, if the server is still the same.
+// over, if the queue is still the same.
 func (m *Marks) args(shards []int16, except []string) pgx.StrictNamedArgs {
 	numbers, tenants, marks := []int16{}, []string{}, []string{}
 	add := func(shard int16, tenant string, mark uint64) {
@@ -112,5 +120,5 @@ func (m *Marks) args(shards []int16, except []string) pgx.StrictNamedArgs {
 			add(key.Shard, key.ContextIdentifier, p.mark)
 		}
 	}
-	return pgx.StrictNamedArgs{"marked_server": m.server, "marked_shards": numbers, "marked_context_identifiers": tenants, "marks": marks}
+	return pgx.StrictNamedArgs{"marked_queue": m.queue, "marked_shards": numbers, "marked_context_identifiers": tenants, "marks": marks}
 }

@@ -42,6 +42,11 @@ const (
 	batchTimeout = 20 * time.Second
 	// pollInterval is how often an idle worker looks at the queue unasked.
 	pollInterval = 2 * time.Second
+	// checkInterval is the least time between two checks of the marks, and checkShare
+	// how many times the duration of one passes before the next: while a long
+	// transaction keeps dead rows in the queue, a check has to read them.
+	checkInterval = 30 * time.Second
+	checkShare    = 100
 	// listenPause is the time between attempts to listen for notifications.
 	listenPause = 10 * time.Second
 	// maxPause is the longest pause after a batch that failed.
@@ -271,11 +276,16 @@ func (w *Worker) report(number int, err error) {
 func (w *Worker) poll(ctx context.Context) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	check := time.Now().Add(checkInterval)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if began := time.Now(); began.After(check) {
+			w.checkMarks(ctx)
+			check = time.Now().Add(max(checkInterval, checkShare*time.Since(began)))
 		}
 		if int(w.active.Load()) == w.loops {
 			continue // all are looking
@@ -286,6 +296,17 @@ func (w *Worker) poll(ctx context.Context) {
 		if found || err != nil { // a loop will meet the error too, and report it
 			signal(w.wake)
 		}
+	}
+}
+
+// checkMarks has rows found that were copied into the queue below the marks. An
+// error is one that the batches meet too.
+func (w *Worker) checkMarks(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(ctx, batchTimeout)
+	defer cancel()
+	if wrong, err := inbox.CheckMarks(bounded, w.pool, &w.marks); wrong && err == nil {
+		w.log.Warn("the queue holds events of earlier transactions than those applied, as after a restore: reading all of it")
+		signal(w.wake)
 	}
 }
 

@@ -1,0 +1,59 @@
+package mirror
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"contactmirror/internal/bench"
+	"contactmirror/internal/pgtest"
+)
+
+// Events copied back into the queue of a running worker, below its marks, are
+// applied once it has checked them.
+func TestWorker_checksItsMarks(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	w := New(db.Pool, slog.New(slog.DiscardHandler), 1)
+	apply := func() (applied int) {
+		t.Helper()
+		for busy := true; busy; {
+			n, more, err := w.batch(context.Background(), 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			applied, busy = applied+n, more
+		}
+		return applied
+	}
+	b := bench.Backlog{Traffic: bench.Traffic{Tenant: "Cust1", Start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}, Events: 20_000, Contacts: 20_000}
+	if err := b.Queue(t.Context(), db.Pool); err != nil {
+		t.Fatal(err)
+	}
+	change := func(statement string) {
+		t.Helper()
+		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	change(`create table held as select * from sync_queue where event_seq <= 100; delete from sync_queue where event_seq <= 100`)
+	if n := apply(); n != b.Events-100 {
+		t.Fatalf("applied %d, want %d", n, b.Events-100)
+	}
+	change(`insert into sync_queue select * from held`)
+	if n := apply(); n == 100 {
+		t.Errorf("applied all 100 rows below the marks, so the test shows nothing")
+	}
+	w.checkMarks(t.Context())
+	select {
+	case <-w.wake:
+	default:
+		t.Error("the check wakes no loop")
+	}
+	apply()
+	var left int
+	if err := db.Pool.QueryRow(t.Context(), `select count(*) from sync_queue`).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d left in the queue, %v, want none", left, err)
+	}
+}
