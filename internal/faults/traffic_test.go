@@ -84,13 +84,19 @@ func (l *lab) trafficOf(tenants []string, urls ...string) *traffic {
 func (t *traffic) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	t.cancel = cancel
-	go t.run(ctx)
+	go t.run(ctx, t.ended)
 	t.lab.Cleanup(t.stop)
 }
 
+// resume begins to deliver again after a stop.
+func (t *traffic) resume() {
+	t.ended = make(chan struct{})
+	t.start()
+}
+
 // run begins deliveries until ctx ends, and then waits for those under way.
-func (t *traffic) run(ctx context.Context) {
-	defer close(t.ended)
+func (t *traffic) run(ctx context.Context, ended chan<- struct{}) {
+	defer close(ended)
 	var sending sync.WaitGroup
 	defer sending.Wait()
 	tick := time.NewTicker(time.Second / time.Duration(t.rate))
