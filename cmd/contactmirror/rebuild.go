@@ -146,7 +146,7 @@ func (f *RepairFlags) conclude(w io.Writer, r *rebuild.Result) error {
 			[]string{"different", count(r.Different, "contact", "contacts")},
 			[]string{"rows", fmt.Sprintf("%d written, %d removed", r.Rows, r.RowsRemoved)},
 			[]string{"tombstones", fmt.Sprintf("%d written, %d removed", r.Tombstones, r.TombstonesRemoved)},
-			[]string{"locked", fmt.Sprintf("for %v; %s once more, as something was logged meanwhile", r.Locked.Round(time.Millisecond), count(r.Meanwhile, "contact folded", "contacts folded"))},
+			[]string{"locked", fmt.Sprintf("for %v; %s again, because something was logged or erased meanwhile", r.Locked.Round(time.Millisecond), count(r.Meanwhile, "contact folded", "contacts folded"))},
 		)
 	}
 	return writeTable(w, rows)

@@ -3,8 +3,8 @@
 //
 // The work is done before anything is locked: the log is folded at one instant,
 // and what differs from the mirror goes into a shadow. Then the shards are
-// locked, the contacts of which something was logged meanwhile are folded once
-// more, and the rows that differ are written, and only these, in one
+// locked, the contacts of which something was logged or erased meanwhile are folded
+// again, and the rows that differ are written, and only these, in one
 // transaction. Readers see the mirror as it was and then as it should be, never
 // anything between; views, grants and subscriptions stay as they are, and so
 // does the time at which each row was first seen.

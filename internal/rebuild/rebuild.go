@@ -45,7 +45,8 @@ type Result struct {
 	// Unreadable contacts have a fact in the log that can't be read. They were left
 	// as they are.
 	Unreadable int64 `json:"unreadable"`
-	// Meanwhile is how many of these were folded once more under the locks.
+	// Meanwhile is how many contacts were folded again under the locks, because
+	// something was logged or erased during the first fold.
 	Meanwhile int64 `json:"meanwhile"`
 	// What was written.
 	Rows              int64 `json:"rows_written"`
@@ -67,7 +68,7 @@ func (e *LockedError) Error() string {
 
 var (
 	lock      = pg.Column[int16](sql.RebuildLock)
-	last      = pg.Column[int64](sql.RebuildLast)
+	last      = pg.Query[logEnd](sql.RebuildLast)
 	shadow    = pg.Command(sql.RebuildShadow)
 	drop      = pg.Command(sql.RebuildDrop)
 	write     = pg.Command(sql.RebuildWrite)
@@ -104,8 +105,16 @@ type run struct {
 	// exhume is set when a tombstone is to be removed, which takes a right that
 	// the service does not have.
 	exhume bool
-	// logged is the number of the last row of the log that was folded.
-	logged int64
+	// end is where the log ended in the snapshot that was folded.
+	end logEnd
+}
+
+// logEnd is what tells the facts of a snapshot from later ones: what was logged
+// since has a number above AuditSeq, and what was erased since has an erasure
+// that is not among Lifted. A lifted erasure is never in force again.
+type logEnd struct {
+	AuditSeq int64
+	Lifted   []int64
 }
 
 // writing is how the transaction begins that writes. Between its statements it
@@ -128,7 +137,7 @@ func (r *run) write(ctx context.Context, pool *pgxpool.Pool) error {
 		}
 		locked := time.Now()
 		if err := r.meanwhile(ctx); err != nil {
-			return fmt.Errorf("fold what was logged meanwhile: %w", err)
+			return fmt.Errorf("fold again what has changed since: %w", err)
 		}
 		if err := r.apply(ctx); err != nil {
 			return err
@@ -170,10 +179,12 @@ func (r *run) snapshot(ctx context.Context, pool *pgxpool.Pool) (snapshot *refol
 	if !errors.Is(err, still) {
 		return nil, err
 	}
-	if r.logged, err = last.One(ctx, snapshot.Tx(0), nil); err != nil {
+	ends, err := last.All(ctx, snapshot.Tx(0), nil)
+	if err != nil {
 		snapshot.Close()
-		return nil, fmt.Errorf("look for the end of the log: %w", err)
+		return nil, fmt.Errorf("read the end of the log: %w", err)
 	}
+	r.end = ends[0]
 	return snapshot, nil
 }
 
@@ -229,11 +240,12 @@ func (r *run) lay(ctx context.Context, contacts []*refold.Contact) error {
 	return nil
 }
 
-// meanwhile folds once more the contacts in the shadow of which something was
-// logged since the snapshot. The others are as the worker left them, which is
-// right if they were.
+// meanwhile folds again, under the locks, the contacts in the shadow whose facts
+// may have changed since the snapshot: events were logged, or values erased. A
+// contact that is not in the shadow was right in the snapshot, and whatever has
+// changed its facts since has written its row too.
 func (r *run) meanwhile(ctx context.Context) error {
-	keys, err := supersede.All(ctx, r.tx, pgx.StrictNamedArgs{"audit_seq": r.logged})
+	keys, err := supersede.All(ctx, r.tx, pgx.StrictNamedArgs{"audit_seq": r.end.AuditSeq, "lifted": r.end.Lifted})
 	if err != nil {
 		return err
 	}

@@ -143,8 +143,9 @@ func stream(ctx context.Context, tx pgx.Tx, scope Scope, part int, chunks chan<-
 	return collect(rows, func(contacts []*Contact) error { return send(ctx, chunks, contacts) })
 }
 
-// Of returns what the log makes of keys, and what the mirror holds of them, as
-// tx sees both. A contact that the log knows nothing of is left out.
+// Of returns what the log makes of keys, which are distinct, and what the mirror
+// holds of them, as tx sees both. A contact that the log has no facts of is
+// returned too, as [Each] does.
 func Of(ctx context.Context, tx pgx.Tx, keys []contact.Key) ([]*Contact, error) {
 	tenants, ids := make([]string, len(keys)), make([]int64, len(keys))
 	for i, k := range keys {
@@ -153,6 +154,15 @@ func Of(ctx context.Context, tx pgx.Tx, keys []contact.Key) ([]*Contact, error) 
 	var all []*Contact
 	rows, _ := tx.Query(ctx, sql.RefoldFactsOf, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}) // collect reports its error
 	err := collect(rows, func(contacts []*Contact) error { all = append(all, contacts...); return nil })
+	logged := make(map[contact.Key]bool, len(all))
+	for _, c := range all {
+		logged[c.Key] = true
+	}
+	for _, k := range keys {
+		if !logged[k] {
+			all = append(all, &Contact{Key: k})
+		}
+	}
 	if err == nil {
 		err = loadStored(ctx, tx, all)
 	}
