@@ -3,7 +3,9 @@
 package internal_test
 
 import (
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,7 +42,7 @@ var allowed = map[string][]string{
 	"internal/faults":     {},
 	"internal/simulator":  {"internal/contact", "internal/event", "internal/pg", "internal/signature", "pgx"},
 	"internal/localpg":    {"pgx"},
-	"internal/pgtest":     {"internal/localpg", "migrations", "pgx"},
+	"internal/pgtest":     {"internal/localpg", "internal/pg", "migrations", "pgx"},
 	"migrations":          {"pgx", "goose", "database/sql"},
 	"sql":                 {},
 }
@@ -98,4 +100,35 @@ func judged(path string) string {
 		}
 	}
 	return ""
+}
+
+// Every pool has the settings and encoders of pg.Open, in tests too: a test on a
+// pool of its own making would not run what production runs. A pool for other
+// settings is made of a copy of such a pool's Config.
+func TestPoolsAreOpenedByPg(t *testing.T) {
+	t.Parallel()
+	list := exec.CommandContext(t.Context(), "go", "list", "-f",
+		`{{range .GoFiles}}{{$.Dir}}/{{.}} {{end}}{{range .TestGoFiles}}{{$.Dir}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$.Dir}}/{{.}} {{end}}`, "contactmirror/...")
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	inTests := regexp.MustCompile(`pgxpool\.(New|ParseConfig)\(`)
+	elsewhere := regexp.MustCompile(`pgxpool\.New\w*\(`)
+	for _, file := range strings.Fields(string(out)) {
+		if strings.HasSuffix(file, "/internal/pg/pg.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forbidden := elsewhere
+		if strings.HasSuffix(file, "_test.go") {
+			forbidden = inTests
+		}
+		if found := forbidden.Find(source); found != nil {
+			t.Errorf("%s calls %s…), not pg.Open", file, found)
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/localpg"
+	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
 	"contactmirror/migrations"
 )
@@ -42,7 +43,7 @@ func subscriber(t *testing.T) (url string, pool *pgxpool.Pool) {
 	if _, err := migrations.Up(t.Context(), server.URL()); err != nil {
 		t.Fatal(err)
 	}
-	if pool, err = pgxpool.New(t.Context(), server.URL()); err != nil {
+	if pool, err = pg.Open(server.URL(), 4); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)

@@ -392,10 +392,7 @@ func (*traced) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 func TestWaitingCostsOneStatementASecond(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	config, err := pgxpool.ParseConfig(db.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := db.Pool.Config()
 	var trace traced
 	config.ConnConfig.Tracer = &trace
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)

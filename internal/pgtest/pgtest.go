@@ -21,16 +21,23 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/pg"
 )
 
 // patience bounds what is done before and after a test.
 const patience = time.Minute
 
+// conns is the least size of a test's pool.
+const conns = 4
+
 // DB is a migrated database that belongs to one test.
 type DB struct {
 	// URL is how to connect, as a role that owns the database.
 	URL string
-	// Pool connects when first used and is closed after the test.
+	// Pool is opened as production opens its own, by [pg.Open]; a test that needs
+	// another pool changes a copy of its Config. It connects when first used and is
+	// closed after the test.
 	Pool *pgxpool.Pool
 }
 
@@ -74,7 +81,7 @@ func database(t testing.TB, find func() (template, error)) *DB {
 	}
 	db := &DB{URL: inDatabase(from.server, name)}
 	t.Cleanup(func() { db.discard(t, from.server, name) })
-	if db.Pool, err = pgxpool.New(ctx, db.URL); err != nil {
+	if db.Pool, err = pg.Open(db.URL, conns); err != nil {
 		t.Fatalf("pgtest: %v", err)
 	}
 	return db

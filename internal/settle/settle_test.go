@@ -377,10 +377,7 @@ func TestSettlerCatchesUpAndRests(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	fill(t, db.Pool, 45_000)
-	config, err := pgxpool.ParseConfig(db.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := db.Pool.Config()
 	var trace traced
 	config.ConnConfig.Tracer = &trace
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
