@@ -1,12 +1,8 @@
--- Takes contacts out of the mirror.
+-- Removes contacts from the mirror, by row address and key, as mirror_update does.
 delete from contacts
-where ctid = any (array(
-    select c.row
-    from unnest(@context_identifiers::text[], @contact_ids::bigint[]) as k (context_identifier, contact_id)
-    cross join lateral (
-        select m.ctid as row
-        from contacts m
-        where m.context_identifier = k.context_identifier and m.contact_id = k.contact_id
-        limit 1
-    ) c
-))
+using (
+    select unnest(@row::tid[]) as row, unnest(@context_identifier::text[]) as context_identifier, unnest(@contact_id::bigint[]) as contact_id
+) w
+where contacts.ctid = w.row
+    and contacts.context_identifier is not distinct from w.context_identifier -- a filter, not a reason to use the index
+    and contacts.contact_id is not distinct from w.contact_id

@@ -1,6 +1,6 @@
--- Writes rows of contacts that had one, by row address: nobody but the holder of
--- the shard's lock writes them, and one who does all the same makes the count of
--- rows wrong. pending_columns come as array literals, for unnest takes arrays apart
+-- Writes rows of contacts that had one. The row address finds them fast, and the key
+-- makes sure that the row is still the contact's. Only the holder of the shard's lock
+-- writes them; if somebody else has, the count of rows is wrong and the batch fails. pending_columns come as array literals, for unnest takes arrays apart
 -- to the last element, and as NULL where they stay as they are.
 update contacts
 set
@@ -20,7 +20,7 @@ set
     last_event_at = w.last_event_at, last_event_ticks = w.last_event_ticks,
     last_changed_by_associate_id = w.last_changed_by_associate_id, mirrored_at = @now::timestamptz
 from (
-    select unnest(@row::tid[]) as row,
+    select unnest(@row::tid[]) as row, unnest(@context_identifier::text[]) as context_identifier, unnest(@contact_id::bigint[]) as contact_id,
         unnest(@name::text[]) as name, unnest(@kananame::text[]) as kananame, unnest(@department::text[]) as department,
         unnest(@number1::text[]) as number1, unnest(@number2::text[]) as number2, unnest(@org_nr::text[]) as org_nr,
         unnest(@sound_ex::text[]) as sound_ex, unnest(@dbi_key::text[]) as dbi_key,
@@ -49,3 +49,5 @@ from (
         unnest(@last_changed_by_associate_id::bigint[]) as last_changed_by_associate_id
 ) w
 where contacts.ctid = w.row
+    and contacts.context_identifier is not distinct from w.context_identifier -- a filter, not a reason to use the index
+    and contacts.contact_id is not distinct from w.contact_id

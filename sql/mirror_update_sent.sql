@@ -10,7 +10,7 @@ set
     last_event_id = w.last_event_id, last_event_at = w.last_event_at, last_event_ticks = w.last_event_ticks,
     last_changed_by_associate_id = w.last_changed_by_associate_id, mirrored_at = @now::timestamptz
 from (
-    select unnest(@row::tid[]) as row,
+    select unnest(@row::tid[]) as row, unnest(@context_identifier::text[]) as context_identifier, unnest(@contact_id::bigint[]) as contact_id,
         unnest(@associate_id::bigint[]) as associate_id, unnest(@country_id::bigint[]) as country_id,
         unnest(@business_idx::bigint[]) as business_idx, unnest(@category_idx::bigint[]) as category_idx,
         unnest(@registered_associate_id::bigint[]) as registered_associate_id,
@@ -25,3 +25,5 @@ from (
         unnest(@last_changed_by_associate_id::bigint[]) as last_changed_by_associate_id
 ) w
 where contacts.ctid = w.row
+    and contacts.context_identifier is not distinct from w.context_identifier -- a filter, not a reason to use the index
+    and contacts.contact_id is not distinct from w.contact_id

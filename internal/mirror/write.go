@@ -41,7 +41,7 @@ func queueRows(batch *pgx.Batch, contacts []*touched, now time.Time) {
 	var (
 		keys     []contact.Key
 		inserted []*contact.State
-		rows     = map[*shape][]pgtype.TID{}
+		rows     = map[*shape]*addresses{&whole: {}, &sent: {}}
 		updated  = map[*shape][]*contact.State{}
 		stored   = map[*shape][]*contact.State{}
 	)
@@ -49,8 +49,8 @@ func queueRows(batch *pgx.Batch, contacts []*touched, now time.Time) {
 		switch {
 		case t.state.Life != contact.Live || t.state.Row == t.stored.Row && t.state.Last == t.stored.Last:
 		case t.stored.Life == contact.Live:
-			rows[t.shape], stored[t.shape] = append(rows[t.shape], t.row), append(stored[t.shape], &t.stored)
-			updated[t.shape] = append(updated[t.shape], &t.state)
+			rows[t.shape].add(t)
+			stored[t.shape], updated[t.shape] = append(stored[t.shape], &t.stored), append(updated[t.shape], &t.state)
 		default:
 			keys, inserted = append(keys, t.key), append(inserted, &t.state)
 		}
@@ -63,23 +63,40 @@ func queueRows(batch *pgx.Batch, contacts []*touched, now time.Time) {
 	for _, s := range []*shape{&whole, &sent} {
 		if states := updated[s]; len(states) > 0 {
 			args := s.args(states, stored[s], now)
-			args["row"] = rows[s]
+			rows[s].to(args)
 			batch.Queue(s.update, args).Exec(pg.Touched(len(states)))
 		}
 	}
 }
 
 func queueRemovals(batch *pgx.Batch, contacts []*touched) {
-	var gone []contact.Key
+	var gone addresses
 	for _, t := range contacts {
 		if t.stored.Life == contact.Live && t.state.Life == contact.Gone {
-			gone = append(gone, t.key)
+			gone.add(t)
 		}
 	}
-	if len(gone) > 0 {
-		tenants, ids := split(gone)
-		batch.Queue(sql.MirrorRemove, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids})
+	if n := len(gone.rows); n > 0 {
+		args := pgx.StrictNamedArgs{}
+		gone.to(args)
+		batch.Queue(sql.MirrorRemove, args).Exec(pg.Touched(n))
 	}
+}
+
+// addresses are where rows of contacts are stored, with the keys that they must
+// still have.
+type addresses struct {
+	rows []pgtype.TID
+	keys []contact.Key
+}
+
+func (a *addresses) add(t *touched) {
+	a.rows, a.keys = append(a.rows, t.row), append(a.keys, t.key)
+}
+
+func (a *addresses) to(args pgx.StrictNamedArgs) {
+	args["row"] = a.rows
+	args["context_identifier"], args["contact_id"] = split(a.keys)
 }
 
 func queueTombstones(batch *pgx.Batch, contacts []*touched) {
