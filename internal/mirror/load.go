@@ -10,6 +10,7 @@ import (
 
 	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
+	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
@@ -38,7 +39,7 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error
 			ticks pgtype.Int8
 			id    pgtype.UUID
 		)
-		_, err := pgx.ForEachRow(rows, []any{&place, &ticks, &id}, func() error {
+		err := pg.ForEach(rows, []any{&place, &ticks, &id}, func() error {
 			if !ticks.Valid {
 				contacts[place-1].erased = true
 				return nil

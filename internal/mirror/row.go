@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/contact"
+	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
@@ -166,7 +167,7 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 		targets = append(targets, columns[i].target())
 	}
 	targets = append(targets, &softDeleted, &since, &pending, &lastEvent, &lastID, &lastTicks, &changedBy)
-	_, err := pgx.ForEachRow(rows, targets, func() error {
+	err := pg.ForEach(rows, targets, func() error {
 		kind, ok := contact.ParseKind(lastEvent)
 		if !ok {
 			return fmt.Errorf("last_event %q is no contact event", lastEvent)

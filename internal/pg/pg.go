@@ -133,6 +133,19 @@ func (c Command) Run(ctx context.Context, db DB, args pgx.StrictNamedArgs) (int6
 	return tag.RowsAffected(), err
 }
 
+// ForEach scans each row into targets and calls do. Unlike pgx.ForEachRow it also
+// fails where the columns are not as many as the targets and no row came, so that
+// such a mistake does not wait for the first row.
+func ForEach(rows pgx.Rows, targets []any, do func() error) error {
+	if _, err := pgx.ForEachRow(rows, targets, do); err != nil {
+		return err
+	}
+	if columns := len(rows.FieldDescriptions()); columns != len(targets) {
+		return fmt.Errorf("the statement has %d columns, and %d targets", columns, len(targets))
+	}
+	return nil
+}
+
 // Touched is for a statement of a batch that is to touch n rows: any other number
 // is an error, for somebody else has written them meanwhile.
 func Touched(n int) func(pgconn.CommandTag) error {

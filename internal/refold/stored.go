@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/contact"
+	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
@@ -49,7 +50,7 @@ func loadStored(ctx context.Context, tx pgx.Tx, contacts []*Contact) error {
 			at    pgtype.Timestamptz
 			t     Tombstone
 		)
-		_, err := pgx.ForEachRow(rows, []any{&place, &at, &t.EventSeq, &t.Ticks, (*[16]byte)(&t.EventID)}, func() error {
+		err := pg.ForEach(rows, []any{&place, &at, &t.EventSeq, &t.Ticks, (*[16]byte)(&t.EventID)}, func() error {
 			found := t
 			found.DeletedAt = at.Time
 			contacts[place-1].Tombstone = &found
@@ -123,7 +124,7 @@ func eachRow(rows pgx.Rows, yield func(place int64, r *Row)) error {
 		targets = append(targets, to)
 	}
 	targets = append(targets, &r.SoftDeleted, &since, &pending, &r.LastEvent, (*[16]byte)(&r.LastEventID), &at, &r.LastTicks, &r.ChangedBy)
-	_, err := pgx.ForEachRow(rows, targets, func() error {
+	err := pg.ForEach(rows, targets, func() error {
 		found := r
 		for c := 1; c < contact.NumColumns; c++ {
 			found.Values[c] = values[c]()

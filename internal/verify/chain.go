@@ -10,6 +10,7 @@ import (
 
 	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
+	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
@@ -195,10 +196,9 @@ func checkChains(ctx context.Context, tx pgx.Tx, c *chains, step func()) (Chain,
 	return c.end(), nil
 }
 
-// each scans every row into targets, and calls do.
+// each is pg.ForEach: rowserrcheck follows rows within a package only.
 func each(rows pgx.Rows, targets []any, do func() error) error {
-	_, err := pgx.ForEachRow(rows, targets, do)
-	return err
+	return pg.ForEach(rows, targets, do)
 }
 
 // micros is an instant in microseconds; that of an infinite one is none that an
