@@ -66,6 +66,6 @@ func leave(ctx context.Context, heart *heartbeat.Heart, watch *watch) {
 		return
 	}
 	if err := heart.Leave(context.WithoutCancel(ctx)); err != nil {
-		watch.log.Debug("can't take the receiver off the list", "error", pg.Explain(err))
+		watch.log.Log(ctx, pg.Level(err), "can't take the receiver off the list", "error", pg.Explain(err))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -203,5 +204,43 @@ func TestNeitherCanTakeIt(t *testing.T) {
 	until(t, "the inbox is back", func() bool { _, away := r.AwaySince(); return !away })
 	if got, err := r.Accept(t.Context(), delivery(t, 1)); err != nil || got != inbox.Accepted && got != inbox.Duplicate {
 		t.Error(got, err)
+	}
+}
+
+// A mistake in the program keeps deliveries in the spool, and says so; what it kept is
+// drained once a program without it runs.
+func TestGate_keepsDeliveriesThroughAProgrammingError(t *testing.T) {
+	t.Parallel()
+	db, dir := pgtest.New(t), t.TempDir()
+	broken := db.Broken(t, "Stores the events that are new")
+	var log pgtest.Log
+	s, err := spool.Open(dir, 64<<20, log.Logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := inbox.New(broken.Pool, func(...string) {})
+	g := accept.New(accept.Inbox{Put: in.Put, Probe: in.Probe}, s, log.Logger())
+	for _, f := range []func(context.Context) error{in.Run, s.Run, g.Run} {
+		run(t, f)
+	}
+	const n = 3
+	for i := range n {
+		if got, err := g.Accept(t.Context(), delivery(t, i)); got != accept.Spooled || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	until(t, "draining is tried again", func() bool { return broken.Attempts.Load() > n })
+	if s.State().Records != n {
+		t.Errorf("the spool holds %d deliveries, want %d", s.State().Records, n)
+	}
+	for _, want := range []string{"the inbox is away", "can't drain the spool", "Stores the events that are new"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q:\n%s", want, log.String())
+		}
+	}
+	broken.Repair()
+	until(t, "the spool is drained", func() bool { return s.State().Records == 0 })
+	if got := count(t, db, `select count(*) from webhook_events`); got != n {
+		t.Errorf("%d events, want %d", got, n)
 	}
 }

@@ -30,24 +30,30 @@ func (g *Gate) Run(ctx context.Context) error {
 
 // drain puts what is in the spool into the inbox. What fails is put again, in
 // smaller parts down to one: the inbox knows what it has.
+//
+// That holds for an error that is no outage too, such as a missing right or a
+// mistake in this program. The deliveries were answered 200, so they stay in the
+// spool, and new ones join them, until somebody has acted; the log says so every
+// minute.
 func (g *Gate) drain(ctx context.Context) {
 	pause := newPause()
-	size, drained, troubled := math.MaxInt, 0, false
+	var troubled pg.RetryLog
+	size, drained := math.MaxInt, 0
 	for ctx.Err() == nil {
 		n, err := g.drainSome(ctx, size)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, spool.ErrClosed):
 			return
 		case err != nil:
-			if !troubled {
+			if troubled.Due(err) {
 				g.log.Error("can't drain the spool; trying again", "error", pg.Explain(err))
 			}
-			troubled, size = true, max(1, min(n, size)/2)
+			size = max(1, min(n, size)/2)
 			wait(ctx, pause.NextBackOff())
 			continue
 		}
 		pause.Reset()
-		troubled = false
+		troubled.Due(nil)
 		if size <= math.MaxInt/2 {
 			size *= 2
 		}
@@ -106,6 +112,7 @@ func (g *Gate) probe(ctx context.Context) {
 			return
 		case <-g.lost:
 		}
+		var troubled pg.RetryLog
 		for pause := newPause(); g.away.Load() && ctx.Err() == nil; {
 			wait(ctx, pause.NextBackOff())
 			if g.spool.State().Records > 0 {
@@ -114,9 +121,12 @@ func (g *Gate) probe(ctx context.Context) {
 			asking, cancel := context.WithTimeout(ctx, inbox.Timeout)
 			err := g.inbox.Probe(asking)
 			cancel()
-			if err == nil {
+			switch {
+			case err == nil:
 				g.find()
-			} else {
+			case !pg.Transient(err) && troubled.Due(err):
+				g.log.Error("can't ask whether the inbox is back", "error", pg.Explain(err))
+			default:
 				g.log.Debug("the inbox is still away", "error", pg.Explain(err))
 			}
 		}

@@ -96,6 +96,8 @@ type Feed struct {
 	reading chan struct{}
 	wanted  chan struct{}
 
+	troubled pg.RetryLog // of look
+
 	mu      sync.Mutex
 	waiting int
 	end     Place         // as last seen
@@ -218,8 +220,10 @@ func (f *Feed) awaited() bool {
 // look asks for the end of the log, and tells those who wait where it has moved.
 func (f *Feed) look(ctx context.Context) {
 	end, err := f.End(ctx)
+	if f.troubled.Due(err) {
+		f.log.Log(ctx, pg.Level(err), "can't look for changes", "error", pg.Explain(err))
+	}
 	if err != nil {
-		f.log.Debug("can't look for changes", "error", pg.Explain(err))
 		return
 	}
 	f.mu.Lock()

@@ -77,8 +77,7 @@ type Heart struct {
 	log  *slog.Logger
 
 	interval time.Duration
-	// failed is whether the last beat did.
-	failed bool
+	troubled pg.RetryLog
 }
 
 // New makes a heart that writes what look returns. look is called for each
@@ -101,17 +100,10 @@ func (h *Heart) Run(ctx context.Context) error {
 	}
 }
 
-// report logs when beats begin to fail. A database that is away is known
-// without it; one that refuses has to be seen to.
 func (h *Heart) report(ctx context.Context, err error) {
-	if err != nil && !h.failed && ctx.Err() == nil {
-		level := slog.LevelWarn
-		if pg.Transient(err) {
-			level = slog.LevelDebug
-		}
-		h.log.Log(ctx, level, "can't write the receiver's heartbeat", "error", pg.Explain(err))
+	if ctx.Err() == nil && h.troubled.Due(err) {
+		h.log.Log(ctx, pg.Level(err), "can't write the receiver's heartbeat", "error", pg.Explain(err))
 	}
-	h.failed = err != nil
 }
 
 // Beat writes the process's condition once.

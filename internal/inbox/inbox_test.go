@@ -588,3 +588,33 @@ func BenchmarkPut(b *testing.B) {
 	})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
+
+// A mistake in the program is no outage: the statement is not run again, and whoever
+// waits is told at once, so that the spool can take the delivery.
+func TestPut_doesNotRetryAProgrammingError(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		statement string
+		d         inbox.Delivery
+	}{
+		"event":      {"Stores the events that are new", delivery(t, "Cust1", 7, 1)},
+		"duplicate":  {"Notes deliveries of events", delivery(t, "Cust1", 7, 2)},
+		"quarantine": {"Keeps deliveries that could not be understood", inbox.Delivery{Body: []byte("{"), ReceivedAt: received, Reason: "is not JSON"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			put(t, start(t, db.Pool), delivery(t, "Cust1", 7, 2))
+			broken := db.Broken(t, c.statement)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			_, err := start(t, broken.Pool).Put(ctx, c.d)
+			if err == nil || !strings.Contains(err.Error(), `statement "`+c.statement) {
+				t.Errorf("error %v, want one that names the statement", err)
+			}
+			if n := broken.Attempts.Load(); n != 1 {
+				t.Errorf("the statement was run %d times, want once", n)
+			}
+		})
+	}
+}

@@ -173,12 +173,15 @@ func (w *Worker) sealUntilDone(ctx context.Context) {
 	if w.AuditKey == nil {
 		do = w.keyMissing
 	}
+	var troubled pg.RetryLog
 	for ctx.Err() == nil {
 		err := do(ctx)
 		if err == nil {
 			return
 		}
-		w.log.Debug("can't look at the audit chains' key yet", "error", pg.Explain(err))
+		if troubled.Due(err) {
+			w.log.Log(ctx, pg.Level(err), "can't look at the audit chains' key yet", "error", pg.Explain(err))
+		}
 		wait(ctx, maxPause)
 	}
 }

@@ -337,3 +337,36 @@ func TestLastKnownMakesARowAgain(t *testing.T) {
 		t.Errorf("last_known (-row it was +row it makes):\n%s", diff)
 	}
 }
+
+// A mistake in the program stops the batch and shows, with the statement's name; no
+// event is quarantined for it.
+func TestWorker_showsAProgrammingError(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{"Takes a batch out of the queues", "How many audit chains end"} {
+		t.Run(statement, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1)
+			r.deliver(sample(t, "v11-changed.json"))
+			broken := r.DB.Broken(t, statement)
+			var log pgtest.Log
+			r.worker = mirror.New(broken.Pool, log.Logger(), 1)
+			r.run(r.worker.Run)
+			for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), statement); {
+				if time.Now().After(deadline) {
+					t.Fatalf("not logged within 20 s; health: %+v", r.worker.Health())
+				}
+				r.worker.Wake()
+			}
+			if statement == "Takes a batch out of the queues" {
+				if err := r.worker.Health().Err; err == nil || !strings.Contains(err.Error(), statement) {
+					t.Errorf("health: %v", err)
+				}
+				if got := column(t, r.Pool, `select concat_ws(' ', queued, quarantined) from event_accounting`); got[0] != "1 0" {
+					t.Errorf("queued and quarantined %q, want 1 0", got)
+				}
+			}
+			broken.Repair()
+			r.drain()
+		})
+	}
+}

@@ -84,8 +84,9 @@ type Worker struct {
 
 	mu sync.Mutex
 	// failing holds, for each loop whose last batch failed, why.
-	failing map[int]error
-	since   time.Time
+	failing  map[int]error
+	since    time.Time
+	troubled pg.RetryLog
 }
 
 // Health tells whether batches succeed.
@@ -252,21 +253,26 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// report keeps err for [Worker.Health], and logs when trouble comes and goes.
+// report keeps err for [Worker.Health], and logs when trouble comes and goes. What
+// is no outage is logged as long as it lasts: the batch is tried again all the same,
+// for it may be a right or a table that is missing, and a restart is no better.
 func (w *Worker) report(number int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	troubled := len(w.failing) > 0
+	failing := len(w.failing) > 0
 	if err != nil {
 		w.failing[number] = err
 	} else {
 		delete(w.failing, number)
 	}
-	switch {
-	case !troubled && err != nil:
+	if !failing && err != nil {
 		w.since = time.Now()
-		w.log.Error("can't apply events; they stay queued", "error", pg.Explain(err))
-	case troubled && len(w.failing) == 0:
+	}
+	if err != nil && w.troubled.Due(err) {
+		w.log.Error("can't apply events; they stay queued", "error", pg.Explain(err), "since", w.since)
+	}
+	if failing && len(w.failing) == 0 {
+		w.troubled = pg.RetryLog{}
 		w.log.Info("applying events again", "after", time.Since(w.since).Round(time.Millisecond))
 	}
 }

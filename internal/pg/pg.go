@@ -4,14 +4,13 @@
 // It is the only package that knows SQLSTATEs. Callers ask what they may do
 // about an error, not which one it is: [DataFault] says that the rows
 // themselves were refused, [NumberTaken] that a sequence is behind its table,
-// [Transient] that the same call may succeed if made again. It holds no statement and knows no table.
+// [Transient] that the same call may succeed if made again. Any other error needs
+// somebody to act. The package holds no statement and knows no table.
 package pg
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -99,7 +98,8 @@ type Query[Row any] string
 // All runs q with args and returns its rows.
 func (q Query[Row]) All(ctx context.Context, db DB, args pgx.StrictNamedArgs) ([]Row, error) {
 	rows, _ := db.Query(ctx, string(q), args) // CollectRows reports its error
-	return pgx.CollectRows(rows, pgx.RowToStructByName[Row])
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Row])
+	return found, named(string(q), err)
 }
 
 // Column is the text of one statement whose rows have a single column.
@@ -108,20 +108,23 @@ type Column[T any] string
 // All runs c with args and returns its column.
 func (c Column[T]) All(ctx context.Context, db DB, args pgx.StrictNamedArgs) ([]T, error) {
 	rows, _ := db.Query(ctx, string(c), args)
-	return pgx.CollectRows(rows, pgx.RowTo[T])
+	found, err := pgx.CollectRows(rows, pgx.RowTo[T])
+	return found, named(string(c), err)
 }
 
 // One runs c with args and returns the value of its only row.
 func (c Column[T]) One(ctx context.Context, db DB, args pgx.StrictNamedArgs) (T, error) {
 	rows, _ := db.Query(ctx, string(c), args)
-	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	value, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	return value, named(string(c), err)
 }
 
 // OneAnew is One with a plan of its own, for the tables as they are now. A plan
 // that a connection keeps may be one for tables that were empty when it was made.
 func (c Column[T]) OneAnew(ctx context.Context, db DB, args pgx.StrictNamedArgs) (T, error) {
 	rows, _ := db.Query(ctx, string(c), pgx.QueryExecModeExec, args)
-	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	value, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	return value, named(string(c), err)
 }
 
 // Command is the text of one statement that returns no rows.
@@ -130,7 +133,7 @@ type Command string
 // Run runs c with args and returns how many rows it touched.
 func (c Command) Run(ctx context.Context, db DB, args pgx.StrictNamedArgs) (int64, error) {
 	tag, err := db.Exec(ctx, string(c), args)
-	return tag.RowsAffected(), err
+	return tag.RowsAffected(), named(string(c), err)
 }
 
 // ForEach scans each row into targets and calls do. Unlike pgx.ForEachRow it also
@@ -155,79 +158,4 @@ func Touched(n int) func(pgconn.CommandTag) error {
 		}
 		return nil
 	}
-}
-
-// DataFault reports whether the server refused the rows it was given: SQLSTATE
-// class 22 (data exception) or 23 (integrity constraint violation), but for
-// [NumberTaken]. Making the same call again can't help; the rows without the
-// faulty one may pass.
-func DataFault(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && len(e.Code) == 5 && (e.Code[:2] == "22" || e.Code[:2] == "23") && !NumberTaken(err)
-}
-
-// NumberTaken reports whether a row could not be written because a number that the
-// server drew for it is taken: a sequence is behind its table, and no row is at
-// fault. Such numbers are the tables' primary keys, which are named as PostgreSQL
-// names them; what makes two deliveries the same event is no primary key.
-func NumberTaken(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && e.Code == "23505" && strings.HasSuffix(e.ConstraintName, "_pkey")
-}
-
-// Transient reports whether the same call may succeed if simply made again. A
-// connection that broke may have committed, so the call must be one that is
-// harmless to repeat.
-func Transient(err error) bool {
-	if err == nil {
-		return false
-	}
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok { // nothing the server said: the network, a time limit, a closed connection
-		return true
-	}
-	if len(e.Code) != 5 {
-		return false
-	}
-	switch e.Code[:2] {
-	case "08", "40", "53", "58": // connection; deadlock or serialization; out of resources; server's I/O
-		return true
-	}
-	switch e.Code {
-	case "55P03", "57P01", "57P02", "57P03", "57014", "25006": // locked; stopping or starting; cancelled; read-only after a demotion
-		return true
-	}
-	return false
-}
-
-// LockTimeout reports whether err is that a lock was not to be had in the time
-// that the statement was given for it.
-func LockTimeout(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && e.Code == "55P03"
-}
-
-// Blocked reports whether the server took the transaction back because others
-// were in its way: a deadlock, a serialization failure, or a lock not had in
-// time. All of it can be done again.
-func Blocked(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && (e.Code == "40P01" || e.Code == "40001" || e.Code == "55P03")
-}
-
-// Explain words err for a person: what the server said, with its hint. The
-// server's detail is left out, for it quotes rows.
-func Explain(err error) string {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return err.Error()
-	}
-	text := fmt.Sprintf("%s (SQLSTATE %s)", e.Message, e.Code)
-	switch {
-	case e.Hint != "":
-		text += ", hint: " + e.Hint
-	case e.Code == "26000" || e.Code == "42P05": // prepared statement unknown, or known already
-		text += ", hint: a pooler in transaction mode needs default_query_exec_mode=exec in the database URL"
-	}
-	return text
 }

@@ -89,15 +89,18 @@ func (s *Settler) Run(ctx context.Context) error {
 // settle goes on until everything is settled, and sealed but for a short tail.
 func (s *Settler) settle(ctx context.Context) {
 	pause, size := soon, step
+	var troubled pg.RetryLog
 	for ctx.Err() == nil {
 		began := time.Now()
 		at, err := s.pass(ctx, size)
 		took := time.Since(began)
+		if ctx.Err() == nil && troubled.Due(err) {
+			s.log.Log(ctx, pg.Level(err), "can't settle the logs; the account is counted from further back, and the change feed waits", "error", pg.Explain(err))
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			s.log.Debug("can't settle the logs; the account is counted from further back", "error", pg.Explain(err))
 			pause = min(2*pause, longest)
 		case at.sealed: // as much time for the others
 			pause = max(soon, took)

@@ -459,3 +459,23 @@ func TestOnlyTheTailsAreRead(t *testing.T) {
 		t.Errorf("account %q", got)
 	}
 }
+
+// A mistake in the program does not go unnoticed: without the settler the change
+// feed stands still.
+func TestSettler_logsAProgrammingError(t *testing.T) {
+	t.Parallel()
+	broken := pgtest.New(t).Broken(t, "advance_log_horizon()")
+	var log pgtest.Log
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- settle.New(broken.Pool, log.Logger()).Run(ctx) }()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), "Moves the horizon of the two logs"); {
+		if time.Now().After(deadline) {
+			t.Fatal("not logged within 20 s")
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

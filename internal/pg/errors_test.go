@@ -1,0 +1,186 @@
+package pg_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/pg"
+	"contactmirror/internal/pgtest"
+)
+
+// What pgx and PostgreSQL really return is an outage or is none.
+func TestTransient(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	type row struct{ A int64 }
+	none := pgx.StrictNamedArgs{}
+	ctx := t.Context()
+	statement := func(text string, args pgx.StrictNamedArgs) func() error {
+		return func() error {
+			_, err := pg.Query[row]("-- Asks for a.\n"+text).All(ctx, db.Pool, args)
+			return err
+		}
+	}
+	column := func(text string) func() error {
+		return func() error {
+			_, err := pg.Column[int64]("-- Asks for a.\n"+text).One(ctx, db.Pool, none)
+			return err
+		}
+	}
+	const title = `statement "Asks for a.": `
+	for name, c := range map[string]struct {
+		fail      func() error
+		transient bool
+		text      string
+	}{
+		"missing argument":     {fail: statement("select @a::bigint as a", none), text: title},
+		"unknown argument":     {fail: statement("select 1::bigint as a", pgx.StrictNamedArgs{"b": 1}), text: title},
+		"argument of no type":  {fail: statement("select @a::bigint as a", pgx.StrictNamedArgs{"a": struct{}{}}), text: title},
+		"column too many":      {fail: statement("select 1::bigint as a, 2 as b", none), text: title},
+		"column too few":       {fail: statement("select 1 as b", none), text: title},
+		"column of other type": {fail: statement("select 'a'::text as a", none), text: title},
+		"NULL for a number":    {fail: statement("select null::bigint as a", none), text: title},
+		"two rows for one":     {fail: column("select 1::bigint from generate_series(1, 2)"), text: title},
+		"no row":               {fail: column("select 1::bigint where false"), text: "no rows in result set"},
+		"syntax":               {fail: statement("select select", none), text: title},
+		"unknown column":       {fail: statement("select x as a from contacts", none), text: title},
+		"unknown table":        {fail: statement("select 1::bigint as a from nowhere", none), text: title},
+		"missing right": {text: title, fail: func() error {
+			return pgx.BeginFunc(ctx, db.Pool, func(tx pgx.Tx) error {
+				if _, err := tx.Exec(ctx, "set local role pg_monitor"); err != nil {
+					t.Error(err)
+				}
+				_, err := pg.Column[int64]("-- Asks for a.\nselect contact_id from contacts").All(ctx, tx, none)
+				return err
+			})
+		}},
+		"refused data": {fail: statement("select 1 / 0::bigint as a", none), text: "ERROR: division by zero"},
+		"targets too many": {text: "the statement has 1 columns, and 2 targets", fail: func() error {
+			rows, _ := db.Pool.Query(ctx, "select 1 where false") //nolint:rowserrcheck // ForEach reports its error
+			return pg.ForEach(rows, []any{new(int), new(int)}, func() error { return nil })
+		}},
+		"statement timeout": {transient: true, fail: func() error {
+			return pgx.BeginFunc(ctx, db.Pool, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, "set local statement_timeout = '1ms'; select pg_sleep(60)")
+				return err
+			})
+		}},
+		"time limit": {transient: true, fail: func() error {
+			ctx, cancel := context.WithTimeout(ctx, time.Millisecond)
+			defer cancel()
+			_, err := db.Pool.Exec(ctx, "select pg_sleep(60)")
+			return err
+		}},
+		"terminated": {transient: true, fail: func() error {
+			_, err := db.Pool.Exec(ctx, "select pg_terminate_backend(pg_backend_pid())")
+			return err
+		}},
+		"closed": {transient: true, fail: func() error {
+			conn, err := db.Pool.Acquire(ctx)
+			if err != nil {
+				return err
+			}
+			defer conn.Release()
+			_ = conn.Conn().Close(ctx)
+			_, err = conn.Exec(ctx, "select 1")
+			return err
+		}},
+		"nobody listens":        {transient: true, fail: func() error { return ping(t, "127.0.0.1:1") }},
+		"unknown host":          {transient: true, fail: func() error { return ping(t, "host.invalid:1") }},
+		"ends while connecting": {transient: true, fail: func() error { return ping(t, broken(t, nil)) }},
+		"no server":             {transient: true, fail: func() error { return ping(t, broken(t, []byte("HTTP/1.1 400 Bad Request\r\n\r\n"))) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := c.fail()
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if got := pg.Transient(err); got != c.transient {
+				t.Errorf("Transient(%v) = %v", err, got)
+			}
+			if !strings.HasPrefix(err.Error(), c.text) {
+				t.Errorf("%q, want %q first", err, c.text)
+			}
+			if c.text == title && !strings.HasPrefix(pg.Explain(err), title) {
+				t.Errorf("Explain: %q, want %q first", pg.Explain(err), c.text)
+			}
+		})
+	}
+	if pg.Transient(nil) {
+		t.Error("no error is transient")
+	}
+}
+
+func ping(t *testing.T, address string) error {
+	t.Helper()
+	pool, err := pg.Open("postgres://mirror@"+address+"/mirror?sslmode=disable", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	return pool.Ping(t.Context())
+}
+
+// broken is the address of a server that answers anything with these bytes and hangs
+// up.
+func broken(t *testing.T, answer []byte) string {
+	t.Helper()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadAtLeast(conn, make([]byte, 1024), 8)
+			_, _ = conn.Write(answer)
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+// An outage is logged when it begins, anything else every minute.
+func TestRetryLog(t *testing.T) {
+	t.Parallel()
+	outage, fault := context.DeadlineExceeded, errors.New("missing argument")
+	synctest.Test(t, func(t *testing.T) {
+		var l pg.RetryLog
+		for i, step := range []struct {
+			err   error
+			after time.Duration
+			due   bool
+		}{
+			{nil, 0, false},
+			{outage, 0, true},
+			{outage, time.Hour, false},
+			{fault, 0, true},
+			{fault, 59 * time.Second, false},
+			{outage, 0, false},
+			{fault, 0, false},
+			{fault, time.Second, true},
+			{nil, 0, false},
+			{fault, 0, true},
+			{nil, 0, false},
+			{outage, 0, true},
+		} {
+			time.Sleep(step.after)
+			if got := l.Due(step.err); got != step.due {
+				t.Errorf("step %d: Due(%v) = %v", i, step.err, got)
+			}
+		}
+	})
+}
