@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"fmt"
 	"time"
 
@@ -51,12 +52,16 @@ type Scanned struct {
 	err error
 }
 
-// Scan takes body apart. It is asked for before anybody has vouched for the
-// body; then only [Scanned.Tenant] may be, solely to choose the secret to check
-// the body with.
+// byteOrderMark is what some .NET writers put before UTF-8. The signature covers
+// it, JSON does not allow it.
+var byteOrderMark = []byte("\ufeff")
+
+// Scan takes body apart; one leading byte-order mark is skipped. It is asked for
+// before anybody has vouched for the body; then only [Scanned.Tenant] may be,
+// solely to choose the secret to check the body with.
 func Scan(body []byte) *Scanned {
 	s := &Scanned{}
-	err := members(body, func(name []byte, value jsontext.Value) error {
+	err := members(bytes.TrimPrefix(body, byteOrderMark), func(name []byte, value jsontext.Value) error {
 		for f, n := range fieldNames {
 			if n == string(name) {
 				if s.env.count[f]++; s.env.count[f] == 1 {
@@ -72,21 +77,17 @@ func Scan(body []byte) *Scanned {
 	return s
 }
 
-// Tenant is the ContextIdentifier. known is false when it can't be read; an
-// absent one is readable and empty. A body that names two tenants is held to the
-// first; [Scanned.Event] then refuses it, or believes neither where the event is
-// to be ignored. Of a body that is broken somewhere, what stands before counts.
+// Tenant is the ContextIdentifier. An absent or null one is readable, and empty.
+// known is false where there is one that can't be read, so that it names no
+// tenant (of another type, given twice, too long, or with characters that can't
+// be stored); [Scanned.Event] refuses such a delivery, whatever event it is. Of a
+// body that is broken somewhere, what stands before the break counts.
 func (s *Scanned) Tenant() (tenant string, known bool) {
-	if s.env.count[contextIdentifier] == 0 {
-		return "", s.err == nil
+	if s.err != nil && s.env.count[contextIdentifier] == 0 {
+		return "", false
 	}
-	switch value := s.env.values[contextIdentifier]; value.Kind() {
-	case '"':
-		return text(value), true
-	case 'n':
-		return "", true
-	}
-	return "", false
+	tenant, err := s.env.tenant()
+	return tenant, err == nil
 }
 
 // Event reads the delivery as one that was received at receivedAt; see [Parse].
@@ -101,7 +102,7 @@ func (s *Scanned) Event(receivedAt time.Time) (Event, error) {
 	if kind, ok := contact.ParseKind(name); ok {
 		return s.env.contactEvent(kind, receivedAt)
 	}
-	return s.env.ignoredEvent(name), nil
+	return s.env.ignoredEvent(name)
 }
 
 // name is the event's name, which decides what else is asked of it.
@@ -119,10 +120,12 @@ func (env *envelope) name() (string, error) {
 }
 
 // ignoredEvent takes what it can: nothing of an event that is never applied can
-// be wrong enough to refuse it.
-func (env *envelope) ignoredEvent(name string) Event {
-	e := Event{Name: name}
-	e.Tenant, _ = env.tenant()
+// be wrong enough to refuse it, but the tenant that it would count for.
+func (env *envelope) ignoredEvent(name string) (e Event, err error) {
+	e.Name = name
+	if e.Tenant, err = env.tenant(); err != nil {
+		return Event{}, err
+	}
 	if id, err := env.id(); err == nil {
 		e.ID = &id
 	}
@@ -134,7 +137,7 @@ func (env *envelope) ignoredEvent(name string) Event {
 	}
 	e.Entity, _ = env.text(entity)
 	e.WebhookName, _ = env.text(webhookName)
-	return e
+	return e, nil
 }
 
 func (env *envelope) contactEvent(kind contact.Kind, receivedAt time.Time) (Event, error) {

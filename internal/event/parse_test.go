@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
@@ -213,15 +214,76 @@ func TestParseKeepsStorableNumbers(t *testing.T) {
 	}
 }
 
-// What an event of another kind holds is never a reason to refuse it.
+// What an event of another kind holds is never a reason to refuse it, but for
+// the tenant.
 func TestParseIgnored(t *testing.T) {
 	t.Parallel()
 	e := parse(t, body(map[string]string{
 		"Event": `"Contact.Changed"`, "EventId": `1`, "PrimaryKey": `"x"`, "Timestamp": `"9999-01-01T00:00:00"`,
-		"ContextIdentifier": `"` + strings.Repeat("x", 10<<10) + `"`, "Changes": `1`, "Entity": `{}`, "WebhookName": `"\u0000"`,
+		"ContextIdentifier": `null`, "Changes": `1`, "Entity": `{}`, "WebhookName": `"\u0000"`,
 	}))
 	if diff := cmp.Diff(event.Event{Name: "Contact.Changed"}, e); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// unreadableTenants are values of ContextIdentifier that name no tenant.
+var unreadableTenants = map[string]string{
+	"number": `7`, "boolean": `false`, "object": `{}`, "list": `["Cust1"]`,
+	"NUL": `"Cust\u0000"`, "only a NUL": `"\u0000"`, "too long": `"` + strings.Repeat("x", event.MaxName+1) + `"`,
+	"twice": `"Cust1","ContextIdentifier":"Cust2"`, "twice the same": `"Cust1","ContextIdentifier":"Cust1"`,
+	"twice, once null": `null,"ContextIdentifier":"Cust1"`, "twice, once escaped": `"Cust1","Context\u0049dentifier":"Cust1"`,
+	"invalid UTF-8": "\"\xff\"", "lone surrogate": `"\ud800"`,
+}
+
+// An event whose tenant can't be read is nobody's, and not the empty tenant's:
+// neither a contact event nor one that would be ignored.
+func TestParse_refusesUnreadableTenants(t *testing.T) {
+	t.Parallel()
+	for name, value := range unreadableTenants {
+		for _, kind := range []string{"contact.changed", "sale.created", "test"} {
+			data := body(map[string]string{"Event": `"` + kind + `"`, "ContextIdentifier": value})
+			if e, err := event.Parse(data, received); err == nil {
+				t.Errorf("%s, %s: parsed as an event of %q", name, kind, e.Tenant)
+			}
+			if tenant, known := event.Scan(data).Tenant(); known {
+				t.Errorf("%s, %s: checked with the secrets of %q", name, kind, tenant)
+			}
+		}
+	}
+	for name, value := range map[string]string{"absent": "", "null": "null", "empty": `""`} {
+		for _, kind := range []string{"contact.changed", "sale.created"} {
+			data := body(map[string]string{"Event": `"` + kind + `"`, "ContextIdentifier": value})
+			if e := parse(t, data); e.Tenant != "" {
+				t.Errorf("%s, %s: tenant %q", name, kind, e.Tenant)
+			}
+			if tenant, known := event.Scan(data).Tenant(); tenant != "" || !known {
+				t.Errorf("%s, %s: %q, %t", name, kind, tenant, known)
+			}
+		}
+	}
+}
+
+// One byte-order mark before the document says nothing; anywhere else, or a
+// second one, it is no JSON.
+func TestParse_skipsOneByteOrderMark(t *testing.T) {
+	t.Parallel()
+	const mark = "\ufeff"
+	plain := string(body(map[string]string{"ContextIdentifier": `"Cust1"`}))
+	want := parse(t, []byte(plain))
+	if diff := cmp.Diff(want, parse(t, []byte(mark+plain)), cmp.AllowUnexported(contact.Value{})); diff != "" {
+		t.Errorf("with a byte-order mark (-without +with):\n%s", diff)
+	}
+	if tenant, known := event.Scan([]byte(mark + plain)).Tenant(); tenant != "Cust1" || !known {
+		t.Errorf("tenant %q, %t", tenant, known)
+	}
+	for name, text := range map[string]string{
+		"two": mark + mark + plain, "after a space": " " + mark + plain, "at the end": plain + mark, "alone": mark, "half of one": mark[:2] + plain,
+		"UTF-16's": "\xff\xfe" + plain,
+	} {
+		if e, err := event.Parse([]byte(text), received); err == nil {
+			t.Errorf("%s: parsed as %+v", name, e)
+		}
 	}
 }
 
@@ -238,6 +300,7 @@ func TestTenant(t *testing.T) {
 		{`{"ContextIdentifier":null}`, "", true},
 		{`{"ContextIdentifier":7}`, "", false},
 		{`{"ContextIdentifier":"Cust1",`, "Cust1", true},
+		{`{"ContextIdentifier":"Cust1","ContextIdentifier":"Cust1",`, "", false},
 		{`{"x" "y","ContextIdentifier":"Cust1"}`, "", false},
 		{`{"a":{"ContextIdentifier":"inner"},"ContextIdentifier":"outer"}`, "outer", true},
 		{`[]`, "", false},
@@ -258,9 +321,19 @@ func FuzzParse(f *testing.F) {
 	for _, file := range files {
 		f.Add(sample(f, filepath.Base(file)))
 	}
+	for _, value := range unreadableTenants {
+		f.Add(body(map[string]string{"ContextIdentifier": value, "Event": `"sale.created"`}))
+	}
+	f.Add(append([]byte("\ufeff"), body(nil)...))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tenant, known := event.Scan(data).Tenant()
 		e, err := event.Parse(data, received)
+		if !bytes.HasPrefix(data, []byte("\ufeff")) {
+			marked, markedErr := event.Parse(append([]byte("\ufeff"), data...), received)
+			if (err == nil) != (markedErr == nil) || marked.Tenant != e.Tenant || marked.Name != e.Name {
+				t.Fatalf("with a byte-order mark %+v (%v), without %+v (%v)", marked, markedErr, e, err)
+			}
+		}
 		if err != nil {
 			var invalid *event.InvalidError
 			if !errors.As(err, &invalid) || !utf8.ValidString(err.Error()) {
@@ -268,11 +341,11 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if e.Ignored() {
-			return
-		}
 		if !known || tenant != e.Tenant {
 			t.Fatalf("checked with the secrets of %q (known: %t), parsed as %q", tenant, known, e.Tenant)
+		}
+		if e.Ignored() {
+			return
 		}
 		stored := append([]string{e.Tenant, e.Name}, e.Contact.Changes...)
 		for _, cell := range e.Contact.Fact.Given {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -75,16 +74,10 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 		return inbox.Delivery{}, malformed(invalid)
 	}
 	d.Reason, d.Headers = invalid.Error(), keptHeaders(req.Header)
-	if known && storable(tenant) {
+	if known {
 		d.Tenant = &tenant
 	}
 	return d, nil
-}
-
-// storable reports whether a tenant's name from a body that is no event fits
-// where events' names go; the body itself is kept in any case.
-func storable(tenant string) bool {
-	return len(tenant) <= event.MaxName && !strings.Contains(tenant, "\x00")
 }
 
 // put makes d durable. A sender that hangs up does not cancel it: its delivery
