@@ -67,21 +67,19 @@ func (m *memory) read(ctx context.Context, src io.Reader, declared, limit int64)
 	if err := b.move(ctx, m.small, min(most, smallBody)); err != nil {
 		return b, err
 	}
-	if done, err := b.fill(src); done || err != nil {
-		return b, err
-	}
-	if most > smallBody {
+	done, err := b.fill(src)
+	if err == nil && !done && most > smallBody {
 		if err := b.move(ctx, m.large, most); err != nil {
 			return b, err
 		}
-		if done, err := b.fill(src); done || err != nil {
-			return b, err
-		}
+		_, err = b.fill(src)
 	}
-	if int64(len(b.bytes)) > limit {
-		return b, errTooLarge
+	// The last byte may come together with the end, so the size is checked
+	// however the body ended.
+	if err == nil && int64(len(b.bytes)) > limit {
+		err = errTooLarge
 	}
-	return b, nil
+	return b, err
 }
 
 // fill reads until src ends, which is done, or b is full.
