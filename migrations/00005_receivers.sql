@@ -41,8 +41,8 @@ comment on column receivers.inbox_away_since is 'Since when deliveries go to the
 comment on column receivers.worker_error is 'Why events can''t be applied; NULL where they can be, or where the process does not apply any.';
 comment on column receivers.worker_failing_since is 'Since when that is so.';
 comment on column receivers.last_accepted_at is 'When a delivery was last answered 200; NULL where none was since the start.';
-comment on column receivers.refused_since is 'Since when every delivery has been refused for its signature, missing or wrong; NULL where the last one was not.';
-comment on column receivers.refused is 'How many have been refused since then.';
+comment on column receivers.refused_since is 'Since when no well-formed signature has matched a live secret; NULL where the last one did. A wrong secret, or a stranger who makes signatures up.';
+comment on column receivers.refused is 'How many deliveries with a well-formed signature have been refused since then.';
 
 create table receiver_secrets (
     receiver_id        uuid not null references receivers on delete cascade,
@@ -62,7 +62,7 @@ comment on column receiver_secrets.ordinal is 'Place in the tenant''s list, from
 comment on column receiver_secrets.not_before is 'First instant at which the secret is live; NULL is no bound.';
 comment on column receiver_secrets.not_after is 'Last instant at which the secret is live; NULL is no bound.';
 comment on column receiver_secrets.last_matched_at is 'When a delivery was last verified by it; NULL where none was since the process started.';
-comment on column receiver_secrets.refused_since is 'Since when every delivery that names a tenant of this list has been refused for a wrong signature, the same for all of the list; NULL where the last one was verified.';
+comment on column receiver_secrets.refused_since is 'Since when no well-formed signature of a delivery that names a tenant of this list has matched, the same for all of the list; NULL where the last one did.';
 
 -- Whoever locks a row needs the right to update some column of it; the other
 -- one must never change.

@@ -59,17 +59,21 @@ func (s standing) process(r report.Receiver) []string {
 	return []string{receiverName(r), strings.Join(r.Roles, ","), running, spool, ago(s.Now, r.LastAcceptedAt, "nothing yet")}
 }
 
+// isSecretWrong is what refusals ask for. In a quiet hour they may be a stranger's.
+const isSecretWrong = "is the secret here the one at SuperOffice? " +
+	"A stranger can cause this too: change a contact in SuperOffice, and if its delivery is accepted, the secret is right"
+
 func (s standing) troubles(r report.Receiver) []string {
 	name := receiverName(r)
 	var list []string
 	if r.RefusedSince != nil {
-		list = append(list, fmt.Sprintf("%s: EVERY DELIVERY REFUSED since %s for its signature, %d so far: is the secret here the one at SuperOffice?",
-			name, when(s.Now, *r.RefusedSince), r.Refused))
+		list = append(list, fmt.Sprintf("%s: EVERY DELIVERY REFUSED since %s for its signature, %d so far: %s",
+			name, when(s.Now, *r.RefusedSince), r.Refused, isSecretWrong))
 	}
 	for _, secret := range r.Secrets {
 		if secret.RefusedSince != nil && secret.Ordinal == 1 && r.RefusedSince == nil { // all of a tenant's have the same
-			list = append(list, fmt.Sprintf("%s: EVERY DELIVERY OF %s REFUSED since %s for its signature: is the secret here the one at SuperOffice?",
-				name, secretOwner(secret.ContextIdentifier), when(s.Now, *secret.RefusedSince)))
+			list = append(list, fmt.Sprintf("%s: EVERY DELIVERY OF %s REFUSED since %s for its signature: %s",
+				name, secretOwner(secret.ContextIdentifier), when(s.Now, *secret.RefusedSince), isSecretWrong))
 		}
 	}
 	if r.InboxAwaySince != nil {

@@ -35,8 +35,8 @@ type Receiver struct {
 	Unsigned func() uint64
 	// Retries is how many came with each retry number.
 	Retries func() map[string]uint64
-	// RefusedSince is since when every delivery has been refused for its
-	// signature, zero while they are not.
+	// RefusedSince is since when no well-formed signature has matched a secret,
+	// zero while they do.
 	RefusedSince func() time.Time
 	// LastAccepted is when a delivery was last kept, zero before the first.
 	LastAccepted func() time.Time
@@ -104,7 +104,7 @@ func (m *Metrics) registerReceiver(r *Receiver) {
 		prometheus.NewCounterFunc(counter("unsigned_deliveries_total", "Deliveries that were accepted without a signature."),
 			func() float64 { return float64(r.Unsigned()) }),
 		counts{desc("delivery_retries_total", "Verified deliveries by SuperOffice's retry number.", "retry"), r.Retries},
-		since("refused_since_timestamp_seconds", "Since when every delivery has been refused for its signature; 0 while they are not.", r.RefusedSince),
+		since("refused_since_timestamp_seconds", "Since when no well-formed signature has matched a secret; 0 while they do. Anybody can make such signatures up.", r.RefusedSince),
 		since("last_delivery_timestamp_seconds", "When this process last accepted a delivery; 0 before the first.", r.LastAccepted),
 		spoolCollector(r.Spool),
 		toggle("inbox_away", "1 while deliveries go to the spool, as the inbox can't take them.", r.InboxAway),

@@ -42,15 +42,17 @@ var errUnsigned = &problem{
 // unverified words err of [signature.Keyring.Verify] without telling strangers
 // which tenants have secrets here.
 func unverified(err error, tenant string) error {
-	detail := signature.Header + " does not match the body under any secret that is live here for its ContextIdentifier. " +
-		"Check that the webhook has the secret that this receiver has, and that nothing on the way changes the body."
-	if errors.Is(err, signature.ErrMalformed) {
-		detail = signature.Header + " is not the base64 of an HMAC-SHA256, 44 characters."
-	}
-	return &problem{
+	p := &problem{
 		status: http.StatusUnauthorized, outcome: WrongSignature, level: slog.LevelWarn,
-		detail: detail, cause: err, tenant: tenant, bodyRead: true,
+		detail: signature.Header + " does not match the body under any secret that is live here for its ContextIdentifier. " +
+			"Check that the webhook has the secret that this receiver has, and that nothing on the way changes the body.",
+		cause: err, tenant: tenant, bodyRead: true,
 	}
+	if errors.Is(err, signature.ErrMalformed) {
+		p.outcome, p.level = MalformedSignature, slog.LevelInfo
+		p.detail = signature.Header + " is not the base64 of an HMAC-SHA256, 44 characters."
+	}
+	return p
 }
 
 // malformed refuses what nobody signed and nobody can read.
@@ -120,7 +122,7 @@ func (r *Receiver) tellRefused(req *http.Request, p *problem) {
 		return
 	}
 	r.tally.count(p.outcome)
-	if p.outcome == MissingSignature || p.outcome == WrongSignature {
+	if p.outcome == WrongSignature { // the others can't come of a wrong secret
 		r.tally.refused.Refused(r.config.Now())
 	}
 	attrs := []slog.Attr{slog.Int("status", p.status), slog.String("from", req.RemoteAddr)}

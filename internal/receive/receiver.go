@@ -109,8 +109,9 @@ func (r *Receiver) LastAccepted() time.Time {
 	return time.Time{}
 }
 
-// Refused returns since when every delivery has been refused for its signature,
-// missing or wrong, and how many: most likely the secret here is not the one at
-// SuperOffice. It is zero where the last delivery was not refused so. Strangers
-// can begin such a time too, but the next delivery from SuperOffice ends it.
+// Refused returns since when no signature has matched, and how many deliveries
+// with a well-formed one were refused since: most likely the secret here is not
+// the one at SuperOffice. It is zero where the last well-formed signature matched.
+// Requests without a signature that could be anybody's do not count. Strangers can
+// make up a well-formed one, but the next delivery from SuperOffice ends that.
 func (r *Receiver) Refused() (since time.Time, n int64) { return r.tally.refused.Since() }

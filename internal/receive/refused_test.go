@@ -1,12 +1,17 @@
 package receive_test
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"contactmirror/internal/receive"
+	"contactmirror/internal/signature"
 )
 
 // A wrong secret is noticed: since when every delivery has been refused.
@@ -39,7 +44,7 @@ func TestRefusedSince(t *testing.T) {
 	first := check(true, 1)
 	post(nil, http.StatusUnauthorized)
 	post(signed(otherSecret, body), http.StatusUnauthorized)
-	if since := check(true, 3); !since.Equal(first) {
+	if since := check(true, 2); !since.Equal(first) {
 		t.Errorf("refused since %v, want %v", since, first)
 	}
 	post(signed(secret, body), http.StatusOK)
@@ -47,8 +52,49 @@ func TestRefusedSince(t *testing.T) {
 	if want := now.Add(time.Duration(seconds.Load()) * time.Second).Truncate(time.Microsecond); !r.LastAccepted().Equal(want) {
 		t.Errorf("last accepted at %v, want %v", r.LastAccepted(), want)
 	}
-	post(nil, http.StatusUnauthorized)
+	post(signed("wrong", body), http.StatusUnauthorized)
 	check(true, 1)
+}
+
+// What no secret could have signed tells nothing of the secret: however much of
+// it strangers send, no time of refusals begins, of the receiver or of a tenant.
+func TestReceiver_Refused_countsWellFormedSignaturesOnly(t *testing.T) {
+	t.Parallel()
+	c := config(&kept{})
+	address, r := serve(t, c)
+	body := changed("Own")
+	right := signature.Sign(ownSecret, body)
+	malformed := []string{
+		"", " ", "x", "sha256=" + right, right + "=", right[:43], right[:40] + "====", strings.Repeat("=", 44), strings.Repeat("é", 22),
+		base64.URLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 32)), base64.StdEncoding.EncodeToString(make([]byte, 31)),
+		base64.StdEncoding.EncodeToString(make([]byte, 33)), hex.EncodeToString(make([]byte, 22)), right[:42] + "+=", right[:20] + "\t" + right[21:],
+	}
+	refused := func() (list int) {
+		for _, use := range c.Keyring.Uses() {
+			if !use.RefusedSince.IsZero() {
+				list++
+			}
+		}
+		return list
+	}
+	for _, header := range malformed {
+		h := http.Header{}
+		h.Set(signature.Header, header)
+		if got := do(t, address, http.MethodPost, "/webhook", h, body); got.status != http.StatusUnauthorized {
+			t.Fatalf("%q: status is %d", header, got.status)
+		}
+		if since, n := r.Refused(); n != 0 || !since.IsZero() || refused() != 0 {
+			t.Errorf("%q counts: %d refused since %v, %d lists", header, n, since, refused())
+		}
+	}
+	counts := r.Counts()
+	if counts[receive.WrongSignature] != 0 || counts[receive.MissingSignature]+counts[receive.MalformedSignature] != uint64(len(malformed)) {
+		t.Errorf("counted %v", counts)
+	}
+	do(t, address, http.MethodPost, "/webhook", signed("wrong", body), body)
+	if _, n := r.Refused(); n != 1 || refused() != 1 || r.Counts()[receive.WrongSignature] != 1 {
+		t.Errorf("a well-formed one: %d refused, %d lists, %v", n, refused(), r.Counts())
+	}
 }
 
 // Where unsigned deliveries are taken, not every delivery is refused.

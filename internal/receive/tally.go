@@ -19,15 +19,16 @@ type Outcome string
 // The outcomes of deliveries that were not kept, and Unsigned, which counts
 // those that were kept without a signature once more.
 const (
-	MissingSignature Outcome = "missing_signature"
-	WrongSignature   Outcome = "wrong_signature"
-	TooLarge         Outcome = "too_large"
-	Malformed        Outcome = "malformed"
-	NoMemory         Outcome = "no_memory"
-	Unavailable      Outcome = "unavailable"
-	Aborted          Outcome = "aborted"
-	Panicked         Outcome = "panicked"
-	Unsigned         Outcome = "unsigned"
+	MissingSignature   Outcome = "missing_signature"
+	MalformedSignature Outcome = "malformed_signature" // can't be anybody's
+	WrongSignature     Outcome = "wrong_signature"     // well-formed, of no live secret
+	TooLarge           Outcome = "too_large"
+	Malformed          Outcome = "malformed"
+	NoMemory           Outcome = "no_memory"
+	Unavailable        Outcome = "unavailable"
+	Aborted            Outcome = "aborted"
+	Panicked           Outcome = "panicked"
+	Unsigned           Outcome = "unsigned"
 )
 
 // logWindow is the time in which each outcome is logged once.
@@ -51,7 +52,7 @@ func newTally(logger *slog.Logger) *tally {
 	t := &tally{logger: logger, counts: make(map[Outcome]uint64), held: make(map[Outcome]uint64)}
 	for _, o := range []Outcome{
 		Outcome(inbox.Accepted), Outcome(inbox.Duplicate), Outcome(inbox.Ignored), Outcome(inbox.Quarantined),
-		MissingSignature, WrongSignature, TooLarge, Malformed, NoMemory, Unavailable, Aborted, Panicked, Unsigned,
+		MissingSignature, MalformedSignature, WrongSignature, TooLarge, Malformed, NoMemory, Unavailable, Aborted, Panicked, Unsigned,
 	} {
 		t.counts[o] = 0
 	}

@@ -117,7 +117,7 @@ func TestRefused(t *testing.T) {
 		{"empty signature", withHeader(""), body, 401, receive.MissingSignature},
 		{"wrong secret", signed("guessed", body), body, 401, receive.WrongSignature},
 		{"wrong body", signed(secret, body), append(body, ' '), 401, receive.WrongSignature},
-		{"no base64", withHeader("sha256=0123"), body, 401, receive.WrongSignature},
+		{"no base64", withHeader("sha256=0123"), body, 401, receive.MalformedSignature},
 		{"another tenant's secret", signed(otherSecret, changed("Own")), changed("Own"), 401, receive.WrongSignature},
 		{"shared secret, own tenant", signed(secret, changed("Own")), changed("Own"), 401, receive.WrongSignature},
 		{"own secret, shared tenant", signed(ownSecret, body), body, 401, receive.WrongSignature},

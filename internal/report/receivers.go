@@ -35,8 +35,8 @@ type receiverRow struct {
 	WorkerError        *string    `json:"worker_error"`
 	WorkerFailingSince *time.Time `json:"worker_failing_since"`
 	LastAcceptedAt     *time.Time `json:"last_accepted_at"`
-	// RefusedSince is since when every delivery has been refused for its
-	// signature, nil where the last one was not.
+	// RefusedSince is since when no well-formed signature has matched, nil where
+	// the last one did.
 	RefusedSince *time.Time `json:"refused_since"`
 	Refused      int64      `json:"refused"`
 }
@@ -50,8 +50,8 @@ type Secret struct {
 	NotAfter          *time.Time `json:"not_after"`
 	// LastMatchedAt is nil where it verified nothing since the process started.
 	LastMatchedAt *time.Time `json:"last_matched_at"`
-	// RefusedSince is since when every delivery that names a tenant of the list
-	// has been refused, nil where the last one was verified.
+	// RefusedSince is since when no well-formed signature of a delivery that names
+	// a tenant of the list has matched, nil where the last one did.
 	RefusedSince *time.Time `json:"refused_since"`
 }
 

@@ -92,12 +92,13 @@ func (k *Keyring) Verify(tenant string, known bool, header string, body []byte, 
 	asked := k.listOf(tenant)
 	match, err := verify(asked.entries, header, body, now)
 	match.note(now)
-	if err != nil {
+	switch {
+	case err == nil:
+		asked.refused.Verified()
+	case !errors.Is(err, ErrMalformed): // which no wrong secret explains
 		asked.refused.Refused(now)
-		return err
 	}
-	asked.refused.Verified()
-	return nil
+	return err
 }
 
 // verify returns the secret that header is made with.
@@ -152,9 +153,9 @@ type Use struct {
 	NotBefore, NotAfter time.Time // zero is no bound
 	// LastMatched is when it last verified a delivery; zero is never.
 	LastMatched time.Time
-	// RefusedSince is since when every delivery that names a tenant of the list
-	// has been refused; zero where the last one was verified. All secrets of a
-	// list have the same.
+	// RefusedSince is since when no well-formed signature of a delivery that names
+	// a tenant of the list has matched; zero where the last one did. All secrets of
+	// a list have the same.
 	RefusedSince time.Time
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Streak is the refusals since the last delivery that was verified. The zero
+// Streak is the wrong signatures since the last delivery that was verified. The zero
 // value is none. It may be used by many at once, and costs a verified delivery
 // nothing while there are none.
 type Streak struct {
