@@ -46,6 +46,9 @@ type Contact struct {
 	// Unreadable is SuperOffice's names of the columns whose values can't be
 	// read as their type; never nil.
 	Unreadable []string
+	// Erased is set in a redacted event: SuperOffice's names of the columns to which
+	// it gave values.
+	Erased []string
 }
 
 // InvalidError says why a delivery can't be accepted as an event.

@@ -90,8 +90,8 @@ func (s *Scanned) Tenant() (tenant string, known bool) {
 	return tenant, err == nil
 }
 
-// Event reads the delivery as one that was received at receivedAt; see [Parse].
-func (s *Scanned) Event(receivedAt time.Time) (Event, error) {
+// Event reads the delivery as one that came at a time; see [Parse].
+func (s *Scanned) Event(at time.Time) (Event, error) {
 	if s.err != nil {
 		return Event{}, s.err
 	}
@@ -100,7 +100,7 @@ func (s *Scanned) Event(receivedAt time.Time) (Event, error) {
 		return Event{}, err
 	}
 	if kind, ok := contact.ParseKind(name); ok {
-		return s.env.contactEvent(kind, receivedAt)
+		return s.env.contactEvent(kind, at)
 	}
 	return s.env.ignoredEvent(name)
 }
@@ -140,7 +140,7 @@ func (env *envelope) ignoredEvent(name string) (e Event, err error) {
 	return e, nil
 }
 
-func (env *envelope) contactEvent(kind contact.Kind, receivedAt time.Time) (Event, error) {
+func (env *envelope) contactEvent(kind contact.Kind, at time.Time) (Event, error) {
 	e := Event{Name: kind.String(), Contact: &Contact{}}
 	id, err := env.id()
 	if err != nil {
@@ -150,7 +150,7 @@ func (env *envelope) contactEvent(kind contact.Kind, receivedAt time.Time) (Even
 	if err != nil {
 		return Event{}, err
 	}
-	if limit := contact.TicksOf(receivedAt.Add(futureLimit)); ticks > limit {
+	if limit := contact.TicksOf(at.Add(futureLimit)); !at.IsZero() && ticks > limit {
 		return Event{}, invalid(timestamp, "%s lies more than a day ahead of its receipt", ticks.Time().Format(time.RFC3339))
 	}
 	if e.Tenant, err = env.tenant(); err != nil {

@@ -124,7 +124,7 @@ func read(c inbox.Claimed) (claimed, error) {
 	if c.Body == nil {
 		return claimed{}, errors.New("the stored body is missing")
 	}
-	e, err := event.Parse(c.Body, c.ReceivedAt)
+	e, err := event.ParseStored(c.Body, time.Time{}) // it was held against a clock when it was accepted
 	switch {
 	case err != nil:
 		return claimed{}, err

@@ -29,11 +29,15 @@ type kept struct {
 	erasedColumns []string // nil likewise
 }
 
-// keep keeps all of them, or of an erased contact none: then the commitment
-// stands for them, and the names of the columns that they were given to.
+// keep keeps all of them, or of an erased contact and of a redacted event none:
+// then the commitment stands for them, and the names of the columns that they were
+// given to.
 func keep(t *touched, e *claimed, l link, lastKnown []byte) kept {
-	if !t.erased {
+	if !t.erased && e.Erased == nil {
 		return kept{Values: chain.Values{FieldValues: e.FieldValues, IDValues: e.IDValues, LastKnown: lastKnown}, salt: l.salt}
+	}
+	if e.Erased != nil {
+		return kept{commitment: l.commitment, erasedColumns: e.Erased}
 	}
 	names := make([]string, 0, len(e.Fact.Given))
 	for _, cell := range e.Fact.Given {

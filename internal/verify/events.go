@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -154,7 +155,7 @@ func (a *said) differs(logged *said) string {
 // compareBody reads the event again and says what the log, or webhook_events,
 // makes of it that it does not say.
 func compareBody(linker *chain.Linker, body []byte, accepted, logged *said, erased bool) string {
-	e, err := event.Parse(body, accepted.received.Time)
+	e, err := event.ParseStored(body, time.Time{})
 	if err != nil {
 		return "its body can't be read: " + err.Error()
 	}

@@ -1,0 +1,144 @@
+package event_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"contactmirror/internal/contact"
+	"contactmirror/internal/event"
+)
+
+// checkRedacted checks what holds of every body that can be redacted: it is read
+// as the same event and as the fact without its values, before and after the
+// erasure alike.
+func checkRedacted(t interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}, body []byte,
+) {
+	t.Helper()
+	want, err := event.ParseStored(body, time.Time{})
+	redacted, ok := event.Redact(body)
+	if ok != (err == nil && !want.Ignored()) {
+		t.Fatalf("Redact(%q) = %t, though it is parsed as %+v, %v", body, ok, want, err)
+	}
+	if !ok {
+		return
+	}
+	got, err := event.ParseStored(redacted, time.Time{})
+	if err != nil {
+		t.Fatalf("%q, redacted to %q: %v", body, redacted, err)
+	}
+	if again, ok := event.Redact(redacted); !ok || !bytes.Equal(again, redacted) {
+		t.Fatalf("redacted again, %q is %q, %t", redacted, again, ok)
+	}
+	if _, err := event.Parse(redacted, received); err == nil {
+		t.Fatalf("%q is taken from outside", redacted)
+	}
+	if bytes.Equal(body, redacted) { // made by Redact before
+		return
+	}
+	given := []string{}
+	for _, cell := range want.Contact.Fact.Given {
+		given = append(given, cell.Column.Spec().Source)
+	}
+	if len(got.Contact.Erased) != len(given) || got.Contact.FieldValues != nil || got.Contact.IDValues != nil {
+		t.Fatalf("%q, redacted to %q, has values: %+v", body, redacted, got.Contact)
+	}
+	want.Contact.Fact = want.Contact.Fact.Erase()
+	want.Contact.FieldValues, want.Contact.IDValues, want.Contact.Erased, got.Contact.Erased = nil, nil, nil, nil
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(contact.Value{})); diff != "" {
+		t.Fatalf("%q, redacted to %q (-sent without values +read):\n%s", body, redacted, diff)
+	}
+}
+
+func TestRedact_keepsTheEnvelope(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("../../testdata/deliveries/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no samples", err)
+	}
+	for _, file := range files {
+		checkRedacted(t, sample(t, filepath.Base(file)))
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		value := rapid.SampledFrom([]string{`"secret"`, `4711`, `0`, `1`, `null`, `true`, `{"a":"secret"}`, `["secret"]`, `"secret \"}"`, `"2025-05-14T10:48:07.8912039Z"`, `"4711"`})
+		values := func(label string, names ...string) string {
+			var members []string
+			for _, name := range names {
+				if rapid.Bool().Draw(t, label+name) {
+					members = append(members, fmt.Sprintf("%q:%s", name, value.Draw(t, name)))
+				}
+			}
+			return "{" + strings.Join(members, ",") + "}"
+		}
+		kind := rapid.SampledFrom([]string{"contact.created", "contact.changed", "contact.softdeleted", "contact.deleted"}).Draw(t, "kind")
+		members := map[string]string{
+			"Event": `"` + kind + `"`, "Extra": `"secret"`, "ContextIdentifier": rapid.SampledFrom([]string{"", "null", `"Cust1"`, `"C\u0075st1"`}).Draw(t, "tenant"),
+			"Changes":              rapid.SampledFrom([]string{"", "[]", `["name","x_own"]`, `["name","contact_id","deleted"]`}).Draw(t, "changes"),
+			"ChangedByAssociateId": rapid.SampledFrom([]string{"", "null", "5", `"5"`}).Draw(t, "by"),
+			"WebhookName":          rapid.SampledFrom([]string{"", "null", `"hook"`}).Draw(t, "hook"),
+		}
+		if rapid.Bool().Draw(t, "FieldValues") {
+			members["FieldValues"] = values("field", "name", "deleted", "DeletedDate", "country_id", "contact_id", "orgNr", "x_own", "registered")
+		}
+		if rapid.Bool().Draw(t, "Values") {
+			members["Values"] = values("value", "name", "contact_id", "text")
+		}
+		data := body(members)
+		if rapid.Bool().Draw(t, "mark") {
+			data = append([]byte("\ufeff"), data...)
+		}
+		checkRedacted(t, data)
+		redacted, _ := event.Redact(data)
+		for _, text := range []string{"secret", "4711"} {
+			if bytes.Contains(redacted, []byte(text)) {
+				t.Fatalf("%q, redacted to %q, is not without values", data, redacted)
+			}
+		}
+	})
+}
+
+// An event that was accepted stays one: the worker's clock, and that of the
+// receiver then, are not asked.
+func TestParseStored_asksNoClock(t *testing.T) {
+	t.Parallel()
+	late := body(map[string]string{"Timestamp": `"2027-11-02T12:00:00.0000001Z"`})
+	redacted, ok := event.Redact(late)
+	if !ok {
+		t.Fatal("can't be redacted")
+	}
+	for _, data := range [][]byte{late, redacted} {
+		if _, err := event.ParseStored(data, time.Time{}); err != nil {
+			t.Error(err)
+		}
+		if _, err := event.ParseStored(data, received); err == nil {
+			t.Errorf("%s is taken a year before its time", data)
+		}
+		if _, err := event.ParseStored(data, received.AddDate(1, 0, 1)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func FuzzRedact(f *testing.F) {
+	for _, file := range []string{"v11-softdeleted-inferred.json", "2018-deleted.json"} {
+		f.Add(sample(f, file))
+		redacted, _ := event.Redact(sample(f, file))
+		f.Add(redacted)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		checkRedacted(t, data)
+		if redacted, ok := event.Redact(data); ok && !json.Valid(redacted[bytes.IndexByte(redacted, '\n'):]) {
+			t.Fatalf("%q", redacted)
+		}
+	})
+}
