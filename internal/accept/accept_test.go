@@ -244,3 +244,35 @@ func TestGate_keepsDeliveriesThroughAProgrammingError(t *testing.T) {
 		t.Errorf("%d events, want %d", got, n)
 	}
 }
+
+// What was verified stays so through the spool: its signature is kept for a retry
+// from quarantine, also where the database refuses the event later.
+func TestGate_spoolKeepsTheSignature(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	if _, err := db.Pool.Exec(t.Context(), `alter table webhook_events add constraint poison check (primary_key <> 2)`); err != nil {
+		t.Fatal(err)
+	}
+	outage := hang(t, db)
+	r := start(t, db, t.TempDir(), 64<<20)
+	refused, garbled := delivery(t, 1), inbox.Delivery{Body: []byte("{"), ReceivedAt: received, Reason: "is not JSON", Headers: http.Header{"X-A": {"b"}}}
+	refused.Signature, garbled.Signature = "of the event", "of the rest"
+	for _, d := range []inbox.Delivery{refused, garbled} {
+		if got, err := r.Accept(t.Context(), d); got != accept.Spooled || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	outage()
+	until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
+	for signature, want := range map[string]string{
+		"of the event": `context_identifier = 'Cust1' and headers = '{"X-Superoffice-Signature": ["of the event"]}'`,
+		"of the rest":  `context_identifier is null and headers = '{"X-A": ["b"], "X-Superoffice-Signature": ["of the rest"]}'`,
+	} {
+		if got := count(t, db, `select count(*) from quarantined_deliveries where `+want); got != 1 {
+			t.Errorf("%d entries with the signature %s, want 1", got, signature)
+		}
+	}
+	if got := count(t, db, `select count(*) from event_accounting where not balanced`); got != 0 {
+		t.Errorf("%d tenants do not balance", got)
+	}
+}

@@ -15,6 +15,7 @@ import (
 type spooled struct {
 	ReceivedAt time.Time   `json:"received_at"`
 	Retry      *int32      `json:"retry,omitempty"`
+	Signature  string      `json:"signature,omitempty"`
 	Reason     string      `json:"reason,omitempty"`
 	Tenant     *string     `json:"tenant,omitempty"`
 	Headers    http.Header `json:"headers,omitempty"`
@@ -23,7 +24,7 @@ type spooled struct {
 // encode writes d as the spool keeps it: the length of the JSON, the JSON, the
 // body.
 func encode(d *inbox.Delivery) ([]byte, error) {
-	meta, err := json.Marshal(spooled{d.ReceivedAt, d.Retry, d.Reason, d.Tenant, d.Headers})
+	meta, err := json.Marshal(spooled{d.ReceivedAt, d.Retry, d.Signature, d.Reason, d.Tenant, d.Headers})
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
@@ -44,7 +45,7 @@ func decode(b []byte) inbox.Delivery {
 		return unreadable(b, err.Error())
 	}
 	d := inbox.Delivery{
-		Body: b[n+int(length):], ReceivedAt: meta.ReceivedAt, Retry: meta.Retry,
+		Body: b[n+int(length):], ReceivedAt: meta.ReceivedAt, Retry: meta.Retry, Signature: meta.Signature,
 		Reason: meta.Reason, Tenant: meta.Tenant, Headers: meta.Headers,
 	}
 	if d.Reason != "" {

@@ -99,11 +99,11 @@ func quarantineArgs(batch []*request) (pgx.StrictNamedArgs, error) {
 			continue
 		}
 		place[hash] = len(bodies)
-		header, err := json.Marshal(r.Headers)
+		tenant, kept := r.kept()
+		header, err := json.Marshal(kept)
 		if err != nil {
 			return nil, fmt.Errorf("headers: %w", err)
 		}
-		tenant := r.Tenant
 		if tenant != nil && strings.IndexByte(*tenant, 0) >= 0 {
 			tenant = nil // a text can't hold a NUL; the bytes are kept
 		}

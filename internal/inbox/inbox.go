@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"contactmirror/internal/event"
+	"contactmirror/internal/signature"
 )
 
 // Result is what became of a delivery; the words are the receiver's answers.
@@ -43,12 +45,32 @@ type Delivery struct {
 	ReceivedAt time.Time
 	// Retry is SuperOffice's retry counter, nil where it is no number.
 	Retry *int32
+	// Signature is the header that was verified, empty where none was. Quarantine
+	// keeps it: a delivery that is read as an event later is verified again then.
+	Signature string
 	// Event is nil for a delivery that can't be understood. Then Reason says why,
 	// and Tenant and Headers are kept with the bytes.
 	Event   *event.Event
 	Reason  string
 	Tenant  *string
 	Headers http.Header
+}
+
+// kept is the tenant and the headers that quarantine keeps of d. An event that
+// the server refused has no headers of its own, but the signature.
+func (d *Delivery) kept() (tenant *string, headers http.Header) {
+	tenant, headers = d.Tenant, d.Headers
+	if d.Event != nil {
+		tenant = &d.Event.Tenant
+	}
+	if d.Signature != "" {
+		headers = maps.Clone(headers)
+		if headers == nil {
+			headers = http.Header{}
+		}
+		headers.Set(signature.Header, d.Signature)
+	}
+	return tenant, headers
 }
 
 // Timeout is how long a request's [Inbox.Put] should be given: the sender has

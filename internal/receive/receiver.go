@@ -18,9 +18,8 @@ import (
 type Config struct {
 	// Keyring verifies deliveries; a nil one vouches for nothing.
 	Keyring *signature.Keyring
-	// AllowUnsigned accepts deliveries without a signature. One that carries a
-	// signature must still be right, where the keyring has any secret to check it
-	// with: a wrong one is no missing one. Without any secret nothing is checked.
+	// AllowUnsigned accepts deliveries without a signature; see
+	// [signature.Keyring.Checks].
 	AllowUnsigned bool
 	// MaxBody is the largest body taken, in bytes; 0 is 1 MiB.
 	MaxBody int64

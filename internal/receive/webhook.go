@@ -19,7 +19,7 @@ import (
 func (r *Receiver) webhook(c echo.Context) error {
 	req := c.Request()
 	header := req.Header.Get(signature.Header)
-	checked := r.checks(header)
+	checked := r.config.Keyring.Checks(header, r.config.AllowUnsigned)
 	if checked && header == "" {
 		return errUnsigned
 	}
@@ -40,12 +40,6 @@ func (r *Receiver) webhook(c echo.Context) error {
 	return answer(c, result)
 }
 
-// checks reports whether a delivery with this signature header is held to it;
-// the rule is in [Config.AllowUnsigned].
-func (r *Receiver) checks(header string) bool {
-	return !r.config.AllowUnsigned || header != "" && !r.config.Keyring.Empty()
-}
-
 // delivery verifies and reads a body.
 func (r *Receiver) delivery(req *http.Request, body []byte, header string, checked bool) (inbox.Delivery, error) {
 	// PostgreSQL keeps microseconds. The worker reads the body again with the
@@ -60,6 +54,9 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 	}
 	r.tally.refused.Verified()
 	d := inbox.Delivery{Body: body, ReceivedAt: received, Retry: retries(req.Header)}
+	if checked {
+		d.Signature = header
+	}
 	r.tally.retries.count(d.Retry)
 	ev, err := scanned.Event(received)
 	if err == nil {

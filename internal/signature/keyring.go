@@ -76,6 +76,14 @@ func NewKeyring(shared []Secret, tenants map[string][]Secret) *Keyring {
 // Empty reports whether k holds no secret at all, live or not.
 func (k *Keyring) Empty() bool { return k == nil || len(k.every) == 0 }
 
+// Checks reports whether a delivery with this signature header is held to it.
+// Where unsigned deliveries are allowed, one without a signature is not; one that
+// carries a signature must still be right, if k has any secret to check it with: a
+// wrong one is no missing one. Without any secret nothing is checked then.
+func (k *Keyring) Checks(header string, unsignedAllowed bool) bool {
+	return !unsignedAllowed || header != "" && !k.Empty()
+}
+
 // Verify returns nil when header is the signature of body under a secret that
 // is live at now for tenant, or, where the body's tenant is not known, under
 // any live secret; otherwise one of the errors above.
