@@ -57,7 +57,7 @@ comment on column body_partitions.bytes is 'Its size on disk, indexes included.'
 
 alter table quarantined_deliveries add column bytes_removed_at timestamptz;
 
-comment on column quarantined_deliveries.bytes_removed_at is 'When headers, body and its hash were removed, by retention or by erasure; NULL while they are kept.';
+comment on column quarantined_deliveries.bytes_removed_at is 'When headers, hash and body were removed, by retention or by erasure; NULL while they are kept. An erasure leaves a redacted body, one without values, where an event can still be applied.';
 
 -- +goose StatementBegin
 create function contactmirror_extend_bodies() returns integer
@@ -261,7 +261,7 @@ begin
     with expired as materialized (
         select d.quarantine_seq, octet_length(d.body) as size
         from quarantined_deliveries d
-        where d.quarantine_seq > after and d.resolved_at is not null and d.bytes_removed_at is null
+        where d.quarantine_seq > after and d.resolved_at is not null and (d.bytes_removed_at is null or d.body <> '')
             and d.received_at < before
             and (d.event_seq in (select q.event_seq from sync_queue q)) is not true -- retried, and may come back
         order by d.quarantine_seq

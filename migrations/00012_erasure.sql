@@ -86,6 +86,22 @@ create trigger contact_audit_log_only_erasure_of_rows
     before update on contact_audit_log
     for each row execute function contactmirror_only_erasure();
 
+-- What a reason may quote of a delivery goes: only the member at fault and the
+-- SQLSTATE stay.
+-- +goose StatementBegin
+create function contactmirror_reason_without_values(reason text) returns text
+language sql immutable as $$
+select concat_ws(' ',
+    substring(reason from '^(EventId|Timestamp|Event|Entity|PrimaryKey|Changes|Values|FieldValues|ContextIdentifier|ChangedByAssociateId|WebhookName|the body)\M'),
+    substring(reason from '\(SQLSTATE [0-9A-Z]{5}\)'),
+    '(values erased)')
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_reason_without_values(text) is 'The reason of a quarantine entry without what it quotes of the delivery.';
+
+-- An event that has not been applied keeps its body: only what an audit row, or
+-- nothing at all, needs is removed here.
 -- +goose StatementBegin
 create function contactmirror_strip_events(event_seqs bigint[]) returns bigint
 language plpgsql security definer as $$
@@ -96,7 +112,7 @@ begin
     select array_agg(e.event_seq) into erased
     from unnest(event_seqs) as s (event_seq)
     cross join lateral (
-        select w.event_seq, w.context_identifier, w.primary_key
+        select w.event_seq, w.context_identifier, w.primary_key, w.ignored
         from webhook_events w
         where w.event_seq = s.event_seq
         limit 1
@@ -105,27 +121,62 @@ begin
         select from erasures x
         where x.context_identifier = e.context_identifier and x.contact_id = e.primary_key and x.lifted_at is null
         limit 1
-    ) x;
+    ) x
+    where e.ignored
+        or exists (select from contact_audit_log a where a.event_seq = e.event_seq)
+        or exists (select from quarantined_deliveries q where q.event_seq = e.event_seq and q.resolution = 'discarded');
     delete from webhook_bodies where event_seq = any (erased);
     get diagnostics removed = row_count;
     update duplicate_deliveries set body_sha256 = '' where event_seq = any (erased) and body_sha256 <> '';
     update quarantined_deliveries
-    set reason = 'erased', headers = null, body = '', body_sha256 = '', bytes_removed_at = now(),
-        resolved_at = coalesce(resolved_at, now()), resolution = coalesce(resolution, 'discarded')
-    where event_seq = any (erased) and (bytes_removed_at is null or resolved_at is null);
+    set reason = contactmirror_reason_without_values(reason), headers = null, body = '', body_sha256 = '', bytes_removed_at = now()
+    where event_seq = any (erased) and (bytes_removed_at is null or body <> '');
     return removed;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_strip_events(bigint[]) is 'Removes the bytes of those of the events, which must not be queued, whose contact has been erased: bodies, hashes of duplicates, quarantine. Returns how many bodies there were.';
+comment on function contactmirror_strip_events(bigint[]) is 'Removes the bytes of those of the events that are applied, ignored or discarded, and whose contact has been erased: bodies, hashes of duplicates, quarantine. Returns how many bodies there were.';
+
+-- +goose StatementBegin
+create function contactmirror_redact_event(event_seq bigint, redacted bytea) returns boolean
+language plpgsql security definer as $$
+begin
+    if redacted is not null and position('contactmirror redacted body 1\012'::bytea in redacted) <> 1 then
+        raise exception 'this is no redacted body';
+    end if;
+    update quarantined_deliveries q
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, body = coalesce(redacted, ''), body_sha256 = '', bytes_removed_at = now(),
+        resolved_at = case when redacted is null then now() end, resolution = case when redacted is null then 'discarded' end
+    where q.event_seq = $1 and q.resolved_at is null and q.bytes_removed_at is null
+        and exists (
+            select
+            from webhook_events w
+            join erasures x on x.context_identifier = w.context_identifier and x.contact_id = w.primary_key and x.lifted_at is null
+            where w.event_seq = $1
+        );
+    if not found then
+        return false;
+    end if;
+    if redacted is null then
+        delete from webhook_bodies b where b.event_seq = $1;
+    else
+        update webhook_bodies b set body = redacted where b.event_seq = $1;
+    end if;
+    update duplicate_deliveries d set body_sha256 = '' where d.event_seq = $1 and d.body_sha256 <> '';
+    return true;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_redact_event(bigint, bytea) is 'Puts a redacted body (event_seq, redacted) in the place of that of an event in open quarantine whose contact has been erased, so that it can still be applied. NULL, where its body can''t be read, removes the body and discards the entry. Reports whether it did either.';
 
 -- +goose StatementBegin
 create function contactmirror_strip_delivery(quarantine_seq bigint, context_identifier text, contact_id bigint) returns boolean
 language plpgsql security definer as $$
 begin
     update quarantined_deliveries q
-    set reason = 'erased', headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
     where q.quarantine_seq = $1 and q.event_seq is null and q.resolution = 'retried' and q.bytes_removed_at is null
         and exists (
             select from erasures x
@@ -140,16 +191,18 @@ comment on function contactmirror_strip_delivery(bigint, text, bigint) is 'Remov
 
 -- +goose StatementBegin
 create function contactmirror_erase(
-    context_identifier text, contact_id bigint, audit_seqs bigint[], commitments bytea[], quarantine_seqs bigint[], reason text
-) returns table (already boolean, audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint)
+    context_identifier text, contact_id bigint, audit_seqs bigint[], commitments bytea[],
+    event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[], reason text
+) returns table (already boolean, audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
 language plpgsql security definer set lock_timeout = '500ms' as $$
 #variable_conflict use_column
 declare
     events bigint[];
+    waiting record;
     more bigint;
 begin
     insert into erasures (context_identifier, contact_id, erased_by, reason)
-    values ($1, $2, session_user, $6)
+    values ($1, $2, session_user, $9)
     on conflict (context_identifier, contact_id) where lifted_at is null do nothing;
     already := not found;
 
@@ -189,22 +242,42 @@ begin
         where w.context_identifier = $1 and w.primary_key = $2
     ) e
     where e.event_seq not in (select q.event_seq from sync_queue q); -- the worker needs their bodies, and strips them
-    select count(*) into duplicates from duplicate_deliveries d where d.event_seq = any (events) and d.body_sha256 <> '';
-    select count(*) into quarantined from quarantined_deliveries q where q.event_seq = any (events) and q.bytes_removed_at is null;
+    select count(*) into duplicates from duplicate_deliveries d where d.event_seq = any (events || $5) and d.body_sha256 <> '';
+    select count(*) into quarantined from quarantined_deliveries q where q.event_seq = any (events || $5) and q.bytes_removed_at is null;
     bodies := contactmirror_strip_events(events);
 
+    -- What has not been applied keeps its envelope, so that it still can be.
+    redacted := 0;
+    for waiting in select e.event_seq, e.body from unnest($5, $6) as e (event_seq, body) loop
+        if contactmirror_redact_event(waiting.event_seq, waiting.body) then
+            redacted := redacted + (waiting.body is not null)::int;
+        end if;
+    end loop;
+    if exists (
+        select
+        from quarantined_deliveries q
+        join webhook_events w on w.event_seq = q.event_seq
+        where q.resolved_at is null and q.bytes_removed_at is null and w.context_identifier = $1 and w.primary_key = $2
+    ) then
+        raise exception 'events came into quarantine meanwhile: the caller must hold the lock of the contact''s shard';
+    end if;
+
     update quarantined_deliveries q
-    set reason = 'erased', headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now(),
-        resolved_at = coalesce(q.resolved_at, now()), resolution = coalesce(q.resolution, 'discarded')
-    where q.quarantine_seq = any ($5) and q.event_seq is null and q.bytes_removed_at is null;
+    set reason = contactmirror_reason_without_values(q.reason), headers = null,
+        body = coalesce(d.body, ''), body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now(),
+        resolved_at = coalesce(q.resolved_at, case when d.body is null then now() end),
+        resolution = coalesce(q.resolution, case when d.body is null then 'discarded' end)
+    from unnest($7, $8) as d (quarantine_seq, body)
+    where q.quarantine_seq = d.quarantine_seq and q.event_seq is null and q.bytes_removed_at is null;
     get diagnostics more = row_count;
     quarantined := quarantined + more;
+    select redacted + count(*) into redacted from unnest($8) as d (body) where d.body is not null;
     return next;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], text) is 'Erases a contact, but for its row in contacts, which the caller has to write anew in the same transaction; the caller holds the lock of its shard, and gives the commitments to the values of all its audit rows. For the owner, or whom the owner grants it to.';
+comment on function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text) is 'Erases a contact (context_identifier, contact_id), but for its row in contacts, which the caller writes in the same transaction. The caller holds the lock of its shard, and gives the commitments to the values of all its audit rows (audit_seqs, commitments), the redacted bodies of its events in open quarantine (event_seqs, redacted_events) and of quarantined deliveries that never became events (quarantine_seqs, redacted_deliveries); a NULL body keeps nothing of it, and discards the entry. For the owner, or whom the owner grants it to.';
 
 -- +goose StatementBegin
 create function contactmirror_lift_erasure(context_identifier text, contact_id bigint) returns boolean
@@ -226,8 +299,8 @@ declare
     f regprocedure;
 begin
     foreach f in array array[
-        'contactmirror_strip_events(bigint[])', 'contactmirror_strip_delivery(bigint, text, bigint)',
-        'contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], text)', 'contactmirror_lift_erasure(text, bigint)'
+        'contactmirror_strip_events(bigint[])', 'contactmirror_redact_event(bigint, bytea)', 'contactmirror_strip_delivery(bigint, text, bigint)',
+        'contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text)', 'contactmirror_lift_erasure(text, bigint)'
     ]::regprocedure[] loop
         execute format('alter function %s set search_path = %I, pg_temp', f, current_schema());
         execute format('revoke all on function %s from public', f);
@@ -241,7 +314,9 @@ $$;
 drop function contactmirror_lift_erasure;
 drop function contactmirror_erase;
 drop function contactmirror_strip_delivery;
+drop function contactmirror_redact_event;
 drop function contactmirror_strip_events;
+drop function contactmirror_reason_without_values;
 
 drop trigger contact_audit_log_only_erasure_of_rows on contact_audit_log;
 drop trigger contact_audit_log_only_erasure on contact_audit_log;

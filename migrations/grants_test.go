@@ -136,7 +136,7 @@ func TestServiceMayNot(t *testing.T) {
 		"update duplicate_deliveries set retry = 0", "delete from duplicate_deliveries",
 		"delete from quarantined_deliveries", "update quarantined_deliveries set body = ''", "update quarantined_deliveries set headers = null",
 		"delete from contact_tombstones", "update contact_tombstones set contact_id = 1", "truncate contact_tombstones", "truncate contacts",
-		"update contact_audit_log set field_values = null", "select contactmirror_erase('Cust1', 7, '{}', '{}', '{}', null)",
+		"update contact_audit_log set field_values = null", "select contactmirror_erase('Cust1', 7, '{}', '{}', '{}', '{}', '{}', '{}', null)",
 		"insert into erasures (context_identifier, contact_id, erased_by) values ('Cust1', 7, 'me')", "update erasures set lifted_at = now()",
 		"delete from erasures", "select contactmirror_lift_erasure('Cust1', 7)",
 		"drop table webhook_bodies_0", "alter table webhook_bodies detach partition webhook_bodies_0", "delete from webhook_bodies_0", "select from webhook_bodies_0",

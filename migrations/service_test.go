@@ -176,6 +176,9 @@ func TestServiceMaySettle(t *testing.T) {
 	}
 }
 
+// verifier has no secret: events need none.
+var verifier quarantine.Verifier
+
 func TestServiceMayQuarantine(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
@@ -191,20 +194,20 @@ func TestServiceMayQuarantine(t *testing.T) {
 	}
 	var invalid *quarantine.StillInvalidError
 	entries := s.quarantined()
-	if err := quarantine.Retry(t.Context(), s.pool, entries[0].QuarantineSeq); !errors.As(err, &invalid) {
+	if err := quarantine.Retry(t.Context(), s.pool, entries[0].QuarantineSeq, verifier); !errors.As(err, &invalid) {
 		t.Errorf("retry what can't be understood: %v", err)
 	}
 	if err := quarantine.Discard(t.Context(), s.pool, entries[0].QuarantineSeq); err != nil {
 		t.Error(err)
 	}
-	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq); err != nil {
+	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq, verifier); err != nil {
 		t.Error(err)
 	}
 	s.until(`select attempts::text from quarantined_deliveries where event_seq is not null and resolved_at is null`, "2")
 	if _, err := s.Pool.Exec(t.Context(), `alter table contacts drop constraint poison`); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq); err != nil {
+	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq, verifier); err != nil {
 		t.Error(err)
 	}
 	s.until(outcomes, "0 0 1 0 0 0 t")

@@ -37,6 +37,10 @@ var (
 	InboxBlame string
 	//go:embed inbox_strip.sql
 	InboxStrip string
+	//go:embed inbox_erased_body.sql
+	InboxErasedBody string
+	//go:embed inbox_redact.sql
+	InboxRedact string
 
 	//go:embed sequence_advance.sql
 	SequenceAdvance string
@@ -166,6 +170,10 @@ var (
 	QuarantineShow string
 	//go:embed quarantine_key.sql
 	QuarantineKey string
+	//go:embed quarantine_lock.sql
+	QuarantineLock string
+	//go:embed quarantine_open.sql
+	QuarantineOpen string
 	//go:embed quarantine_requeue.sql
 	QuarantineRequeue string
 	//go:embed quarantine_attempt.sql
@@ -196,6 +204,8 @@ var (
 	ErasureRows string
 	//go:embed erasure_deliveries.sql
 	ErasureDeliveries string
+	//go:embed erasure_events.sql
+	ErasureEvents string
 	//go:embed erasure_queued.sql
 	ErasureQueued string
 	//go:embed erasure_erase.sql

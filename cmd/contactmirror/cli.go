@@ -90,15 +90,20 @@ type ListenFlag struct {
 	Listen string `group:"settings" setting:"CONTACTMIRROR_LISTEN" placeholder:"HOST:PORT" help:"Address for deliveries; default :8080, or 127.0.0.1:8080 with the embedded database."`
 }
 
-// ReceiveFlags are the receiver's settings. A secret itself is never a flag:
-// arguments are visible to every user of a machine.
-type ReceiveFlags struct {
-	ListenFlag
+// SecretFlags decide what deliveries are verified by. A secret itself is never a
+// flag: arguments are visible to every user of a machine.
+type SecretFlags struct {
 	SecretFile        string `group:"settings" setting:"CONTACTMIRROR_SECRET_FILE" placeholder:"PATH" help:"File that holds the webhook secret, several on a line each. There is no flag for the secret itself: set $CONTACTMIRROR_SECRET."`
 	TenantSecretsFile string `group:"settings" setting:"CONTACTMIRROR_TENANT_SECRETS_FILE" placeholder:"PATH" help:"JSON file with secrets per tenant."`
 	AllowUnsigned     bool   `group:"settings" setting:"CONTACTMIRROR_ALLOW_UNSIGNED" help:"Accept unsigned deliveries: anyone who reaches the address can then write."`
-	MaxBody           string `group:"settings" setting:"CONTACTMIRROR_MAX_BODY" placeholder:"SIZE" help:"Largest delivery; default 1MiB."`
-	SpoolLimit        string `group:"settings" setting:"CONTACTMIRROR_SPOOL_LIMIT" placeholder:"SIZE" help:"Room for deliveries that wait for the database; default 1GiB."`
+}
+
+// ReceiveFlags are the receiver's settings.
+type ReceiveFlags struct {
+	ListenFlag
+	SecretFlags
+	MaxBody    string `group:"settings" setting:"CONTACTMIRROR_MAX_BODY" placeholder:"SIZE" help:"Largest delivery; default 1MiB."`
+	SpoolLimit string `group:"settings" setting:"CONTACTMIRROR_SPOOL_LIMIT" placeholder:"SIZE" help:"Room for deliveries that wait for the database; default 1GiB."`
 }
 
 // AuditFlag is the key of the audit log's chain. As with a secret there is no

@@ -123,15 +123,31 @@ func writeDelivery(w io.Writer, d quarantine.Delivery) error {
 type quarantineRetryCmd struct {
 	Number []int64 `arg:"" optional:"" help:"The entries' numbers."`
 	All    bool    `help:"Retry every open entry."`
+	SecretFlags
 	DatabaseFlags
 }
 
+// Help says what is checked.
+func (quarantineRetryCmd) Help() string {
+	return `An event that could not be applied is queued again; it needs no secret. A delivery that never became an event is read again, as this version understands it, with its Timestamp held against the later of its receipt and now, and its signature is verified again: under the tenant that it names now, against all secrets in CONTACTMIRROR_SECRET and CONTACTMIRROR_TENANT_SECRETS_FILE that were valid when it was received, expired ones too. Without a match it stays as it is. An entry without a signature, from a time when CONTACTMIRROR_ALLOW_UNSIGNED was set, is taken only where it is set again.`
+}
+
 // Run retries each entry and says what came of it. One that can't be understood
-// yet stays open and fails the command, after the others have had their turn.
+// yet, or not verified, stays open and fails the command, after the others have had
+// their turn.
 func (q *quarantineRetryCmd) Run(ctx context.Context, call *invocation) error {
 	if q.All == (len(q.Number) > 0) {
 		return misused("give the entries' numbers, or --all")
 	}
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	keys, err := presentKeyring(config)
+	if err != nil {
+		return err
+	}
+	verifier := quarantine.Verifier{Keyring: keys, AllowUnsigned: config.AllowUnsigned}
 	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
 		numbers := q.Number
 		if q.All {
@@ -143,7 +159,10 @@ func (q *quarantineRetryCmd) Run(ctx context.Context, call *invocation) error {
 				numbers = append(numbers, e.QuarantineSeq)
 			}
 		}
-		return eachEntry(ctx, call, pool, numbers, "retried", quarantine.Retry)
+		retry := func(ctx context.Context, pool *pgxpool.Pool, number int64) error {
+			return quarantine.Retry(ctx, pool, number, verifier)
+		}
+		return eachEntry(ctx, call, pool, numbers, "retried", retry)
 	})
 }
 
@@ -167,14 +186,21 @@ type resolution func(context.Context, *pgxpool.Pool, int64) error
 func eachEntry(ctx context.Context, call *invocation, pool *pgxpool.Pool, numbers []int64, did string, do resolution) error {
 	var outcome error
 	for _, number := range numbers {
-		var invalid *quarantine.StillInvalidError
+		var (
+			invalid    *quarantine.StillInvalidError
+			unverified *quarantine.UnverifiedError
+		)
 		switch err := do(ctx, pool, number); {
 		case err == nil:
 			fmt.Fprintln(call.stdout, number, did)
 		case errors.As(err, &invalid):
 			fmt.Fprintln(call.stderr, number, plain(invalid.Error()))
 			outcome = errReported
-		case errors.Is(err, quarantine.ErrNotFound) || errors.Is(err, quarantine.ErrResolved) || errors.Is(err, quarantine.ErrBodyGone):
+		case errors.As(err, &unverified):
+			fmt.Fprintf(call.stderr, "%d stays in quarantine: it %s; %s\n", number, unverified, cure(unverified))
+			outcome = errReported
+		case errors.Is(err, quarantine.ErrNotFound) || errors.Is(err, quarantine.ErrResolved) ||
+			errors.Is(err, quarantine.ErrBodyGone) || errors.Is(err, quarantine.ErrBytesGone):
 			fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
 			outcome = errReported
 		default:
@@ -182,6 +208,14 @@ func eachEntry(ctx context.Context, call *invocation, pool *pgxpool.Pool, number
 		}
 	}
 	return outcome
+}
+
+// cure says what lets an entry pass that could not be verified.
+func cure(e *quarantine.UnverifiedError) string {
+	if e.Unsigned {
+		return "if you know where it comes from, set CONTACTMIRROR_ALLOW_UNSIGNED=true for this command; else discard it"
+	}
+	return "give this command the secret by CONTACTMIRROR_SECRET, or CONTACTMIRROR_TENANT_SECRETS_FILE with the times of an expired one; if it was never that tenant's, discard it"
 }
 
 // state says what is left to do with an entry.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -97,9 +98,23 @@ func requireSecret(c *Config) error {
 // keyring is what deliveries are verified by. Beside the embedded database a
 // secret is made where none is set.
 func keyring(c *Config) (*signature.Keyring, error) {
+	return keyringWith(c, ensureSecret)
+}
+
+// presentKeyring is [keyring] for commands that only look: where no secret has been
+// made yet, it is empty.
+func presentKeyring(c *Config) (*signature.Keyring, error) {
+	keys, err := keyringWith(c, generatedSecret)
+	if errors.Is(err, fs.ErrNotExist) {
+		return signature.NewKeyring(nil, nil), nil
+	}
+	return keys, err
+}
+
+func keyringWith(c *Config, generated func(dataDir string) (string, error)) (*signature.Keyring, error) {
 	shared := c.Secrets
 	if c.Embedded() && len(c.Secrets)+len(c.TenantSecrets) == 0 {
-		secret, err := ensureSecret(c.DataDir)
+		secret, err := generated(c.DataDir)
 		if err != nil {
 			return nil, err
 		}

@@ -14,8 +14,14 @@
 // transaction that applies it, until the erasure is lifted. What waits in the
 // queue keeps its body that long. A hard delete later on works as ever.
 //
+// An event that was accepted is never lost to an erasure: one in open quarantine
+// keeps a redacted body, the envelope without values, and can be retried. So does
+// a delivery in quarantine that never became an event, where it can be read as one
+// and was verified under the contact's tenant; what can't be read keeps its row
+// and reason only.
+//
 // It all happens in one transaction that holds the lock of the contact's shard,
-// so no event is applied in between. It needs the schema's owner, or a role that
+// so no event is applied, and no entry retried, in between. It needs the schema's owner, or a role that
 // the owner grants the function to: the service can't blank anything but what
 // such a row has been left for. Copies out of the database's reach are out of
 // this package's: backups, replicas that lag, the write-ahead log, and row

@@ -24,6 +24,7 @@ var (
 	lock       = pg.Column[int16](sql.ErasureLock)
 	rows       = pg.Query[row](sql.ErasureRows)
 	deliveries = pg.Query[delivery](sql.ErasureDeliveries)
+	events     = pg.Query[waiting](sql.ErasureEvents)
 	queued     = pg.Column[int64](sql.ErasureQueued)
 	erase      = pg.Query[erased](sql.ErasureErase)
 	lift       = pg.Column[bool](sql.ErasureLift)
@@ -37,8 +38,8 @@ type row struct {
 }
 
 type erased struct {
-	Already                                    bool
-	AuditRows, Bodies, Duplicates, Quarantined int64
+	Already                                              bool
+	AuditRows, Bodies, Duplicates, Quarantined, Redacted int64
 }
 
 // ErrNotAllowed tells that the role may not erase.
@@ -69,6 +70,9 @@ type Account struct {
 	Bodies      int64 `json:"bodies"`
 	Duplicates  int64 `json:"duplicates"`
 	Quarantined int64 `json:"quarantined"`
+	// Redacted is how many of these entries lost the values only, and can still be
+	// retried.
+	Redacted int64 `json:"redacted"`
 	// Queued is how many events wait to be applied, and lose their values then.
 	Queued int64 `json:"queued"`
 	// Unattributed is the numbers of quarantined deliveries that may be about the
@@ -162,6 +166,10 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, reason 
 	if err != nil {
 		return err
 	}
+	waiting, err := redactEvents(ctx, tx, key)
+	if err != nil {
+		return err
+	}
 	named, unknown, err := quarantined(ctx, tx, key)
 	if err != nil {
 		return err
@@ -169,13 +177,15 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, reason 
 	a.Unattributed = append([]int64{}, unknown...)
 	found, err := erase.All(ctx, tx, pgx.StrictNamedArgs{
 		"context_identifier": key.Tenant, "contact_id": key.ID,
-		"audit_seqs": seqs, "commitments": commitments, "quarantine_seqs": named, "reason": reason,
+		"audit_seqs": seqs, "commitments": commitments, "event_seqs": waiting.seqs, "redacted_events": waiting.bodies,
+		"quarantine_seqs": named.seqs, "redacted_deliveries": named.bodies, "reason": reason,
 	})
 	if err != nil {
 		return err
 	}
 	e := found[0]
-	a.Already, a.AuditRows, a.Bodies, a.Duplicates, a.Quarantined = e.Already, e.AuditRows, e.Bodies, e.Duplicates, e.Quarantined
+	a.Already, a.AuditRows, a.Bodies, a.Duplicates = e.Already, e.AuditRows, e.Bodies, e.Duplicates
+	a.Quarantined, a.Redacted = e.Quarantined, e.Redacted
 	a.Queued, err = queued.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard(), "context_identifier": key.Tenant, "contact_id": key.ID})
 	if err != nil {
 		return fmt.Errorf("count what is queued: %w", err)

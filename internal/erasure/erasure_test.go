@@ -30,11 +30,17 @@ import (
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
 	"contactmirror/internal/quarantine"
+	"contactmirror/internal/signature"
 	"contactmirror/internal/verify"
 	"contactmirror/migrations"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// secret signs every delivery that put stores.
+const secret = "of the test"
+
+var verifier = quarantine.Verifier{Keyring: signature.NewKeyring([]signature.Secret{{Key: secret}}, nil)}
 
 var received = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
@@ -99,7 +105,7 @@ func (r *rig) run(f func(context.Context) error) {
 
 // put stores a body as a receiver does.
 func (r *rig) put(body []byte) {
-	d := inbox.Delivery{Body: body, ReceivedAt: received}
+	d := inbox.Delivery{Body: body, ReceivedAt: received, Signature: signature.Sign(secret, body)}
 	e, err := event.Parse(body, received)
 	if err != nil {
 		d.Reason = err.Error()
@@ -394,7 +400,8 @@ func TestAccount(t *testing.T) {
 	// understood only now no bytes.
 	r.put(body(1, "contact.created", `,"FieldValues":{"name":"Acme"}`))
 	r.put(body(4, "contact.changed", `,"Changes":["department"],"FieldValues":{"name":"Acme 2","orgNr":"1","deleted":1}`))
-	in := inbox.Delivery{Body: body(5, "contact.changed", `,"FieldValues":{"name":"Acme 3"}`), ReceivedAt: received, Reason: "Acme is not understood", Tenant: new("Cust1")}
+	fifth := body(5, "contact.changed", `,"FieldValues":{"name":"Acme 3"}`)
+	in := inbox.Delivery{Body: fifth, ReceivedAt: received, Reason: "Acme is not understood", Tenant: new("Cust1"), Signature: signature.Sign(secret, fifth)}
 	if _, err := r.inbox.Put(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
@@ -402,7 +409,7 @@ func TestAccount(t *testing.T) {
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("quarantine: %+v, %v", entries, err)
 	}
-	if err := quarantine.Retry(t.Context(), r.service, entries[1].QuarantineSeq); err != nil {
+	if err := quarantine.Retry(t.Context(), r.service, entries[1].QuarantineSeq, verifier); err != nil {
 		t.Fatal(err)
 	}
 	r.drain()
@@ -460,7 +467,7 @@ func TestAccount(t *testing.T) {
 	r.verify()
 }
 
-// An event in open quarantine loses its bytes, and is discarded with them.
+// An event in open quarantine loses its values, and can still be applied.
 func TestQuarantinedEvent(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
@@ -469,18 +476,26 @@ func TestQuarantinedEvent(t *testing.T) {
 	r.put([]byte(`{"EventId":"00000000-0000-0000-0000-000000000001","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed","PrimaryKey":7,"ContextIdentifier":"Cust1","FieldValues":{"name":"Acme","number2":"poison"}}`))
 	r.run(r.worker.Run)
 	r.drain()
-	if a := r.erase(key); a.Quarantined != 1 || a.Bodies != 1 || a.AuditRows != 0 || a.Rewritten {
+	if a := r.erase(key); a.Quarantined != 1 || a.Redacted != 1 || a.Bodies != 0 || a.AuditRows != 0 || a.Rewritten {
 		t.Errorf("%+v", a)
 	}
 	if got := r.mentions("Acme"); len(got) > 0 {
 		t.Errorf("left in %q", got)
 	}
-	if err := quarantine.Retry(t.Context(), r.service, 1); !errors.Is(err, quarantine.ErrResolved) {
-		t.Errorf("retry: %v", err)
+	if got := r.texts(`select concat_ws(' ', reason, resolution) from quarantined_deliveries`); got[0] != "(SQLSTATE 23514) (values erased)" {
+		t.Errorf("entry %q", got[0])
 	}
 	if got := r.texts(`select concat_ws(' ', accepted, quarantined, balanced) from event_accounting`); got[0] != "1 1 t" {
 		t.Errorf("account %q", got[0])
 	}
+	if err := quarantine.Retry(t.Context(), r.service, 1, verifier); err != nil {
+		t.Errorf("retry: %v", err)
+	}
+	r.drain()
+	if got := r.texts(`select concat_ws(' ', a.erased_columns, a.outcome, c.name, (select count(*) from webhook_bodies)) from contact_audit_log a join contacts c using (contact_id)`); len(got) != 1 || got[0] != "{name,number2} applied 0" {
+		t.Errorf("applied as %q", got)
+	}
+	r.verify()
 }
 
 // What is queued keeps its body until it is applied, and loses it then.
@@ -490,6 +505,10 @@ func TestQueuedEvent(t *testing.T) {
 	r.put([]byte(`{"EventId":"00000000-0000-0000-0000-000000000001","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.softdeleted","PrimaryKey":7,"FieldValues":{"name":"Acme"}}`))
 	if a := r.erase(contact.Key{ID: 7}); a.Queued != 1 || a.Bodies != 0 {
 		t.Errorf("%+v", a)
+	}
+	// Neither function takes the body of a queued event.
+	if got := r.texts(`select concat_ws(' ', contactmirror_strip_events(array_agg(event_seq)), contactmirror_redact_event(min(event_seq), null)) from webhook_events`); got[0] != "0 f" {
+		t.Errorf("stripped while it is queued: %q", got)
 	}
 	r.run(r.worker.Run)
 	r.drain()
@@ -529,8 +548,8 @@ func TestFunctionRefusesHalfAnErasure(t *testing.T) {
 	r.run(r.worker.Run)
 	r.drain()
 	for call, want := range map[string]string{
-		`contactmirror_erase('', 7, '{}', '{}', '{}', null)`:                                                               "must hold the lock",
-		`contactmirror_erase('', 7, (select array_agg(audit_seq) from contact_audit_log), array[null::bytea], '{}', null)`: "no erasure",
+		`contactmirror_erase('', 7, '{}', '{}', '{}', '{}', '{}', '{}', null)`:                                                               "must hold the lock",
+		`contactmirror_erase('', 7, (select array_agg(audit_seq) from contact_audit_log), array[null::bytea], '{}', '{}', '{}', '{}', null)`: "no erasure",
 	} {
 		if _, err := r.Pool.Exec(t.Context(), "select "+call); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", call, err, want)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"contactmirror/internal/event"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -21,6 +22,9 @@ var (
 	strip   = pg.Column[int64](sql.InboxStrip)
 
 	belowMarks = pg.Column[bool](sql.InboxBelowMarks)
+
+	erasedBody = pg.Column[[]byte](sql.InboxErasedBody)
+	redact     = pg.Column[bool](sql.InboxRedact)
 )
 
 type lockedShard struct {
@@ -145,7 +149,7 @@ func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claim
 }
 
 // Blame quarantines a claimed event that can't be applied, for reason; of an
-// erased contact without its bytes.
+// erased contact without its values, so that it can still be applied later.
 func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, reason string) error {
 	n, err := blame.Run(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "reason": reason})
 	if err != nil {
@@ -154,10 +158,18 @@ func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, reason string) error 
 	if n != 1 {
 		return fmt.Errorf("inbox: quarantine event %d: no such event", eventSeq)
 	}
-	return Strip(ctx, tx, []int64{eventSeq})
+	found, err := erasedBody.All(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq})
+	if err == nil && len(found) == 1 {
+		redacted, _ := event.Redact(found[0]) // nil where nothing of it can be kept
+		_, err = redact.One(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "redacted": redacted})
+	}
+	if err != nil {
+		return fmt.Errorf("inbox: redact event %d: %w", eventSeq, err)
+	}
+	return nil
 }
 
-// Strip removes the bytes of those of the claimed events whose contact has been
+// Strip removes the bytes of those of the applied events whose contact has been
 // erased, wherever they are kept.
 func Strip(ctx context.Context, tx pgx.Tx, eventSeqs []int64) error {
 	if _, err := strip.One(ctx, tx, pgx.StrictNamedArgs{"event_seqs": eventSeqs}); err != nil {

@@ -5,12 +5,16 @@
 // their bytes and the reason; nothing leaves by itself. [Retry] sends one on
 // its way again, [Discard] closes it for good. Neither deletes a byte; retention
 // does, of what is resolved. A discarded event goes on counting as quarantined.
+//
+// A retry locks the contact's shard before the entry, as the worker and an erasure
+// do: so none of them sees the others' work half done, and none waits in a circle.
 package quarantine
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,12 +25,15 @@ import (
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/sequence"
+	"contactmirror/internal/signature"
 	"contactmirror/sql"
 )
 
 var (
 	list    = pg.Query[Entry](sql.QuarantineList)
 	show    = pg.Query[Delivery](sql.QuarantineShow)
+	lock    = pg.Column[int16](sql.QuarantineLock)
+	lockOne = pg.Query[entry](sql.QuarantineOpen)
 	keyOf   = pg.Query[contactKey](sql.QuarantineKey)
 	requeue = pg.Command(sql.QuarantineRequeue)
 	attempt = pg.Command(sql.QuarantineAttempt)
@@ -80,10 +87,32 @@ var ErrResolved = errors.New("resolved already")
 // ErrBodyGone tells that an event can't be applied any more.
 var ErrBodyGone = errors.New("its body is no longer kept, so it can't be applied any more; discard it")
 
+// ErrBytesGone tells that a delivery can't be read any more.
+var ErrBytesGone = errors.New("its bytes were erased; discard it")
+
 // StillInvalidError tells that a retried delivery can't be understood yet.
 type StillInvalidError struct{ Reason string }
 
 func (e *StillInvalidError) Error() string { return "still invalid: " + e.Reason }
+
+// UnverifiedError tells that a retried delivery reads as an event of a tenant
+// whose secrets did not sign it.
+type UnverifiedError struct {
+	// Tenant is the one that the body names now.
+	Tenant string
+	// ReceivedAt is when the secret had to be valid.
+	ReceivedAt time.Time
+	// Unsigned is set where the entry has no signature.
+	Unsigned bool
+}
+
+func (e *UnverifiedError) Error() string {
+	if e.Unsigned {
+		return fmt.Sprintf("reads as an event of tenant %q, but has no signature", e.Tenant)
+	}
+	return fmt.Sprintf("reads as an event of tenant %q, but its signature matches no configured secret of that tenant that was valid when it was received, %s",
+		e.Tenant, e.ReceivedAt.UTC().Format(time.RFC3339))
+}
 
 // List returns the open entries, or with all set every one, oldest first; of
 // one tenant where tenant is not nil.
@@ -107,29 +136,67 @@ func Show(ctx context.Context, db pg.DB, seq int64) (Delivery, error) {
 	return found[0], nil
 }
 
+// Verifier verifies deliveries that never became events, as a receiver would.
+type Verifier struct {
+	Keyring *signature.Keyring
+	// AllowUnsigned lets entries without a signature pass; see
+	// [signature.Keyring.Checks].
+	AllowUnsigned bool
+}
+
+// verify checks the signature that came with d under tenant, with the secrets that
+// were valid when it was received. A redacted body is no longer what was signed: it
+// was verified when it came, under the tenant that the entry has.
+func (v Verifier) verify(d *entry, tenant string) error {
+	if d.BytesRemovedAt != nil {
+		if d.ContextIdentifier == nil || *d.ContextIdentifier != tenant {
+			return &UnverifiedError{Tenant: tenant, ReceivedAt: d.ReceivedAt}
+		}
+		return nil
+	}
+	header := http.Header(d.Headers).Get(signature.Header)
+	if !v.Keyring.Checks(header, v.AllowUnsigned) {
+		return nil
+	}
+	if err := v.Keyring.Verify(tenant, true, header, d.Body, d.ReceivedAt); err != nil {
+		return &UnverifiedError{Tenant: tenant, ReceivedAt: d.ReceivedAt, Unsigned: header == ""}
+	}
+	return nil
+}
+
 // Retry puts an event back into the queue, and reads a delivery that never
-// became one again, as this version of the program understands it. What can't
-// be understood stays open: that is a [*StillInvalidError].
-func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
+// became one again, as this version of the program understands it, held against
+// the later of its receipt and now: the receiver's clock may have been behind.
+// What can't be understood stays open: that is a [*StillInvalidError]. What it is
+// read as must have been signed with a secret of the tenant that it names now, else
+// it stays too, unchanged: that is an [*UnverifiedError]. An event was verified
+// when it became one.
+func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64, v Verifier) error {
 	var invalid *StillInvalidError
 	retry := func(tx pgx.Tx) error {
-		d, err := open(ctx, tx, seq)
+		key, err := lockContact(ctx, tx, seq)
 		if err != nil {
 			return err
 		}
-		if d.EventSeq != nil {
-			return retryEvent(ctx, tx, seq)
+		d, err := open(ctx, tx, seq)
+		switch {
+		case err != nil:
+			return err
+		case d.EventSeq != nil:
+			return retryEvent(ctx, tx, seq, key)
 		}
-		err = retryDelivery(ctx, tx, d)
+		err = retryDelivery(ctx, tx, &d, key, v)
 		if errors.As(err, &invalid) { // a result, to be committed
 			return nil
 		}
 		return err
 	}
-	err := pgx.BeginFunc(ctx, pool, retry)
+	// What was committed while the shard was waited for must be seen.
+	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+	err := pgx.BeginTxFunc(ctx, pool, options, retry)
 	if pg.NumberTaken(err) {
 		if _, err = sequence.Advance(ctx, pool); err == nil {
-			err = pgx.BeginFunc(ctx, pool, retry)
+			err = pgx.BeginTxFunc(ctx, pool, options, retry)
 		}
 	}
 	if err == nil && invalid != nil {
@@ -155,40 +222,98 @@ func Discard(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
 	return nil
 }
 
-func open(ctx context.Context, tx pgx.Tx, seq int64) (Delivery, error) {
-	found, err := show.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+// entry is an open entry, locked.
+type entry struct {
+	QuarantineSeq     int64
+	ReceivedAt        time.Time
+	ContextIdentifier *string
+	EventSeq          *int64
+	Headers           map[string][]string
+	Body              []byte
+	ResolvedAt        *time.Time
+	BytesRemovedAt    *time.Time
+	Now               time.Time // by the database's clock
+}
+
+// open locks an entry that is still open.
+func open(ctx context.Context, tx pgx.Tx, seq int64) (entry, error) {
+	found, err := lockOne.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
 	switch {
 	case err != nil:
-		return Delivery{}, err
+		return entry{}, err
 	case len(found) == 0:
-		return Delivery{}, ErrNotFound
+		return entry{}, ErrNotFound
 	case found[0].ResolvedAt != nil:
-		return Delivery{}, ErrResolved
+		return entry{}, ErrResolved
 	}
 	return found[0], nil
 }
 
-func retryEvent(ctx context.Context, tx pgx.Tx, seq int64) error {
-	keys, err := keyOf.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+// lockContact locks the shard of the contact that an entry is about, and returns
+// the contact; nil where the entry names none.
+func lockContact(ctx context.Context, tx pgx.Tx, seq int64) (*contact.Key, error) {
+	found, err := show.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, ErrNotFound
+	}
+	var key *contact.Key
+	if found[0].EventSeq != nil {
+		events, err := keyOf.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+		if err != nil {
+			return nil, err
+		}
+		if len(events) == 0 {
+			return nil, errors.New("its event is missing from the log")
+		}
+		key = &contact.Key{Tenant: events[0].ContextIdentifier, ID: events[0].PrimaryKey}
+	} else if e, err := event.ParseStored(found[0].Body, time.Time{}); err == nil {
+		key = contactOf(&e)
+	}
+	if key == nil {
+		return nil, nil
+	}
+	if _, err := lock.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard()}); err != nil {
+		return nil, fmt.Errorf("lock the contact's shard: %w", err)
+	}
+	return key, nil
+}
+
+// contactOf is what e is about, if it is a contact: an event that is ignored may
+// name one too. It is nil where e names none.
+func contactOf(e *event.Event) *contact.Key {
+	if e.PrimaryKey == nil {
+		return nil
+	}
+	return &contact.Key{Tenant: e.Tenant, ID: *e.PrimaryKey}
+}
+
+func retryEvent(ctx context.Context, tx pgx.Tx, seq int64, key *contact.Key) error {
+	events, err := keyOf.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
 	if err != nil {
 		return err
 	}
-	if len(keys) == 0 {
-		return errors.New("its event is missing from the log")
-	}
-	if !keys[0].HasBody {
+	if len(events) != 1 || !events[0].HasBody {
 		return ErrBodyGone
 	}
-	shard := contact.Key{Tenant: keys[0].ContextIdentifier, ID: keys[0].PrimaryKey}.Shard()
-	n, err := requeue.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq, "shard": shard})
+	n, err := requeue.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq, "shard": key.Shard()})
 	if err == nil && n != 1 {
 		err = ErrResolved // by somebody else, just now
 	}
 	return err
 }
 
-func retryDelivery(ctx context.Context, tx pgx.Tx, d Delivery) error {
-	e, err := event.Parse(d.Body, d.ReceivedAt)
+func retryDelivery(ctx context.Context, tx pgx.Tx, d *entry, locked *contact.Key, v Verifier) error {
+	if d.BytesRemovedAt != nil && len(d.Body) == 0 {
+		return ErrBytesGone
+	}
+	at := d.ReceivedAt
+	if d.Now.After(at) {
+		at = d.Now
+	}
+	e, err := event.ParseStored(d.Body, at)
 	if err != nil {
 		reason := err.Error()
 		if _, err := attempt.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": d.QuarantineSeq, "reason": reason}); err != nil {
@@ -196,14 +321,21 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d Delivery) error {
 		}
 		return &StillInvalidError{Reason: reason}
 	}
+	if err := v.verify(d, e.Tenant); err != nil {
+		return err
+	}
+	key := contactOf(&e)
+	if key != nil && (locked == nil || *locked != *key) { // an erasure changes bodies, but not whom they are about
+		return fmt.Errorf("its body now is about contact %d, which is not locked", key.ID)
+	}
 	if _, err := inbox.PutIn(ctx, tx, inbox.Delivery{Body: d.Body, ReceivedAt: d.ReceivedAt, Event: &e}); err != nil {
 		return err
 	}
-	if err := close(ctx, tx, d.QuarantineSeq, "retried"); err != nil || e.Ignored() {
+	if err := close(ctx, tx, d.QuarantineSeq, "retried"); err != nil || key == nil {
 		return err
 	}
 	_, err = strip.One(ctx, tx, pgx.StrictNamedArgs{
-		"quarantine_seq": d.QuarantineSeq, "context_identifier": e.Tenant, "contact_id": e.Contact.Key.ID,
+		"quarantine_seq": d.QuarantineSeq, "context_identifier": key.Tenant, "contact_id": key.ID,
 	})
 	return err
 }

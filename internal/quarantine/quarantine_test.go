@@ -16,6 +16,7 @@ import (
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pgtest"
 	"contactmirror/internal/quarantine"
+	"contactmirror/internal/signature"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -49,6 +50,10 @@ func until(t *testing.T, db *pgxpool.Pool, query, want string) {
 	t.Fatalf("%s is %q, want %q", query, got, want)
 }
 
+const secret = "of the test"
+
+var verifier = quarantine.Verifier{Keyring: signature.NewKeyring([]signature.Secret{{Key: secret}}, nil)}
+
 const poison = `{"EventId":"00000000-0000-0000-0000-000000000001","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed",` +
 	`"PrimaryKey":7,"ContextIdentifier":"Cust1","FieldValues":{"name":"poison"}}`
 
@@ -79,7 +84,7 @@ func TestEvent(t *testing.T) {
 	seq := entries[0].QuarantineSeq
 
 	// In vain, while nothing has been mended: it comes back, and is counted.
-	if err := quarantine.Retry(t.Context(), db.Pool, seq); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, seq, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, `select attempts::text from quarantined_deliveries where resolved_at is null`, "2")
@@ -87,11 +92,11 @@ func TestEvent(t *testing.T) {
 	if _, err := db.Pool.Exec(t.Context(), `alter table contacts drop constraint poison`); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), db.Pool, seq); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, seq, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, account, "0 0 1 t")
-	if err := quarantine.Retry(t.Context(), db.Pool, seq); !errors.Is(err, quarantine.ErrResolved) {
+	if err := quarantine.Retry(t.Context(), db.Pool, seq, verifier); !errors.Is(err, quarantine.ErrResolved) {
 		t.Errorf("retry of a resolved entry: %v", err)
 	}
 }
@@ -144,20 +149,21 @@ func TestDelivery(t *testing.T) {
 	run(t, in.Run)
 	tenant := "Cust1"
 	for _, body := range []string{"{", poison} { // the second as an older version might have refused it
-		result, err := in.Put(t.Context(), inbox.Delivery{Body: []byte(body), ReceivedAt: time.Now(), Reason: "for the test", Tenant: &tenant})
+		d := inbox.Delivery{Body: []byte(body), ReceivedAt: time.Now(), Signature: signature.Sign(secret, []byte(body)), Reason: "for the test", Tenant: &tenant}
+		result, err := in.Put(t.Context(), d)
 		if err != nil || result != inbox.Quarantined {
 			t.Fatal(result, err)
 		}
 	}
 	var invalid *quarantine.StillInvalidError
-	if err := quarantine.Retry(t.Context(), db.Pool, 1); !errors.As(err, &invalid) {
+	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); !errors.As(err, &invalid) {
 		t.Errorf("retry of garbage: %v", err)
 	}
 	d, err := quarantine.Show(t.Context(), db.Pool, 1)
 	if err != nil || d.Attempts != 2 || !strings.Contains(d.Reason, "not JSON") || string(d.Body) != "{" || d.ResolvedAt != nil {
 		t.Errorf("after a retry in vain: %+v, %v", d, err)
 	}
-	if err := quarantine.Retry(t.Context(), db.Pool, 2); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, 2, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, account, "1 0 0 t")
@@ -174,7 +180,7 @@ func TestRetryWithoutABody(t *testing.T) {
 		values (now(), 'for the test', 'Cust1', 1, '', '')`); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), db.Pool, 1); !errors.Is(err, quarantine.ErrBodyGone) {
+	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); !errors.Is(err, quarantine.ErrBodyGone) {
 		t.Errorf("retry: %v", err)
 	}
 	until(t, db.Pool, account, "0 1 0 t")
@@ -198,14 +204,14 @@ func TestRetry_sequencesBehindTheirTables(t *testing.T) {
 	}
 	for _, d := range []inbox.Delivery{
 		{Body: []byte(other), ReceivedAt: time.Now(), Event: &e},
-		{Body: []byte(poison), ReceivedAt: time.Now(), Reason: "for the test", Tenant: &tenant},
+		{Body: []byte(poison), ReceivedAt: time.Now(), Reason: "for the test", Tenant: &tenant, Signature: signature.Sign(secret, []byte(poison))},
 	} {
 		if _, err := in.Put(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
 	}
 	db.ResetSequences(t)
-	if err := quarantine.Retry(t.Context(), db.Pool, 1); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, account, "2 0 0 t")

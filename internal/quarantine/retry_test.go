@@ -1,0 +1,227 @@
+package quarantine_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"contactmirror/internal/event"
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/mirror"
+	"contactmirror/internal/pg"
+	"contactmirror/internal/pgtest"
+	"contactmirror/internal/quarantine"
+	"contactmirror/internal/signature"
+	"contactmirror/internal/verify"
+)
+
+func eventAt(tenant string, at time.Time) []byte {
+	return fmt.Appendf(nil, `{"EventId":"00000000-0000-0000-0000-000000000001","Timestamp":%q,"Event":"contact.changed","PrimaryKey":7,"ContextIdentifier":%q}`,
+		at.UTC().Format(time.RFC3339), tenant)
+}
+
+func parsed(t *testing.T, body []byte) *event.Event {
+	t.Helper()
+	e, err := event.Parse(body, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &e
+}
+
+// keep puts a delivery into quarantine as a receiver does that can't read it.
+func keep(t *testing.T, db *pgtest.DB, d inbox.Delivery) {
+	t.Helper()
+	in := inbox.New(db.Pool, func(...string) {})
+	run(t, in.Run)
+	d.Reason = "for the test"
+	if result, err := in.Put(t.Context(), d); err != nil || result != inbox.Quarantined {
+		t.Fatal(result, err)
+	}
+}
+
+// state is all that a retry may change of the only entry, and the account.
+func state(t *testing.T, db *pgtest.DB) (s string) {
+	t.Helper()
+	err := db.Pool.QueryRow(t.Context(), `
+		select concat_ws(' ', reason, attempts, resolution, (select count(*) from webhook_events), (select count(*) from sync_queue),
+			(select bool_and(balanced) from event_accounting))
+		from quarantined_deliveries`).Scan(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A delivery that could not be read when it came is an event of the tenant that it
+// names now only if a secret of that tenant, valid then, signed it.
+func TestRetry_verifiesAgain(t *testing.T) {
+	t.Parallel()
+	received := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	keyring := signature.NewKeyring([]signature.Secret{{Key: "shared"}}, map[string][]signature.Secret{
+		"A": {{Key: "a"}},
+		"B": {{Key: "b"}, {Key: "expired since", NotAfter: received.Add(time.Hour)}, {Key: "expired before", NotAfter: received.Add(-time.Hour)}, {Key: "later", NotBefore: received.Add(time.Hour)}},
+		"":  {{Key: "onsite"}},
+	})
+	tests := []struct {
+		name     string
+		tenant   string // that the body names
+		key      string // that it is signed with; none for no signature
+		verifier quarantine.Verifier
+		ok       bool
+	}{
+		{"its tenant's secret", "B", "b", quarantine.Verifier{Keyring: keyring}, true},
+		{"another tenant's secret", "B", "a", quarantine.Verifier{Keyring: keyring}, false},
+		{"another tenant's secret, unsigned allowed", "B", "a", quarantine.Verifier{Keyring: keyring, AllowUnsigned: true}, false},
+		{"the shared secret of a tenant with its own", "B", "shared", quarantine.Verifier{Keyring: keyring}, false},
+		{"the shared secret of a tenant without", "C", "shared", quarantine.Verifier{Keyring: keyring}, true},
+		{"a tenant's secret of a tenant without", "C", "b", quarantine.Verifier{Keyring: keyring}, false},
+		{"the empty tenant's secret", "", "onsite", quarantine.Verifier{Keyring: keyring}, true},
+		{"the shared secret of the empty tenant with its own", "", "shared", quarantine.Verifier{Keyring: keyring}, false},
+		{"a secret that has expired since", "B", "expired since", quarantine.Verifier{Keyring: keyring}, true},
+		{"a secret that had expired before", "B", "expired before", quarantine.Verifier{Keyring: keyring}, false},
+		{"a secret that was not valid yet", "B", "later", quarantine.Verifier{Keyring: keyring}, false},
+		{"a secret that is not configured", "B", "b", quarantine.Verifier{Keyring: signature.NewKeyring(nil, nil)}, false},
+		{"no secret at all", "B", "b", quarantine.Verifier{}, false},
+		{"no signature", "B", "", quarantine.Verifier{Keyring: keyring}, false},
+		{"no signature, unsigned allowed", "B", "", quarantine.Verifier{Keyring: keyring, AllowUnsigned: true}, true},
+		{"no secret, unsigned allowed", "B", "b", quarantine.Verifier{AllowUnsigned: true}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			body := append([]byte("\ufeff"), eventAt(test.tenant, received)...) // which an older version took for malformed
+			d := inbox.Delivery{Body: body, ReceivedAt: received, Headers: http.Header{"User-Agent": {"x"}}}
+			if test.key != "" {
+				d.Signature = signature.Sign(test.key, body)
+			}
+			keep(t, db, d)
+			err := quarantine.Retry(t.Context(), db.Pool, 1, test.verifier)
+			if test.ok {
+				if got, want := state(t, db), "for the test 1 retried 1 1 t"; err != nil || got != want {
+					t.Errorf("%v, then %q, want %q", err, got, want)
+				}
+				return
+			}
+			var unverified *quarantine.UnverifiedError
+			if !errors.As(err, &unverified) || unverified.Tenant != test.tenant || unverified.Unsigned != (test.key == "") || !strings.Contains(err.Error(), "retry 1:") {
+				t.Errorf("error %v", err)
+			}
+			if got, want := state(t, db), "for the test 1 0 0"; got != want {
+				t.Errorf("entry %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// The tenant whose secret signed a delivery can't be seen from the entry: only
+// what the body names now counts.
+func TestRetry_asksTheTenantOfTheBody(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	received := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	body := eventAt("B", received)
+	keep(t, db, inbox.Delivery{Body: body, ReceivedAt: received, Tenant: new("A"), Signature: signature.Sign("a", body)})
+	keyring := signature.NewKeyring(nil, map[string][]signature.Secret{"A": {{Key: "a"}}, "B": {{Key: "b"}}})
+	var unverified *quarantine.UnverifiedError
+	if err := quarantine.Retry(t.Context(), db.Pool, 1, quarantine.Verifier{Keyring: keyring}); !errors.As(err, &unverified) || unverified.Tenant != "B" {
+		t.Errorf("retry: %v", err)
+	}
+}
+
+// An event that the database refused keeps its signature, tenant and all, so that
+// it can be retried.
+func TestRetry_ofAnEventThatTheDatabaseRefused(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	if _, err := db.Pool.Exec(t.Context(), `alter table webhook_events add constraint poison check (primary_key <> 7)`); err != nil {
+		t.Fatal(err)
+	}
+	in := inbox.New(db.Pool, func(...string) {})
+	run(t, in.Run)
+	body := eventAt("B", time.Now())
+	d := inbox.Delivery{Body: body, ReceivedAt: time.Now(), Signature: signature.Sign(secret, body)}
+	d.Event = parsed(t, body)
+	if result, err := in.Put(t.Context(), d); err != nil || result != inbox.Quarantined {
+		t.Fatal(result, err)
+	}
+	entry, err := quarantine.Show(t.Context(), db.Pool, 1)
+	if err != nil || entry.ContextIdentifier == nil || *entry.ContextIdentifier != "B" {
+		t.Errorf("entry %+v, %v", entry, err)
+	}
+	if diff := cmp.Diff(map[string][]string{http.CanonicalHeaderKey(signature.Header): {d.Signature}}, entry.Headers); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+	if _, err := db.Pool.Exec(t.Context(), `alter table webhook_events drop constraint poison`); err != nil {
+		t.Fatal(err)
+	}
+	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); err != nil {
+		t.Error(err)
+	}
+	if got := state(t, db); !strings.HasSuffix(got, " 1 retried 1 1 t") {
+		t.Errorf("entry %q", got)
+	}
+}
+
+// A receiver whose clock is wrong quarantines good events. They can be retried as
+// soon as the later of receipt and now allows it, and are applied then, whatever
+// the clock said.
+func TestRetry_judgesTheTimestampByTheLaterClock(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	now := time.Now()
+	tests := []struct {
+		name             string
+		received, occurs time.Time
+		ok               bool
+	}{
+		{"the clock was two days behind", now.Add(-2 * day), now.Add(-time.Minute), true},
+		{"the clock was years behind", time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC), now.Add(-time.Minute), true},
+		{"the clock was ahead", now.Add(30 * day), now.Add(30 * day), true},
+		{"the Timestamp is ahead of both", now.Add(-2 * day), now.Add(3 * day), false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			w := mirror.New(db.Pool, slog.New(slog.DiscardHandler), 1)
+			run(t, w.Run)
+			body := eventAt("B", test.occurs)
+			keep(t, db, inbox.Delivery{Body: body, ReceivedAt: test.received, Signature: signature.Sign(secret, body)})
+			err := quarantine.Retry(t.Context(), db.Pool, 1, verifier)
+			if !test.ok {
+				var invalid *quarantine.StillInvalidError
+				if !errors.As(err, &invalid) {
+					t.Errorf("retry: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			until(t, db.Pool, account, "0 0 1 t")
+			prove(t, db.URL)
+		})
+	}
+}
+
+// prove checks the chain, the mirror, the events and the account.
+func prove(t *testing.T, url string) {
+	t.Helper()
+	pool, err := pg.Open(url, verify.Conns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	report, err := verify.Run(t.Context(), pool, verify.Options{})
+	if err != nil || report.Differences() > 0 {
+		t.Errorf("verify: %v, %+v, %+v", err, report.Events, report.Accounts)
+	}
+}
