@@ -17,7 +17,7 @@ create table erasures (
 
 create unique index erasures_in_force on erasures (context_identifier, contact_id) where lifted_at is null;
 
-comment on table erasures is 'Contacts whose personal values were erased. While one is not lifted, the values of every later event of the contact are erased as it is applied.';
+comment on table erasures is 'Contacts whose personal values were erased. While one is not lifted, the values of every later event of the contact are erased as it is applied, or where it never is, as it is stored.';
 comment on column erasures.erasure_seq is 'Key.';
 comment on column erasures.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column erasures.contact_id is 'The contact.';
@@ -85,6 +85,33 @@ create trigger contact_audit_log_only_erasure
 create trigger contact_audit_log_only_erasure_of_rows
     before update on contact_audit_log
     for each row execute function contactmirror_only_erasure();
+
+-- What is put for a contact, but not queued for it, is stripped as it comes. It and
+-- an erasure wait for one another here: by a lock, for there is no row yet that both
+-- could lock. Each statement of the function sees what was committed before it.
+-- +goose StatementBegin
+create function contactmirror_lock_erasure(context_identifier text, contact_id bigint) returns void
+language sql as $$
+select pg_advisory_xact_lock(hashtextextended(concat_ws(' ', 'contactmirror erasure of', contact_id, context_identifier), 0))
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_lock_erasure(text, bigint) is 'Keeps contactmirror_erased(context_identifier, contact_id) waiting until the transaction ends.';
+
+-- +goose StatementBegin
+create function contactmirror_erased(context_identifier text, contact_id bigint) returns boolean
+language plpgsql volatile security definer as $$
+begin
+    perform pg_advisory_xact_lock_shared(hashtextextended(concat_ws(' ', 'contactmirror erasure of', contact_id, context_identifier), 0));
+    return exists (
+        select from erasures x
+        where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
+    );
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for one under way, and keeps the next one waiting until the transaction ends.';
 
 -- What a reason may quote of a delivery goes: only the member at fault and the
 -- SQLSTATE stay.
@@ -201,6 +228,7 @@ declare
     waiting record;
     more bigint;
 begin
+    perform contactmirror_lock_erasure($1, $2);
     insert into erasures (context_identifier, contact_id, erased_by, reason)
     values ($1, $2, session_user, $9)
     on conflict (context_identifier, contact_id) where lifted_at is null do nothing;
@@ -299,6 +327,7 @@ declare
     f regprocedure;
 begin
     foreach f in array array[
+        'contactmirror_erased(text, bigint)',
         'contactmirror_strip_events(bigint[])', 'contactmirror_redact_event(bigint, bytea)', 'contactmirror_strip_delivery(bigint, text, bigint)',
         'contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text)', 'contactmirror_lift_erasure(text, bigint)'
     ]::regprocedure[] loop
@@ -317,6 +346,8 @@ drop function contactmirror_strip_delivery;
 drop function contactmirror_redact_event;
 drop function contactmirror_strip_events;
 drop function contactmirror_reason_without_values;
+drop function contactmirror_erased;
+drop function contactmirror_lock_erasure;
 
 drop trigger contact_audit_log_only_erasure_of_rows on contact_audit_log;
 drop trigger contact_audit_log_only_erasure on contact_audit_log;

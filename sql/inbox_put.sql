@@ -56,6 +56,12 @@ with writer as materialized (
 ), bodies as (
     insert into webhook_bodies (event_seq, body)
     select event_seq, body from new
+    -- The worker strips what is queued; of an ignored event of an erased contact no
+    -- body is kept.
+    where shard is not null or not (
+        primary_key is not null and (event like 'contact.%' or coalesce(lower(entity), '') = 'contact')
+        and contactmirror_erased(context_identifier, primary_key)
+    )
 ), queued as (
     insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
     select shard, context_identifier, event_seq, received_at, octet_length(body) from new where shard is not null

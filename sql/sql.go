@@ -200,6 +200,8 @@ var (
 	ErasureMay string
 	//go:embed erasure_lock.sql
 	ErasureLock string
+	//go:embed erasure_hold.sql
+	ErasureHold string
 	//go:embed erasure_rows.sql
 	ErasureRows string
 	//go:embed erasure_deliveries.sql

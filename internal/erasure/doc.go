@@ -12,7 +12,9 @@
 // A row in erasures stands for it from then on: whatever comes later of the
 // contact, from a spool, a retry or SuperOffice itself, loses its values in the
 // transaction that applies it, until the erasure is lifted. What waits in the
-// queue keeps its body that long. A hard delete later on works as ever.
+// queue keeps its body that long. What is never queued, ignored events and
+// deliveries that can't be read, loses them in the transaction that stores it. A
+// hard delete later on works as ever.
 //
 // An event that was accepted is never lost to an erasure: one in open quarantine
 // keeps a redacted body, the envelope without values, and can be retried. So does

@@ -22,6 +22,7 @@ import (
 var (
 	may        = pg.Column[bool](sql.ErasureMay)
 	lock       = pg.Column[int16](sql.ErasureLock)
+	hold       = pg.Command(sql.ErasureHold)
 	rows       = pg.Query[row](sql.ErasureRows)
 	deliveries = pg.Query[delivery](sql.ErasureDeliveries)
 	events     = pg.Query[waiting](sql.ErasureEvents)
@@ -156,6 +157,9 @@ func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pg
 		}
 		if _, err := lock.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard()}); err != nil {
 			return fmt.Errorf("lock its shard: %w", err)
+		}
+		if _, err := hold.Run(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID}); err != nil {
+			return fmt.Errorf("wait for what is being put: %w", err)
 		}
 		return do(tx)
 	})

@@ -1,12 +1,9 @@
 package erasure
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"regexp"
-	"strconv"
-	"time"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -51,13 +48,6 @@ func redactEvents(ctx context.Context, tx pgx.Tx, key contact.Key) (r redaction,
 	return r, nil
 }
 
-// What a delivery that could not be understood may yet say: a body that is no
-// JSON is no object either, so its bytes are searched.
-var (
-	primaryKey = regexp.MustCompile(`(?i)"PrimaryKey"\s*:\s*"?\s*([^\s",}\]]+)`)
-	eventName  = regexp.MustCompile(`(?i)"Event"\s*:\s*"([^"]*)"`)
-)
-
 // quarantined looks through the deliveries that never became events for those
 // that name the contact, and for those of which nobody can tell.
 func quarantined(ctx context.Context, tx pgx.Tx, key contact.Key) (named redaction, unknown []int64, err error) {
@@ -88,37 +78,18 @@ const (
 	notTold
 )
 
-// about tells whether d is about the contact of key. One that can be read says so
-// itself; any other is, that names its id, with an event of contacts or none that
-// can be read, and its tenant. Nobody can tell of one that was not verified under
-// the tenant.
+// about tells whether d is about the contact of key: one that names its id and was
+// verified under its tenant. Of one that was verified under no tenant in particular
+// nobody can tell.
 func (d *delivery) about(key contact.Key) attribution {
-	named, other := d.names(key)
+	ids, told := event.Subjects(d.Body)
+	tenant, known := event.Scan(d.Body).Tenant()
+	named := slices.Contains(ids, key.ID)
 	switch {
-	case other:
+	case told && !named || d.ContextIdentifier == nil && known && tenant != key.Tenant:
 		return isOther
 	case named && d.ContextIdentifier != nil:
 		return isNamed
 	}
 	return notTold
-}
-
-// names reports whether d names the contact, and whether it is about another.
-func (d *delivery) names(key contact.Key) (named, other bool) {
-	if e, err := event.ParseStored(d.Body, time.Time{}); err == nil && e.Contact != nil {
-		named = e.Contact.Key == key
-		return named, !named
-	}
-	ids := primaryKey.FindAllSubmatch(d.Body, -1)
-	names := eventName.FindAllSubmatch(d.Body, -1)
-	ofContacts, readable := len(names) == 0, false
-	for _, name := range names {
-		ofContacts = ofContacts || bytes.HasPrefix(bytes.ToLower(name[1]), []byte("contact."))
-	}
-	for _, id := range ids {
-		n, err := strconv.ParseInt(string(id[1]), 10, 64)
-		readable = readable || err == nil
-		named = named || err == nil && n == key.ID
-	}
-	return named, !ofContacts || readable && !named
 }

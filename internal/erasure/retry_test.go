@@ -1,10 +1,13 @@
 package erasure_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/erasure"
@@ -201,5 +204,63 @@ func TestErase_ofWhatCannotBeRead(t *testing.T) {
 	}
 	if got := r.mentions("secret"); len(got) > 0 {
 		t.Errorf("left in %q", got)
+	}
+}
+
+// What is not queued for a contact loses its values as it comes, once the contact
+// is erased, also where the two meet: no erasure has to be repeated for it.
+func TestErase_besidePut(t *testing.T) {
+	t.Parallel()
+	key := contact.Key{Tenant: "Cust1", ID: 7}
+	const head = `{"EventId":"00000000-0000-4000-8000-000000000009","Timestamp":"2026-01-01T00:00:00Z","PrimaryKey":7,"ContextIdentifier":"Cust1","FieldValues":{"name":"secret"}`
+	kinds := map[string]struct {
+		body  []byte
+		table string // that it goes to
+		kept  string // of the entry
+	}{
+		"ignored, an unknown event":       {[]byte(head + `,"Event":"contact.merged"}`), "webhook_bodies", ""},
+		"ignored, by its entity":          {[]byte(head + `,"Event":"x.merged","Entity":"Contact"}`), "webhook_bodies", ""},
+		"ignored, without a time":         {[]byte(head + `,"Event":"contact.merged","Timestamp":"secret"}`), "webhook_bodies", ""},
+		"malformed":                       {[]byte(head + `,"Event":"contact.changed","Changes":"secret"}`), "quarantined_deliveries", "Changes (values erased) discarded 0"},
+		"not JSON":                        {[]byte(head + `,"Event":"contact.changed",secret`), "quarantined_deliveries", "the body (values erased) discarded 0"},
+		"to a receiver with a slow clock": {secretEvent("contact.deleted", "", received.Add(48*time.Hour)), "quarantined_deliveries", "Timestamp (values erased) 1"},
+	}
+	orders := map[string]func(r *rig, table string, put, erase func()){
+		"put, then erased":          func(_ *rig, _ string, put, erase func()) { put(); erase() },
+		"erased, then put":          func(_ *rig, _ string, put, erase func()) { erase(); put() },
+		"erased while a put ends":   func(r *rig, table string, put, erase func()) { r.overlap(table, put, erase) },
+		"put while an erasure ends": func(r *rig, _ string, put, erase func()) { r.overlap("erasures", erase, put) },
+	}
+	for name, kind := range kinds {
+		for order, run := range orders {
+			t.Run(name+": "+order, func(t *testing.T) {
+				t.Parallel()
+				r := newRig(t, 1)
+				run(r, kind.table, func() { r.put(kind.body) }, func() {
+					if _, err := erasure.Erase(context.Background(), r.Pool, key, erasure.Options{}); err != nil {
+						t.Error(err)
+					}
+				})
+				if got := r.mentions("secret"); len(got) > 0 {
+					t.Errorf("left in %q", got)
+				}
+				want, rows := []string{"1"}, r.texts(`select count(*)::text from webhook_events`)
+				if kind.kept != "" {
+					want = []string{kind.kept}
+					rows = r.texts(`select concat_ws(' ', reason, resolution, least(1, octet_length(body))) from quarantined_deliveries`)
+				}
+				if diff := cmp.Diff(want, rows); diff != "" {
+					t.Errorf("rows (-want +got):\n%s", diff)
+				}
+				// Somebody else's is kept whole.
+				r.put(bytes.ReplaceAll(kind.body, []byte(`"PrimaryKey":7`), []byte(`"PrimaryKey":8`)))
+				if got := r.mentions("secret"); len(got) == 0 {
+					t.Error("another contact's values are gone")
+				}
+				if got := r.texts(`select count(*)::text from event_accounting where not balanced`); got[0] != "0" {
+					t.Errorf("%s tenants do not balance", got[0])
+				}
+			})
+		}
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/event"
 )
 
 // putArgs lays a batch out in columns, as unnest takes it.
@@ -91,6 +94,8 @@ func quarantineArgs(batch []*request) (pgx.StrictNamedArgs, error) {
 		bodies   [][]byte
 		hashes   [][]byte
 		count    []int32
+		subjects []string
+		redacted [][]byte
 	)
 	for _, r := range batch {
 		hash := sha256.Sum256(r.Body)
@@ -110,9 +115,24 @@ func quarantineArgs(batch []*request) (pgx.StrictNamedArgs, error) {
 		received, reasons, tenants = append(received, r.ReceivedAt), append(reasons, r.Reason), append(tenants, tenant)
 		headers, bodies = append(headers, string(header)), append(bodies, r.Body)
 		hashes, count = append(hashes, hash[:]), append(count, 1)
+		var ids []int64
+		if tenant != nil {
+			ids, _ = event.Subjects(r.Body)
+		}
+		without, _ := event.Redact(r.Body) // nil where nothing of it could be kept
+		subjects, redacted = append(subjects, arrayOf(ids)), append(redacted, without)
 	}
 	return pgx.StrictNamedArgs{
 		"received_at": received, "reasons": reasons, "context_identifiers": tenants, "headers": headers,
-		"bodies": bodies, "body_sha256": hashes, "deliveries": count,
+		"bodies": bodies, "body_sha256": hashes, "deliveries": count, "subjects": subjects, "redacted": redacted,
 	}, nil
+}
+
+// arrayOf writes ids as PostgreSQL does, for an array of arrays can't be ragged.
+func arrayOf(ids []int64) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatInt(id, 10)
+	}
+	return "{" + strings.Join(texts, ",") + "}"
 }

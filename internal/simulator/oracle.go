@@ -140,7 +140,7 @@ func (o *Oracle) judgeEvents(v *Verdict, found *mirrored) map[contact.Key][]cont
 			v.differ(&v.Invented, "invented: the stored bytes of %s were never offered", e.key)
 		}
 		stored[e.key] = true
-		if parsed, err := event.Parse(e.body, e.received); err == nil && parsed.Contact != nil && !found.aside[e.seq] {
+		if parsed, err := event.ParseStored(e.body, time.Time{}); err == nil && parsed.Contact != nil && !found.aside[e.seq] {
 			truth[parsed.Contact.Key] = append(truth[parsed.Contact.Key], parsed.Contact.Fact)
 		}
 	}
@@ -180,7 +180,7 @@ func judgeAudit(v *Verdict, found *mirrored) {
 
 // auditTruth is what the audit row of e should say, as auditRows reads it.
 func auditTruth(e storedEvent) string {
-	parsed, err := event.Parse(e.body, e.received)
+	parsed, err := event.ParseStored(e.body, time.Time{})
 	if err != nil || parsed.Contact == nil {
 		return "no contact event"
 	}
