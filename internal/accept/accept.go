@@ -51,6 +51,8 @@ type Gate struct {
 
 	away atomic.Bool
 	lost chan struct{} // tells Run that the inbox went away
+	// putting is set from when the drain puts something until the inbox takes it.
+	putting atomic.Bool
 
 	mu    sync.Mutex
 	since time.Time
@@ -84,7 +86,7 @@ func (g *Gate) Accept(ctx context.Context, d inbox.Delivery) (inbox.Result, erro
 	payload, err := encode(&d)
 	if err == nil {
 		bounded, cancel := context.WithTimeout(ctx, spoolTimeout)
-		err = g.spool.Append(bounded, tenantOf(&d), payload)
+		err = g.spool.Append(bounded, spool.Record{Tenant: tenantOf(&d), At: d.ReceivedAt, Payload: payload})
 		cancel()
 	}
 	if err != nil {

@@ -66,37 +66,39 @@ func (g *Gate) drain(ctx context.Context) {
 
 // drainSome drains up to size records, and returns how many it tried.
 func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
-	payloads, err := g.spool.Peek(ctx)
+	records, err := g.spool.Peek(ctx)
 	if err != nil {
 		return size, err
 	}
-	payloads = payloads[:min(size, len(payloads))]
-	err = g.putAll(ctx, payloads)
-	switch {
-	case err != nil && len(payloads) == 1 && pg.DataFault(err):
-		name, asideErr := g.spool.SetAside(payloads[0])
-		if asideErr != nil {
-			return 1, asideErr
-		}
-		g.log.Error("the inbox refuses a spooled delivery for what is in it; it is set aside", "file", name, "error", pg.Explain(err))
-	case err != nil:
+	records = records[:min(size, len(records))]
+	g.putting.Store(true)
+	err = putAll(ctx, g.inbox.Put, records)
+	refused := len(records) == 1 && pg.DataFault(err)
+	if err != nil && !refused {
 		g.lose(err)
-		return len(payloads), err
-	default:
-		g.find()
+		return len(records), err
 	}
-	return len(payloads), g.spool.Taken(len(payloads))
+	g.putting.Store(false)
+	g.find()
+	if refused {
+		g.spool.Refused(pg.Explain(err))
+	} else {
+		g.spool.Taken(len(records))
+	}
+	return len(records), nil
 }
 
-// putAll puts payloads into the inbox, all at once, so that they share commits.
-func (g *Gate) putAll(ctx context.Context, payloads [][]byte) error {
+type put func(context.Context, inbox.Delivery) (inbox.Result, error)
+
+// putAll puts records into the inbox, all at once, so that they share commits.
+func putAll(ctx context.Context, put put, records []spool.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
 	defer cancel()
 	var puts errgroup.Group
-	for _, payload := range payloads {
-		d := decode(payload)
+	for _, r := range records {
+		d := Decode(r)
 		puts.Go(func() error {
-			_, err := g.inbox.Put(ctx, d)
+			_, err := put(ctx, d)
 			return err
 		})
 	}
@@ -104,7 +106,8 @@ func (g *Gate) putAll(ctx context.Context, payloads [][]byte) error {
 }
 
 // probe asks an inbox that is away whether it is back. Draining finds that out
-// too, and better; but a spool that could take nothing has nothing to drain.
+// too, and better; but a spool that could take nothing has nothing to drain, and
+// one on a bad disk may take its time.
 func (g *Gate) probe(ctx context.Context) {
 	for {
 		select {
@@ -115,7 +118,7 @@ func (g *Gate) probe(ctx context.Context) {
 		var troubled pg.RetryLog
 		for pause := newPause(); g.away.Load() && ctx.Err() == nil; {
 			wait(ctx, pause.NextBackOff())
-			if g.spool.State().Records > 0 {
+			if g.putting.Load() {
 				continue
 			}
 			asking, cancel := context.WithTimeout(ctx, inbox.Timeout)

@@ -9,6 +9,7 @@ import (
 
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
+	"contactmirror/internal/spool"
 )
 
 // spooled is what is written of a delivery before its body.
@@ -32,20 +33,20 @@ func encode(d *inbox.Delivery) ([]byte, error) {
 	return append(append(b, meta...), d.Body...), nil
 }
 
-// decode reads a delivery back. Its event is parsed again. What this version of
+// Decode reads a delivery back. Its event is parsed again. What this version of
 // the program can't read becomes a delivery that can't be understood, with its
 // bytes: the spool must drain.
-func decode(b []byte) inbox.Delivery {
-	length, n := binary.Uvarint(b)
-	if n <= 0 || length > uint64(len(b)-n) {
-		return unreadable(b, "its length is wrong")
+func Decode(r spool.Record) inbox.Delivery {
+	length, n := binary.Uvarint(r.Payload)
+	if n <= 0 || length > uint64(len(r.Payload)-n) {
+		return unreadable(r, "its length is wrong")
 	}
 	var meta spooled
-	if err := json.Unmarshal(b[n:n+int(length)], &meta); err != nil {
-		return unreadable(b, err.Error())
+	if err := json.Unmarshal(r.Payload[n:n+int(length)], &meta); err != nil {
+		return unreadable(r, err.Error())
 	}
 	d := inbox.Delivery{
-		Body: b[n+int(length):], ReceivedAt: meta.ReceivedAt, Retry: meta.Retry, Signature: meta.Signature,
+		Body: r.Payload[n+int(length):], ReceivedAt: meta.ReceivedAt, Retry: meta.Retry, Signature: meta.Signature,
 		Reason: meta.Reason, Tenant: meta.Tenant, Headers: meta.Headers,
 	}
 	if d.Reason != "" {
@@ -60,8 +61,8 @@ func decode(b []byte) inbox.Delivery {
 	return d
 }
 
-func unreadable(b []byte, why string) inbox.Delivery {
-	return inbox.Delivery{Body: b, ReceivedAt: time.Now().UTC(), Reason: "a spooled delivery can't be read: " + why}
+func unreadable(r spool.Record, why string) inbox.Delivery {
+	return inbox.Delivery{Body: r.Payload, ReceivedAt: r.At.UTC(), Reason: "a spooled delivery can't be read: " + why}
 }
 
 func tenantOf(d *inbox.Delivery) string {

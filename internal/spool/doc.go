@@ -1,13 +1,19 @@
 // Package spool keeps deliveries in files while the inbox can't take them.
 //
-// An append returns once its bytes are on disk (fsync), and appends that wait
-// at the same moment share one; what it returned for survives a kill, a power
-// cut and any number of restarts. A file is a segment of records, each with its
-// length and checksum: bytes that were being written when everything stopped
-// are recognised and passed over, at whatever byte they end. Draining hands the
+// An append returns once its bytes are on disk (fsync) in a file that the next
+// start finds, and appends that wait at the same moment share one fsync; what it
+// returned for survives a kill, a power cut and any number of restarts. A file is
+// a segment of records, each with its length and checksum. Draining hands the
 // records out, oldest segment first, and removes a segment once all of it has
-// been taken, or sets it aside where something in it could not be read; a drain that is interrupted hands some of them out again, so
-// whoever takes them must not mind.
+// been taken; a drain that is interrupted hands some of them out again, so
+// the consumer must be idempotent.
+//
+// What can't be drained never blocks the rest. A segment that can't be read, and
+// what is left of one after its readable records, is moved aside as NAME.damaged;
+// records that the inbox refuses for what is in them as NAME.refused. Bytes that
+// are of no record are kept wherever they are: a write that was cut off by a kill
+// can't be told from an accepted record whose header is damaged. These files are
+// counted in [State] until an operator has them delivered again or discards them.
 //
 // The spool is bounded, as a whole and for each tenant. It never drops a record
 // to make room for another, and it does not know what is in them.

@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -20,48 +19,58 @@ const (
 // reader is a segment that is being handed out.
 type reader struct {
 	segment
-	left    []record // not taken yet
-	damaged bool
+	total   int      // records that could be read
+	left    []Record // not taken yet
+	refused []Record
+	rest    []byte // of no record
+	err     error  // of reading the file to its end
 }
 
 // Peek returns the oldest records, some at a time, and waits until there are
-// any or ctx ends. It returns the same ones until [Spool.Taken] is called. Both
-// are for one goroutine, and may be called again after an error.
-func (s *Spool) Peek(ctx context.Context) ([][]byte, error) {
+// any or ctx ends. It returns the same ones until [Spool.Taken] or
+// [Spool.Refused] is called. The three are for one goroutine, and Peek may be
+// called again after an error.
+func (s *Spool) Peek(ctx context.Context) ([]Record, error) {
 	for {
 		if s.reader == nil {
 			if err := s.readOldest(ctx); err != nil {
 				return nil, err
 			}
 		}
-		if payloads := s.reader.peek(); len(payloads) > 0 {
-			return payloads, nil
+		if records := s.reader.peek(); len(records) > 0 {
+			return records, nil
 		}
-		if err := s.finish(); err != nil {
-			return nil, err
-		}
+		s.finish()
 	}
 }
 
 // Taken tells that the first n of the records that Peek returned are kept
 // elsewhere now. A segment of which everything is taken is removed.
-func (s *Spool) Taken(n int) error {
+func (s *Spool) Taken(n int) {
 	r := s.reader
-	if r.left = r.left[n:]; len(r.left) > 0 {
-		return nil
+	r.left = r.left[n:]
+	if len(r.left) == 0 {
+		s.finish()
 	}
-	return s.finish()
 }
 
-func (r *reader) peek() (payloads [][]byte) {
-	size := 0
-	for _, record := range r.left {
-		if len(payloads) == maxPeek || size > maxPeekBytes {
-			break
-		}
-		payloads, size = append(payloads, record.payload), size+len(record.payload)
+// Refused tells that the first of the records that Peek returned is refused for
+// what is in it. It is moved aside with its segment's other refused ones, once
+// the segment has been handed out.
+func (s *Spool) Refused(reason string) {
+	record := s.reader.left[0]
+	record.Reason = reason
+	s.reader.refused = append(s.reader.refused, record)
+	s.Taken(1)
+}
+
+func (r *reader) peek() []Record {
+	n, size := 0, 0
+	for n < len(r.left) && n < maxPeek && size <= maxPeekBytes {
+		size += len(r.left[n].Payload)
+		n++
 	}
-	return payloads
+	return r.left[:n]
 }
 
 // readOldest waits for a segment and reads it.
@@ -75,12 +84,10 @@ func (s *Spool) readOldest(ctx context.Context) error {
 		writing := s.current.records > 0
 		s.mu.Unlock()
 		if oldest != nil {
-			content, err := os.ReadFile(s.path(oldest.number))
+			r, _, err := s.read(*oldest)
 			if err != nil {
-				return fmt.Errorf("spool: %w", err)
+				return err
 			}
-			r := &reader{segment: *oldest}
-			r.left, r.damaged = scan(content)
 			s.reader = r
 			return nil
 		}
@@ -97,80 +104,84 @@ func (s *Spool) readOldest(ctx context.Context) error {
 	}
 }
 
-// finish removes the segment that has been handed out whole. One in which
-// something could not be read is set aside instead.
-func (s *Spool) finish() error {
+// read reads a segment, of which g is known. found is what is in it. That
+// something can't be read is no error, but for want of files or memory.
+func (s *Spool) read(g segment) (r *reader, found segment, err error) {
+	content, err := readFile(s.path(g.number))
+	if exhausted(err) {
+		return nil, segment{}, fmt.Errorf("spool: %w", err)
+	}
+	records, rest := scan(content)
+	found = segment{number: g.number, byTenant: map[string]int64{}}
+	r = &reader{segment: g, total: len(records), rest: rest, err: err}
+	for i := range records {
+		r.left = append(r.left, records[i].Record)
+		found.add(&records[i].Record, records[i].size)
+	}
+	return r, found, nil
+}
+
+// finish removes the segment that has been handed out whole, and moves aside
+// what of it is not in the inbox.
+func (s *Spool) finish() {
 	r := s.reader
-	path := s.path(r.number)
-	var err error
-	if r.damaged {
-		if err = os.Rename(path, path+damaged); err == nil {
-			s.log.Error("a spool segment is damaged; what could be read of it was kept, the file is set aside", "file", path+damaged)
-		}
-	} else {
-		err = os.Remove(path)
-	}
-	if errors.Is(err, os.ErrNotExist) { // done the last time, which failed behind it
-		err = nil
-	}
-	if err = errors.Join(err, syncDir(s.dir)); err != nil {
-		return fmt.Errorf("spool: remove segment %d: %w", r.number, err)
-	}
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	moved, stuck := s.keepRest(r)
 	s.reader = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = slices.Delete(s.closed, 0, 1)
+	s.count(moved, stuck)
 	for tenant, bytes := range r.byTenant {
 		if s.byTenant[tenant] -= bytes; s.byTenant[tenant] == 0 {
 			delete(s.byTenant, tenant)
 		}
 	}
-	return nil
 }
 
-// SetAside keeps payload, of a record that nobody can take, in a file of its
-// own, out of the way of the others. Its name is returned.
-func (s *Spool) SetAside(payload []byte) (name string, err error) {
-	file, err := os.CreateTemp(s.dir, "*"+refused)
-	if err != nil {
-		return "", fmt.Errorf("spool: set a record aside: %w", err)
+// count adds files that were, or could not be, moved aside. The lock is held.
+func (s *Spool) count(moved, stuck []File) {
+	for _, f := range moved {
+		s.aside[f.Name] = f
 	}
-	_, err = file.Write(payload)
-	if err = errors.Join(err, file.Sync(), file.Close(), syncDir(s.dir)); err != nil {
-		return "", fmt.Errorf("spool: set a record aside: %w", errors.Join(err, os.Remove(file.Name())))
-	}
-	return file.Name(), nil
+	s.stuck = append(s.stuck, stuck...)
 }
 
-// survey finds the segments that earlier processes have left.
+// survey finds the segments that earlier processes have left. One in which
+// nothing can be read is moved aside; whatever it is, it does not keep a process
+// from starting.
 func (s *Spool) survey() error {
-	names, err := filepath.Glob(filepath.Join(s.dir, "*"+suffix+"*"))
+	var err error
+	if s.aside, err = list(s.dir, nil); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return err
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		digits, end, _ := strings.Cut(filepath.Base(name), suffix)
-		number, err := strconv.ParseUint(digits, 10, 64)
-		if err != nil || end != "" && end != damaged {
-			s.log.Warn("a file in the spool's directory is none of its own; it is left alone", "file", name)
+	for _, entry := range entries {
+		name := entry.Name()
+		number, ok := segmentNumber(name)
+		if !ok || name != segmentName(number) {
+			if strings.Contains(name, suffix) && !movedName.MatchString(name) {
+				s.log.Warn("a file in the spool's directory is not the spool's; it is left alone", "file", name)
+			}
 			continue
 		}
-		s.number = max(s.number, number)
-		if end == damaged {
-			continue
-		}
-		content, err := os.ReadFile(name)
+		r, found, err := s.read(segment{number: number})
 		if err != nil {
 			return err
 		}
-		g := segment{number: number, byTenant: map[string]int64{}}
-		records, _ := scan(content)
-		for _, r := range records {
-			g.add(r)
+		if r.total == 0 {
+			if errors.Is(r.err, fs.ErrNotExist) {
+				continue
+			}
+			s.count(s.keepRest(r))
+			continue
 		}
-		s.closed = append(s.closed, g)
-		for tenant, bytes := range g.byTenant {
+		s.closed = append(s.closed, found)
+		for tenant, bytes := range found.byTenant {
 			s.byTenant[tenant] += bytes
 		}
 	}

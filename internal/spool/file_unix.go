@@ -3,7 +3,11 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -12,7 +16,7 @@ import (
 // lockDir takes dir for this process. The lock goes with the process, however
 // that ends.
 func lockDir(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -23,6 +27,133 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	return file, nil
+}
+
+// atPath reports whether file is what its name leads to, rather than a file that
+// was removed or whose directory was moved.
+func atPath(file *os.File) error {
+	held, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Lstat(file.Name())
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(held, named) {
+		return fmt.Errorf("%s is another file now", file.Name())
+	}
+	return nil
+}
+
+// readFile reads a regular file and nothing else: opening a named pipe blocks,
+// and opening a device may do anything. With an error it returns what it has
+// read up to there.
+func readFile(path string) ([]byte, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := regular(path, info); err != nil {
+		return nil, err
+	}
+	// It may have been replaced since.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // nothing was written
+	if info, err = file.Stat(); err != nil {
+		return nil, err
+	}
+	if err := regular(path, info); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(file)
+}
+
+func regular(path string, info fs.FileInfo) error {
+	var what string
+	switch mode := info.Mode(); {
+	case mode.IsRegular():
+		return nil
+	case mode.IsDir():
+		what = "a directory"
+	case mode&fs.ModeSymlink != 0:
+		what = "a symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		what = "a named pipe"
+	case mode&fs.ModeSocket != 0:
+		what = "a socket"
+	default:
+		what = "a device"
+	}
+	return fmt.Errorf("%s is %s, not a regular file", path, what)
+}
+
+// exhausted reports whether err says more of this process or machine than of the
+// file.
+func exhausted(err error) bool {
+	for _, code := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, syscall.EAGAIN} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
+}
+
+// writeFile writes a file with this content, whole or not at all, and durably.
+// It replaces one of that name, and keeps its owner.
+func writeFile(path string, content []byte) (err error) {
+	draft, err := os.CreateTemp(filepath.Dir(path), ".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(draft.Name()))
+		}
+	}()
+	_, err = draft.Write(content)
+	if err == nil {
+		err = keepOwner(draft, path)
+	}
+	if err == nil {
+		err = draft.Sync()
+	}
+	if err = errors.Join(err, draft.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(draft.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// keepOwner gives draft to the owner of the file at path, or else of its
+// directory: a command that root runs must leave files that serve can read.
+func keepOwner(draft *os.File, path string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		info, err = os.Lstat(filepath.Dir(path))
+	}
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return draft.Chown(int(owner.Uid), int(owner.Gid))
+}
+
+// holds reports whether the file at path has exactly this content.
+func holds(path string, content []byte) bool {
+	has, err := readFile(path)
+	return err == nil && bytes.Equal(has, content)
 }
 
 // syncDir makes the names in dir durable.

@@ -5,38 +5,52 @@ import (
 	"time"
 )
 
-// record is what one append is about: whose it is and since when, for the
-// quota and for those who watch, and the bytes.
-type record struct {
-	tenant  string
-	at      time.Time
-	payload []byte
+// Record is one accepted delivery.
+type Record struct {
+	// Tenant is for the quota.
+	Tenant string
+	// At is when the delivery was received.
+	At time.Time
+	// Reason is why the inbox refused the record; empty where it has not.
+	Reason  string
+	Payload []byte
 }
 
-// size is the room that r takes in its segment, in bytes.
-func (r *record) size() int64 {
-	length := len(binary.AppendUvarint(nil, uint64(len(r.tenant))))
-	return int64(headerSize + 8 + length + len(r.tenant) + len(r.payload))
+// encode is the time in microseconds, tenant and reason each after its length,
+// and the payload.
+func (r *Record) encode() []byte {
+	b := binary.LittleEndian.AppendUint64(nil, uint64(r.At.UnixMicro()))
+	b = appendText(b, r.Tenant)
+	b = appendText(b, r.Reason)
+	return append(b, r.Payload...)
 }
 
-// encode is the time in microseconds, the tenant behind its length, and the
-// payload.
-func (r *record) encode() []byte {
-	b := binary.LittleEndian.AppendUint64(nil, uint64(r.at.UnixMicro()))
-	b = binary.AppendUvarint(b, uint64(len(r.tenant)))
-	b = append(b, r.tenant...)
-	return append(b, r.payload...)
-}
-
-func decode(b []byte) (r record, ok bool) {
+func decode(b []byte) (r Record, ok bool) {
 	if len(b) < 8 {
-		return record{}, false
+		return Record{}, false
 	}
-	at := time.UnixMicro(int64(binary.LittleEndian.Uint64(b)))
-	length, n := binary.Uvarint(b[8:])
-	rest := b[8+max(n, 0):]
-	if n <= 0 || length > uint64(len(rest)) {
-		return record{}, false
+	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(b)))
+	b = b[8:]
+	if r.Tenant, b, ok = cutText(b); !ok {
+		return Record{}, false
 	}
-	return record{tenant: string(rest[:length]), at: at, payload: rest[length:]}, true
+	if r.Reason, b, ok = cutText(b); !ok {
+		return Record{}, false
+	}
+	r.Payload = b
+	return r, true
+}
+
+func appendText(b []byte, text string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(text)))
+	return append(b, text...)
+}
+
+func cutText(b []byte) (text string, rest []byte, ok bool) {
+	length, n := binary.Uvarint(b)
+	if n <= 0 || length > uint64(len(b)-n) {
+		return "", nil, false
+	}
+	b = b[n:]
+	return string(b[:length]), b[length:], true
 }

@@ -6,19 +6,42 @@ import (
 	"hash/crc32"
 )
 
-// A record is its header and its content: four bytes that mark a record, four
-// of length and four of checksum, both little end first. The checksum, CRC-32C,
-// covers length and content. The mark lets a reader find the next record behind
-// one that is damaged.
+// A frame is a record on disk: a header and the record's content. The header is
+// four bytes that mark it, four of length and four of checksum, both little
+// endian. The checksum, CRC-32C, covers length and content. After damage a reader
+// searches for the next mark; so the content never contains one: else a sender
+// could hide a whole frame, of another tenant, in the body of a delivery.
 const headerSize = 12
 
 var (
 	mark       = []byte("cmr\x01")
+	escape     = []byte("cmr\x02")
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// appendRecord appends the record of content to b.
-func appendRecord(b, content []byte) []byte {
+// The last byte of a mark and of an escape in the content is escaped.
+var (
+	escapedMark   = []byte("cmr\x02\x01")
+	escapedEscape = []byte("cmr\x02\x02")
+)
+
+func escaped(content []byte) []byte {
+	content = bytes.ReplaceAll(content, escape, escapedEscape)
+	return bytes.ReplaceAll(content, mark, escapedMark)
+}
+
+func unescaped(content []byte) []byte {
+	if !bytes.Contains(content, escape) {
+		return content
+	}
+	content = bytes.ReplaceAll(content, escapedMark, mark)
+	return bytes.ReplaceAll(content, escapedEscape, escape)
+}
+
+// frame is r as it is on disk.
+func (r *Record) frame() []byte {
+	content := escaped(r.encode())
+	b := make([]byte, 0, headerSize+len(content))
 	b = append(b, mark...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(content)))
 	b = binary.LittleEndian.AppendUint32(b, checksum(content))
@@ -30,64 +53,58 @@ func checksum(content []byte) uint32 {
 	return crc32.Update(sum, castagnoli, content)
 }
 
-// scan reads the records of a segment. What was being written when everything
-// stopped stands at the end and is passed over. damaged is set when there is
-// more that can't be read: a finished record with a wrong checksum, or anything
-// with a good record behind it.
-func scan(segment []byte) (records []record, damaged bool) {
-	for len(segment) > 0 {
-		r, rest, state := next(segment)
-		if state == readable {
-			records, segment = append(records, r), rest
-			continue
-		}
-		damaged = damaged || state == corrupt
-		if segment = skip(segment); segment != nil {
-			damaged = true
-		}
-	}
-	return records, damaged
+// stored is a record with the bytes that its frame takes.
+type stored struct {
+	Record
+	size int64
 }
 
-type condition uint8
+// scan reads the frames of a file. rest is every byte that belongs to none of
+// them. Even at the end of the file it may be a delivery that was accepted: a
+// frame with one bit flipped in its header looks like a write that was cut off.
+func scan(file []byte) (records []stored, rest []byte) {
+	for len(file) > 0 {
+		if r, size, ok := cutFrame(file); ok {
+			records = append(records, stored{r, int64(size)})
+			file = file[size:]
+			continue
+		}
+		skipped := nextFrame(file)
+		rest = append(rest, file[:skipped]...)
+		file = file[skipped:]
+	}
+	return records, rest
+}
 
-const (
-	readable   condition = iota
-	unfinished           // ends before its length says
-	corrupt              // whole, but not what was written
-)
-
-// next reads the record that b begins with.
-func next(b []byte) (r record, rest []byte, state condition) {
+// cutFrame reads the frame that b begins with.
+func cutFrame(b []byte) (r Record, size int, ok bool) {
 	if len(b) < headerSize || !bytes.HasPrefix(b, mark) {
-		return record{}, nil, unfinished
+		return Record{}, 0, false
 	}
 	length := uint64(binary.LittleEndian.Uint32(b[len(mark):]))
 	if length > uint64(len(b)-headerSize) {
-		return record{}, nil, unfinished
+		return Record{}, 0, false
 	}
 	content := b[headerSize : headerSize+length]
 	if checksum(content) != binary.LittleEndian.Uint32(b[len(mark)+4:]) {
-		return record{}, nil, corrupt
+		return Record{}, 0, false
 	}
-	r, ok := decode(content)
-	if !ok {
-		return record{}, nil, corrupt
-	}
-	return r, b[headerSize+length:], readable
+	r, ok = decode(unescaped(content))
+	return r, headerSize + int(length), ok
 }
 
-// skip returns b from the next readable record on, nil when there is none.
-func skip(b []byte) []byte {
-	for len(b) > 0 {
-		i := bytes.Index(b[1:], mark)
+// nextFrame is where the next readable frame in b begins, after its first byte;
+// len(b) where there is none.
+func nextFrame(b []byte) int {
+	for at := 1; at < len(b); at++ {
+		i := bytes.Index(b[at:], mark)
 		if i < 0 {
-			return nil
+			break
 		}
-		b = b[1+i:]
-		if _, _, state := next(b); state == readable {
-			return b
+		at += i
+		if _, _, ok := cutFrame(b[at:]); ok {
+			return at
 		}
 	}
-	return nil
+	return len(b)
 }

@@ -32,9 +32,12 @@ var (
 // ErrInUse is returned by [Open] where another process has the directory.
 var ErrInUse = errors.New("another contactmirror uses this directory")
 
-// suffix is a segment's, to which damaged is added when something in it could not
-// be read; refused is that of a record that nobody could take.
-const suffix, damaged, refused = ".spool", ".damaged", ".refused"
+// suffix is that of a segment. Its name is a number: when it was begun, in
+// microseconds since 1970.
+const suffix = ".spool"
+
+// followInterval is how often the files that were moved aside are looked at.
+const followInterval = 5 * time.Second
 
 // Spool is a directory of segments. Make one with [Open], and [Spool.Run] it.
 type Spool struct {
@@ -47,20 +50,25 @@ type Spool struct {
 	filled  chan struct{} // tells Peek that a segment was appended to or closed
 	stopped chan struct{}
 
+	interval time.Duration
+
 	file   *os.File // the current segment's; Run's alone
-	number uint64   // the newest segment's; Run's alone
-	reader *reader  // of the oldest segment; Peek's and Taken's alone
+	reader *reader  // of the oldest segment; Peek's, Taken's and Refused's alone
+
+	moving sync.Mutex // held while files are moved aside or looked at; before mu
 
 	mu       sync.Mutex
 	closed   []segment        // oldest first, complete: what Peek reads
 	current  segment          // being written; empty when there is none
 	byTenant map[string]int64 // bytes, in closed and current
 	failed   time.Time        // as in State
+	aside    map[string]File  // the files that were moved aside, by name
+	stuck    []File           // and those that could not be moved; left out while this process runs
 }
 
 // segment is one file, with what is in it.
 type segment struct {
-	number   uint64
+	number   int64
 	records  int
 	bytes    int64
 	oldest   time.Time
@@ -73,15 +81,18 @@ type State struct {
 	Bytes   int64
 	// Limit is the most that Bytes may be.
 	Limit int64
-	// Oldest is when the oldest record was appended; zero when there is none.
+	// Oldest is when the oldest record was received; zero when there is none.
 	Oldest time.Time
 	// Failed is when the disk last refused an append, whatever its reason; zero
 	// once it has taken another one.
 	Failed time.Time
+	// MovedAside is not part of the above: those files do not drain.
+	MovedAside MovedAside
 }
 
 type request struct {
-	record
+	Record
+	frame  []byte
 	answer chan error // has room for one
 }
 
@@ -99,7 +110,7 @@ func Open(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 	s := &Spool{
 		dir: dir, limit: limit, log: log, lock: lock, waiting: make(chan *request),
 		rotate: make(chan struct{}, 1), filled: make(chan struct{}, 1), stopped: make(chan struct{}),
-		byTenant: map[string]int64{},
+		interval: followInterval, byTenant: map[string]int64{},
 	}
 	if err := s.survey(); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool: survey %s: %w", dir, err), lock.Close())
@@ -110,6 +121,9 @@ func Open(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 // Run writes what is appended until ctx ends; then it answers what it has taken
 // and gives the directory up.
 func (s *Spool) Run(ctx context.Context) error {
+	var following sync.WaitGroup
+	defer following.Wait()
+	following.Go(func() { s.follow(ctx) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -134,19 +148,19 @@ func (s *Spool) Close() error {
 	return nil
 }
 
-// Append makes payload durable, and returns when it is. After an error it may be
-// handed out or not.
-func (s *Spool) Append(ctx context.Context, tenant string, payload []byte) error {
-	r := &request{record: record{tenant: tenant, at: time.Now(), payload: payload}, answer: make(chan error, 1)}
+// Append makes r durable, and returns when it is. After an error it may be handed
+// out or not.
+func (s *Spool) Append(ctx context.Context, r Record) error {
+	waiting := &request{Record: r, frame: r.frame(), answer: make(chan error, 1)}
 	select {
-	case s.waiting <- r:
+	case s.waiting <- waiting:
 	case <-s.stopped:
 		return ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("spool: append: %w", ctx.Err())
 	}
 	select {
-	case err := <-r.answer:
+	case err := <-waiting.answer:
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("spool: append: %w", ctx.Err())
@@ -161,20 +175,26 @@ func (s *Spool) State() State {
 	for _, g := range append(s.closed[:len(s.closed):len(s.closed)], s.current) {
 		state.Records += g.records
 		state.Bytes += g.bytes
-		if state.Oldest.IsZero() {
+		if state.Oldest.IsZero() || g.records > 0 && g.oldest.Before(state.Oldest) {
 			state.Oldest = g.oldest
 		}
+	}
+	for _, f := range s.aside {
+		state.MovedAside.add(&f)
+	}
+	for i := range s.stuck {
+		state.MovedAside.add(&s.stuck[i])
 	}
 	return state
 }
 
 // gather adds to first what waits behind it at this moment.
 func (s *Spool) gather(first *request) []*request {
-	batch, size := []*request{first}, len(first.payload)
+	batch, size := []*request{first}, len(first.frame)
 	for size < maxBatch {
 		select {
 		case r := <-s.waiting:
-			batch, size = append(batch, r), size+len(r.payload)
+			batch, size = append(batch, r), size+len(r.frame)
 		default:
 			return batch
 		}
@@ -212,40 +232,46 @@ func (s *Spool) admit(batch []*request) []*request {
 	}
 	var fits []*request
 	for _, r := range batch {
-		size := r.size()
-		if used+size > s.limit || byTenant[r.tenant]+size > int64(tenantShare*float64(s.limit)) {
+		size := int64(len(r.frame))
+		if used+size > s.limit || byTenant[r.Tenant]+size > int64(tenantShare*float64(s.limit)) {
 			r.answer <- ErrFull
 			continue
 		}
 		used += size
-		byTenant[r.tenant] += size
+		byTenant[r.Tenant] += size
 		fits = append(fits, r)
 	}
 	return fits
 }
 
-// sync writes records to the current segment and waits until they are on disk.
+// sync writes records to the current segment and waits until they are on disk,
+// in a file that the next start finds: one whose name or directory was removed
+// is left for a new one.
 func (s *Spool) sync(batch []*request) error {
+	var frames []byte
+	for _, r := range batch {
+		frames = append(frames, r.frame...)
+	}
 	if s.file == nil {
-		if err := s.begin(); err != nil {
+		file, err := s.begin(nil)
+		if err != nil {
 			return fmt.Errorf("spool: begin a segment: %w", err)
 		}
+		s.use(file, segment{byTenant: map[string]int64{}})
 	}
-	var bytes []byte
-	for _, r := range batch {
-		bytes = appendRecord(bytes, r.encode())
-	}
-	_, err := s.file.Write(bytes)
-	if err == nil {
-		err = s.file.Sync()
+	err := write(s.file, frames)
+	if err == nil && atPath(s.file) != nil {
+		if err = s.relocate(frames); err != nil {
+			return fmt.Errorf("spool: append %d records: %w", len(batch), err)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("spool: append %d records: %w", len(batch), errors.Join(err, s.abandon()))
 	}
 	s.mu.Lock()
 	for _, r := range batch {
-		s.current.add(r.record)
-		s.byTenant[r.tenant] += r.size()
+		s.current.add(&r.Record, int64(len(r.frame)))
+		s.byTenant[r.Tenant] += int64(len(r.frame))
 	}
 	full := s.current.bytes >= segmentSize
 	s.mu.Unlock()
@@ -257,20 +283,90 @@ func (s *Spool) sync(batch []*request) error {
 	return nil
 }
 
-// begin makes a new segment. Its name is on disk before any record is.
-func (s *Spool) begin() error {
-	s.number++ // also after a failure: what it leaves must not be in the way
-	file, err := os.OpenFile(s.path(s.number), os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
-	if err != nil {
+func write(file *os.File, content []byte) error {
+	if _, err := file.Write(content); err != nil {
 		return err
 	}
-	if err := syncDir(s.dir); err != nil {
-		return errors.Join(err, file.Close(), os.Remove(file.Name()))
+	return file.Sync()
+}
+
+// begin makes a new segment with this content. Its name is on disk before any
+// record is.
+func (s *Spool) begin(content []byte) (*os.File, error) {
+	if err := s.ensureDir(); err != nil {
+		return nil, err
 	}
+	file, err := s.create()
+	if err != nil {
+		return nil, err
+	}
+	err = syncDir(s.dir)
+	if err == nil && len(content) > 0 {
+		err = write(file, content)
+	}
+	if err == nil {
+		err = atPath(file)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
+	}
+	return file, nil
+}
+
+func (s *Spool) create() (*os.File, error) {
+	for number := time.Now().UnixMicro(); ; number++ {
+		file, err := os.OpenFile(s.path(number), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+		if !errors.Is(err, os.ErrExist) {
+			return file, err
+		}
+	}
+}
+
+// ensureDir makes the directory again where it was removed, and takes it for this
+// process again.
+func (s *Spool) ensureDir() error {
+	if atPath(s.lock) == nil {
+		return nil
+	}
+	if err := makeDir(s.dir); err != nil {
+		return err
+	}
+	lock, err := lockDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.dir, err)
+	}
+	old := s.lock
+	s.lock = lock
+	s.log.Warn("the spool's directory or its lock file was removed or replaced; both are there again", "directory", s.dir)
+	return old.Close()
+}
+
+// use makes file the current segment, with what it holds.
+func (s *Spool) use(file *os.File, holds segment) {
 	s.file = file
+	holds.number, _ = segmentNumber(filepath.Base(file.Name()))
 	s.mu.Lock()
-	s.current = segment{number: s.number, byTenant: map[string]int64{}}
+	s.current = holds
 	s.mu.Unlock()
+}
+
+// relocate leaves the current segment, which was removed or moved while it was
+// written, for a new one with all that it holds, and more. After an error the
+// segment is as it was before more was written to it: the next append tries again.
+func (s *Spool) relocate(more []byte) error {
+	old, holds := s.file, s.current
+	content := make([]byte, holds.bytes, holds.bytes+int64(len(more)))
+	_, err := old.ReadAt(content, 0)
+	var file *os.File
+	if err == nil {
+		file, err = s.begin(append(content, more...))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s was removed; write its records again: %w", old.Name(), err), old.Truncate(holds.bytes))
+	}
+	s.log.Warn("a spool file was removed while it was written; its deliveries were written again", "file", old.Name(), "to", file.Name(), "deliveries", holds.records)
+	s.use(file, holds)
+	_ = old.Close() // has no name any more
 	return nil
 }
 
@@ -286,6 +382,11 @@ func (s *Spool) abandon() error {
 func (s *Spool) closeCurrent() error {
 	if s.file == nil {
 		return nil
+	}
+	if s.current.records > 0 && atPath(s.file) != nil {
+		if err := s.relocate(nil); err != nil { // the open file is all there is of it
+			return fmt.Errorf("spool: close a segment: %w", err)
+		}
 	}
 	err := s.file.Close()
 	s.file = nil
@@ -305,17 +406,17 @@ func (s *Spool) closeCurrent() error {
 	return nil
 }
 
-func (s *Spool) path(number uint64) string {
-	return filepath.Join(s.dir, fmt.Sprintf("%020d%s", number, suffix))
-}
+func segmentName(number int64) string { return fmt.Sprintf("%020d%s", number, suffix) }
 
-func (g *segment) add(r record) {
-	if g.records == 0 {
-		g.oldest = r.at
+func (s *Spool) path(number int64) string { return filepath.Join(s.dir, segmentName(number)) }
+
+func (g *segment) add(r *Record, size int64) {
+	if g.records == 0 || r.At.Before(g.oldest) {
+		g.oldest = r.At
 	}
 	g.records++
-	g.bytes += r.size()
-	g.byTenant[r.tenant] += r.size()
+	g.bytes += size
+	g.byTenant[r.Tenant] += size
 }
 
 // signal wakes whoever waits on c, now or next.

@@ -1,6 +1,7 @@
 package spool_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"contactmirror/internal/spool"
 )
@@ -42,10 +44,14 @@ func run(t testing.TB, s *spool.Spool) (stop func()) {
 	return stop
 }
 
+func record(tenant, payload string) spool.Record {
+	return spool.Record{Tenant: tenant, At: time.Now(), Payload: []byte(payload)}
+}
+
 func appendAll(t testing.TB, s *spool.Spool, tenant string, payloads ...string) {
 	t.Helper()
 	for _, p := range payloads {
-		if err := s.Append(t.Context(), tenant, []byte(p)); err != nil {
+		if err := s.Append(t.Context(), record(tenant, p)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,12 +65,10 @@ func take(t testing.TB, s *spool.Spool, n int) (payloads []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, b := range batch {
-			payloads = append(payloads, string(b))
+		for _, r := range batch {
+			payloads = append(payloads, string(r.Payload))
 		}
-		if err := s.Taken(len(batch)); err != nil {
-			t.Fatal(err)
-		}
+		s.Taken(len(batch))
 	}
 	return payloads
 }
@@ -116,7 +120,7 @@ func TestManyAtOnce(t *testing.T) {
 	var appends sync.WaitGroup
 	for i := range n {
 		appends.Go(func() {
-			if err := s.Append(t.Context(), "Cust1", fmt.Append(nil, i)); err != nil {
+			if err := s.Append(t.Context(), record("Cust1", fmt.Sprint(i))); err != nil {
 				t.Error(err)
 			}
 		})
@@ -129,38 +133,26 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// Whatever byte the last write ended at, what was written before it comes back.
-func TestTornAtAnyByte(t *testing.T) {
+// Whatever byte the last write ended at, what was written before it comes back,
+// and what is left over is kept: it may be a delivery that was accepted.
+func TestSpool_tornAtAnyByte(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	s := open(t, dir, roomy)
-	stop := run(t, s)
 	payloads := []string{"first", "second record", "", "fourth"}
-	ends := []int64{0}
-	for _, p := range payloads {
-		appendAll(t, s, "Cust1", p)
-		ends = append(ends, s.State().Bytes)
-	}
-	stop()
-	whole, err := os.ReadFile(segments(t, dir)[0])
-	if err != nil || int64(len(whole)) != ends[4] {
-		t.Fatalf("segment of %d bytes, %v, want %d", len(whole), err, ends[4])
-	}
+	whole, ends := segmentOf(t, payloads...)
 	for cut := range len(whole) + 1 {
 		for _, tail := range []string{"", strings.Repeat("\x00", 30)} {
-			complete := 0
-			for ends[complete+1] <= int64(cut) {
-				if complete++; complete == len(payloads) {
-					break
-				}
+			torn := append(slices.Clone(whole[:cut]), tail...)
+			complete, begin := 0, 0
+			for complete < len(payloads) && bytes.HasPrefix(torn, whole[:ends[complete]]) {
+				begin = ends[complete]
+				complete++
 			}
-			torn := t.TempDir()
-			if err := os.WriteFile(filepath.Join(torn, "00000000000000000007.spool"), append(slices.Clone(whole[:cut]), tail...), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s := open(t, torn, roomy)
+			kept := string(torn[begin:])
+			dir := t.TempDir()
+			write(t, filepath.Join(dir, oneSegment), torn)
+			s := open(t, dir, roomy)
 			stop := run(t, s)
-			if state := s.State(); state.Records != complete || state.Bytes != ends[complete] {
+			if state := s.State(); state.Records != complete {
 				t.Fatalf("cut at %d: %+v, want %d records", cut, state, complete)
 			}
 			appendAll(t, s, "Cust1", "afterwards")
@@ -169,48 +161,10 @@ func TestTornAtAnyByte(t *testing.T) {
 				t.Fatalf("cut at %d: took %q, want %q", cut, got, want)
 			}
 			stop()
+			if got := restOf(t, dir); got != kept {
+				t.Fatalf("cut at %d: kept %q, want %q", cut, got, kept)
+			}
 		}
-	}
-}
-
-// A segment that was changed from outside gives all that can be read of it, and
-// is set aside.
-func TestDamagedSegment(t *testing.T) {
-	t.Parallel()
-	for name, change := range map[string]func([]byte) []byte{
-		"content":   func(b []byte) []byte { b[strings.Index(string(b), "second")]++; return b },
-		"length":    func(b []byte) []byte { b[strings.Index(string(b), "second")-17]++; return b },
-		"long":      func(b []byte) []byte { b[strings.Index(string(b), "second")-15]++; return b },
-		"zeros":     func(b []byte) []byte { clear(b[strings.Index(string(b), "second")-21:][:21]); return b },
-		"cut short": func(b []byte) []byte { i := strings.Index(string(b), "second"); return slices.Delete(b, i, i+1) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			s := open(t, dir, roomy)
-			stop := run(t, s)
-			appendAll(t, s, "", "first", "second", "third")
-			stop()
-			file := segments(t, dir)[0]
-			bytes, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, change(bytes), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s = open(t, dir, roomy)
-			stop = run(t, s)
-			appendAll(t, s, "", "fourth")
-			if got := take(t, s, 3); !slices.Equal(got, []string{"first", "third", "fourth"}) {
-				t.Errorf("took %q", got)
-			}
-			stop()
-			if left := segments(t, dir); len(left) != 1 || !strings.HasSuffix(left[0], ".spool.damaged") {
-				t.Errorf("left %q", left)
-			}
-			run(t, open(t, dir, roomy)) // and does not mind the damaged one
-		})
 	}
 }
 
@@ -230,35 +184,18 @@ func TestStrangeFilesAreLeftAlone(t *testing.T) {
 	}
 }
 
-// Records that nobody could take are kept, and not handed out again.
-func TestSetAside(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	s := open(t, dir, roomy)
-	stop := run(t, s)
-	name, err := s.SetAside([]byte("stuck"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stop()
-	run(t, open(t, dir, roomy))
-	if kept, err := os.ReadFile(name); err != nil || string(kept) != "stuck" {
-		t.Errorf("kept %q, %v", kept, err)
-	}
-}
-
 func TestFull(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir(), 1000)
 	run(t, s)
 	payload := strings.Repeat("x", 150)
 	fill := func(tenant string) (n int) {
-		for s.Append(t.Context(), tenant, []byte(payload)) == nil {
+		for s.Append(t.Context(), record(tenant, payload)) == nil {
 			n++
 		}
 		return n
 	}
-	if err := s.Append(t.Context(), "Burst", make([]byte, 2000)); !errors.Is(err, spool.ErrFull) {
+	if err := s.Append(t.Context(), record("Burst", strings.Repeat("x", 2000))); !errors.Is(err, spool.ErrFull) {
 		t.Errorf("a record larger than the spool: %v", err)
 	}
 	burst, quiet := fill("Burst"), fill("Quiet")
@@ -279,7 +216,7 @@ func TestOneProcessADirectory(t *testing.T) {
 		t.Errorf("opened twice: %v", err)
 	}
 	run(t, s)()
-	if err := s.Append(t.Context(), "", nil); !errors.Is(err, spool.ErrClosed) {
+	if err := s.Append(t.Context(), record("", "")); !errors.Is(err, spool.ErrClosed) {
 		t.Errorf("append after the end: %v", err)
 	}
 	run(t, open(t, dir, roomy))
@@ -301,11 +238,11 @@ func TestFilesAreForTheirOwnerAlone(t *testing.T) {
 func BenchmarkAppend(b *testing.B) {
 	s := open(b, b.TempDir(), 1<<40)
 	run(b, s)
-	payload := []byte(strings.Repeat("x", 1000))
+	payload := strings.Repeat("x", 1000)
 	b.SetParallelism(32)
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			if err := s.Append(context.Background(), "Cust1", payload); err != nil {
+			if err := s.Append(context.Background(), record("Cust1", payload)); err != nil {
 				b.Error(err)
 			}
 		}

@@ -1,0 +1,82 @@
+package accept
+
+import (
+	"context"
+	"fmt"
+
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/pg"
+	"contactmirror/internal/spool"
+)
+
+// maxRedelivered is how many records are put into the inbox at a time.
+const maxRedelivered = 512
+
+// Redelivery is what came of delivering a file again.
+type Redelivery struct {
+	// Delivered are in the inbox now, whether or not they were before.
+	Delivered int `json:"delivered"`
+	// Refused are those that the inbox refuses again; Reason is why it refuses the
+	// first of them.
+	Refused int    `json:"refused"`
+	Reason  string `json:"reason,omitempty"`
+	// UnreadableBytes can't be delivered, and Problem is why the file can't be read
+	// to its end.
+	UnreadableBytes int64  `json:"unreadable_bytes"`
+	Problem         string `json:"problem,omitempty"`
+	// Kept is set where the file still holds something, or where what it held is
+	// missing.
+	Kept bool `json:"kept"`
+}
+
+// Redeliver puts every record that can be read of a file that was moved aside
+// into the inbox, and leaves the others in the file. Signatures were verified
+// before the records were spooled. It may be done again after an error.
+func Redeliver(ctx context.Context, put func(context.Context, inbox.Delivery) (inbox.Result, error), dir, name string) (Redelivery, error) {
+	c, err := spool.Read(dir, name)
+	if err != nil {
+		return Redelivery{}, err
+	}
+	r := Redelivery{UnreadableBytes: c.UnreadableBytes, Problem: c.Problem}
+	var refused []spool.Record
+	for left := c.Readable; len(left) > 0; {
+		n := min(maxRedelivered, len(left))
+		again, err := redeliver(ctx, put, left[:n])
+		if err != nil {
+			return r, fmt.Errorf("deliver %s: %w", name, err)
+		}
+		r.Delivered += n - len(again)
+		refused = append(refused, again...)
+		left = left[n:]
+	}
+	if r.Refused = len(refused); r.Refused > 0 {
+		r.Reason = refused[0].Reason
+	}
+	r.Kept = c.Problem != "" || len(refused) > 0 || len(c.Rest) > 0 || len(c.Readable) == 0
+	if c.Problem != "" {
+		return r, nil
+	}
+	return r, spool.Rewrite(dir, &c, refused)
+}
+
+// redeliver puts records, in smaller parts where one is refused for what is in
+// it, and returns the refused ones.
+func redeliver(ctx context.Context, put put, records []spool.Record) (refused []spool.Record, err error) {
+	switch err := putAll(ctx, put, records); {
+	case err == nil:
+		return nil, nil
+	case !pg.DataFault(err):
+		return nil, err
+	case len(records) == 1:
+		record := records[0]
+		record.Reason = pg.Explain(err)
+		return []spool.Record{record}, nil
+	}
+	half := len(records) / 2
+	refused, err = redeliver(ctx, put, records[:half])
+	if err != nil {
+		return nil, err
+	}
+	more, err := redeliver(ctx, put, records[half:])
+	return append(refused, more...), err
+}

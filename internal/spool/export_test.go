@@ -1,0 +1,9 @@
+package spool
+
+import "time"
+
+// Every makes s look more often at the files that were moved aside.
+func (s *Spool) Every(d time.Duration) { s.interval = d }
+
+// Escaped and Unescaped are what keeps marks out of a frame's content.
+var Escaped, Unescaped, Mark = escaped, unescaped, mark

@@ -1,0 +1,430 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind is why a file was moved aside.
+type Kind string
+
+// The kinds of files that are moved aside, as their names end.
+const (
+	// Damaged is a segment of which something could not be read: what is left of
+	// it once its readable records are in the inbox, or all of it where the file
+	// itself could not be read.
+	Damaged Kind = "damaged"
+	// Refused is records that the inbox refuses for what is in them.
+	Refused Kind = "refused"
+)
+
+// File is a file that was moved aside: out of the way of the segments that drain.
+// It holds deliveries that were accepted, until [Rewrite] or [Discard] removes it.
+type File struct {
+	Name  string `json:"name"`
+	Kind  Kind   `json:"kind"`
+	Bytes int64  `json:"bytes"`
+	// Records can be read, UnreadableBytes can't.
+	Records         int   `json:"records"`
+	UnreadableBytes int64 `json:"unreadable_bytes"`
+	// OldestAt is when the oldest delivery that may be in the file was received,
+	// at the earliest.
+	OldestAt time.Time `json:"oldest_at"`
+	// Problem is why the file itself can't be read; empty where it can.
+	Problem string `json:"problem,omitempty"`
+
+	version fs.FileInfo
+}
+
+// Contents is what can be read of a file that was moved aside.
+type Contents struct {
+	File
+	Readable []Record
+	// Rest is every byte that is of no readable record.
+	Rest []byte
+}
+
+// MovedAside counts files that were moved aside.
+type MovedAside struct {
+	Files int
+	// Records are those that can be read.
+	Records int
+	Bytes   int64
+	// Oldest is the smallest [File.OldestAt]; zero where there is no file.
+	Oldest time.Time
+}
+
+func (m *MovedAside) add(f *File) {
+	m.Files++
+	m.Records += f.Records
+	m.Bytes += f.Bytes
+	if m.Oldest.IsZero() || f.OldestAt.Before(m.Oldest) {
+		m.Oldest = f.OldestAt
+	}
+}
+
+var (
+	// ErrNotMovedAside is returned for a name that no file has that was moved aside.
+	ErrNotMovedAside = errors.New("no such file was moved aside")
+	// ErrPartlyRead is returned by [Rewrite] for a file of which more may be
+	// readable another time.
+	ErrPartlyRead = errors.New("the file could not be read to its end")
+)
+
+// patience is how long a delivery may have waited between its receipt and its
+// append.
+const patience = 2 * time.Second
+
+// movedName is the name of a file that was moved aside: its segment's, a number
+// where there is another one of that name, and its kind.
+var movedName = regexp.MustCompile(`^([0-9]{1,20})\.spool(?:\.[0-9]+)?\.(damaged|refused)$`)
+
+// Files lists the files in dir that were moved aside, oldest first. It does not
+// mind that a process has the directory.
+func Files(dir string) ([]File, error) {
+	found, err := list(dir, nil)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]File, 0, len(found))
+	for _, f := range found {
+		files = append(files, f)
+	}
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	return files, nil
+}
+
+// Read reads a file that was moved aside. That it can't be read is its Problem,
+// and no error.
+func Read(dir, name string) (Contents, error) {
+	info, err := lstatMoved(dir, name)
+	if err != nil {
+		return Contents{}, err
+	}
+	return inspect(dir, info), nil
+}
+
+// Rewrite has only these records and c's unreadable bytes left in the file, or
+// removes the file where that is nothing.
+func Rewrite(dir string, c *Contents, left []Record) error {
+	if c.Problem != "" {
+		return fmt.Errorf("spool: rewrite %s: %w: %s", c.Name, ErrPartlyRead, c.Problem)
+	}
+	if len(left) == len(c.Readable) { // an empty file too stays: what it held is missing
+		return nil
+	}
+	if len(left) == 0 && len(c.Rest) == 0 {
+		return Discard(dir, c.Name)
+	}
+	if err := writeFile(filepath.Join(dir, c.Name), append(frames(left), c.Rest...)); err != nil {
+		return fmt.Errorf("spool: rewrite %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// Discard removes a file that was moved aside.
+func Discard(dir, name string) error {
+	if _, err := lstatMoved(dir, name); err != nil {
+		return err
+	}
+	err := os.Remove(filepath.Join(dir, name))
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("spool: remove %s: %w", name, err)
+	}
+	return nil
+}
+
+func lstatMoved(dir, name string) (fs.FileInfo, error) {
+	if !movedName.MatchString(name) {
+		return nil, fmt.Errorf("%s: %w", name, ErrNotMovedAside)
+	}
+	info, err := os.Lstat(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s: %w", name, ErrNotMovedAside)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return info, nil
+}
+
+// list reads those files in dir that were moved aside, by name. Of the known ones
+// only those are read again that have changed.
+func list(dir string, known map[string]File) (map[string]File, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	files := map[string]File{}
+	for _, entry := range entries {
+		if !movedName.MatchString(entry.Name()) {
+			continue
+		}
+		info, err := entry.Info()
+		if err != nil {
+			continue // it has just been removed
+		}
+		if was, ok := known[entry.Name()]; ok && was.Problem == "" && unchanged(was.version, info) {
+			files[was.Name] = was
+			continue
+		}
+		files[entry.Name()] = inspect(dir, info).File
+	}
+	return files, nil
+}
+
+func unchanged(was, is fs.FileInfo) bool {
+	return os.SameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
+}
+
+// inspect reads the file of info.
+func inspect(dir string, info fs.FileInfo) Contents {
+	name := info.Name()
+	c := Contents{File: File{Name: name, Bytes: info.Size(), version: info}}
+	if parts := movedName.FindStringSubmatch(name); parts != nil {
+		c.Kind = Kind(parts[2])
+	}
+	content, err := readFile(filepath.Join(dir, name))
+	if err != nil {
+		c.Problem = err.Error()
+	}
+	records, rest := scan(content)
+	c.Records, c.Rest, c.UnreadableBytes = len(records), rest, int64(len(rest))
+	// Where all that is in the file is known, so is how old it is.
+	if c.Kind == Damaged || c.Problem != "" || len(rest) > 0 || len(records) == 0 {
+		c.OldestAt = oldestPossible(name, info)
+	}
+	for _, r := range records {
+		c.Readable = append(c.Readable, r.Record)
+		if c.OldestAt.IsZero() || r.At.Before(c.OldestAt) {
+			c.OldestAt = r.At
+		}
+	}
+	return c
+}
+
+// oldestPossible is when a delivery in the file may have been received, at the
+// earliest. The name says when the segment was begun, and the file when it was
+// last written: the smaller one, as clocks are set back.
+func oldestPossible(name string, info fs.FileInfo) time.Time {
+	oldest := info.ModTime()
+	if number, ok := segmentNumber(name); ok && time.UnixMicro(number).Before(oldest) {
+		oldest = time.UnixMicro(number)
+	}
+	if oldest = oldest.Add(-patience); oldest.Before(time.Unix(0, 0)) {
+		oldest = time.Unix(0, 0)
+	}
+	return oldest.UTC()
+}
+
+// segmentNumber is the number that the name of a segment, or of a file that was
+// one, begins with.
+func segmentNumber(name string) (number int64, ok bool) {
+	digits, _, ok := strings.Cut(name, suffix)
+	if !ok {
+		return 0, false
+	}
+	number, err := strconv.ParseInt(digits, 10, 64)
+	return number, err == nil && number >= 0
+}
+
+func frames(records []Record) (b []byte) {
+	for i := range records {
+		b = append(b, records[i].frame()...)
+	}
+	return b
+}
+
+// moved returns the File that is at name now.
+func (s *Spool) moved(name string) File {
+	info, err := os.Lstat(filepath.Join(s.dir, name))
+	if err == nil {
+		return inspect(s.dir, info).File
+	}
+	number, _ := segmentNumber(name)
+	return File{Name: name, Kind: Damaged, OldestAt: time.UnixMicro(number).Add(-patience).UTC(), Problem: err.Error()}
+}
+
+// follow looks every while for files that were moved aside, so that those that an
+// operator has resolved count no more.
+func (s *Spool) follow(ctx context.Context) {
+	tick := time.NewTicker(s.interval)
+	defer tick.Stop()
+	failed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		err := s.refresh()
+		if err != nil && !failed {
+			s.log.Error("can't look for spool files that were moved aside", "error", err)
+		}
+		failed = err != nil
+	}
+}
+
+func (s *Spool) refresh() error {
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	s.mu.Lock()
+	known := s.aside
+	s.mu.Unlock()
+	files, err := list(s.dir, known)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.aside = files
+	s.mu.Unlock()
+	return nil
+}
+
+// keepRest puts what must be kept of the segment of r into files of its own, and
+// removes the segment. It returns the files, and those that it could not move.
+func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
+	name := segmentName(r.number)
+	lost := max(0, r.segment.records-r.total)
+	var names []string
+	var err error
+	switch {
+	case errors.Is(r.err, fs.ErrNotExist):
+		// The mark that it has been.
+		if name, err = s.write(name, Damaged, nil); err == nil {
+			names = append(names, name)
+		}
+	case r.err != nil:
+		if name, err = s.move(name); err == nil {
+			names = append(names, name)
+		}
+	default:
+		if names, err = s.writeRest(name, r, lost > 0); err == nil {
+			s.remove(segmentName(r.number))
+		} else if name, err = s.move(segmentName(r.number)); err == nil {
+			names = append(names, name)
+		}
+	}
+	for _, n := range names {
+		f := s.moved(n)
+		moved = append(moved, f)
+		s.report(r, f, lost)
+	}
+	if err != nil {
+		f := s.moved(segmentName(r.number))
+		stuck = append(stuck, f)
+		s.log.Error("a spool file holds accepted deliveries that can't be read, and can't be moved aside; it is left out until the next start",
+			"file", s.path(r.number), "problem", problem(r.err), "error", err)
+	}
+	return moved, stuck
+}
+
+// writeRest writes the refused records of r and the unreadable bytes of its
+// segment, each into a file.
+func (s *Spool) writeRest(segment string, r *reader, incomplete bool) (names []string, err error) {
+	if len(r.refused) > 0 {
+		name, err := s.write(segment, Refused, frames(r.refused))
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	if len(r.rest) > 0 || incomplete {
+		name, err := s.write(segment, Damaged, r.rest)
+		if err != nil {
+			return names, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+func (s *Spool) report(r *reader, f File, lost int) {
+	path := filepath.Join(s.dir, f.Name)
+	if f.Kind == Refused {
+		s.log.Error("the inbox refuses accepted deliveries for what is in them; they were moved aside: see contactmirror spool list",
+			"file", path, "deliveries", f.Records, "reason", r.refused[0].Reason)
+		return
+	}
+	s.log.Error("a spool file with accepted deliveries can't be read, or not all of it; it was moved aside: see contactmirror spool list",
+		"file", path, "problem", problem(r.err), "deliveries_read", r.total, "deliveries_missing_at_least", lost, "unreadable_bytes", len(r.rest))
+}
+
+func problem(err error) string {
+	if err == nil {
+		return "it is damaged"
+	}
+	return err.Error()
+}
+
+// write writes a file that is to be moved aside. A file that has this content
+// already, from before a crash, is that file.
+func (s *Spool) write(segment string, kind Kind, content []byte) (name string, err error) {
+	if err := makeDir(s.dir); err != nil {
+		return "", err
+	}
+	for i := 0; ; i++ {
+		name := movedFileName(segment, kind, i)
+		path := filepath.Join(s.dir, name)
+		_, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return name, writeFile(path, content)
+		case err != nil:
+			return "", err
+		case holds(path, content):
+			return name, nil
+		}
+	}
+}
+
+// move moves a segment aside as it is.
+func (s *Spool) move(segment string) (name string, err error) {
+	for i := 0; ; i++ {
+		name := movedFileName(segment, Damaged, i)
+		path := filepath.Join(s.dir, name)
+		_, err := os.Lstat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if err := os.Rename(filepath.Join(s.dir, segment), path); err != nil {
+				return "", err
+			}
+			return name, syncDir(s.dir)
+		case err != nil:
+			return "", err
+		}
+	}
+}
+
+// movedFileName is the name of the file of segment that is moved aside after i
+// others of its kind.
+func movedFileName(segment string, kind Kind, i int) string {
+	if i > 0 {
+		segment = fmt.Sprintf("%s.%d", segment, i)
+	}
+	return segment + "." + string(kind)
+}
+
+// remove removes a segment of which nothing is left to drain. Where it can't, the
+// segment is drained again at the next start, which does no harm.
+func (s *Spool) remove(segment string) {
+	err := os.Remove(filepath.Join(s.dir, segment))
+	if err == nil {
+		err = syncDir(s.dir)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Error("can't remove a drained spool file", "error", err)
+	}
+}
