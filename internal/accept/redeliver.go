@@ -2,7 +2,10 @@ package accept
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
@@ -31,17 +34,25 @@ type Redelivery struct {
 
 // Redeliver puts every record that can be read of a file that was moved aside
 // into the inbox, and leaves the others in the file. Signatures were verified
-// before the records were spooled. It may be done again after an error.
-func Redeliver(ctx context.Context, put func(context.Context, inbox.Delivery) (inbox.Result, error), dir, name string) (Redelivery, error) {
+// before the records were spooled. It runs in, and may be done again after an
+// error.
+func Redeliver(ctx context.Context, in *inbox.Inbox, dir, name string) (r Redelivery, err error) {
 	c, err := spool.Read(dir, name)
 	if err != nil {
 		return Redelivery{}, err
 	}
-	r := Redelivery{UnreadableBytes: c.UnreadableBytes, Problem: c.Problem}
+	running, stop := context.WithCancel(ctx)
+	var inboxRun errgroup.Group
+	inboxRun.Go(func() error { return in.Run(running) })
+	defer func() {
+		stop()
+		err = errors.Join(err, inboxRun.Wait())
+	}()
+	r = Redelivery{UnreadableBytes: c.UnreadableBytes, Problem: c.Problem}
 	var refused []spool.Record
 	for left := c.Readable; len(left) > 0; {
 		n := min(maxRedelivered, len(left))
-		again, err := redeliver(ctx, put, left[:n])
+		again, err := redeliver(ctx, in.Put, left[:n])
 		if err != nil {
 			return r, fmt.Errorf("deliver %s: %w", name, err)
 		}

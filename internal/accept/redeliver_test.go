@@ -1,7 +1,6 @@
 package accept_test
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -123,12 +122,10 @@ func TestRedeliver_refused(t *testing.T) {
 		t.Errorf("%+v, want the two that are refused, received at their time", state)
 	}
 
-	in := inbox.New(db.Pool, func(...string) {})
-	run(t, in.Run)
 	redeliver := func() (total accept.Redelivery) {
 		t.Helper()
 		for _, f := range moved(t, dir) {
-			again, err := accept.Redeliver(t.Context(), in.Put, dir, f.Name)
+			again, err := accept.Redeliver(t.Context(), inbox.New(db.Pool, func(...string) {}), dir, f.Name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -182,25 +179,22 @@ func TestRedeliver_damaged(t *testing.T) {
 	}
 	name := filepath.Base(segments[0]) + ".damaged"
 	path := filepath.Join(dir, name)
-	in := inbox.New(db.Pool, func(...string) {})
-	run(t, in.Run)
+	newInbox := func() *inbox.Inbox { return inbox.New(db.Pool, func(...string) {}) }
 
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := accept.Redeliver(t.Context(), in.Put, dir, name); err != nil || !got.Kept || !strings.Contains(got.Problem, "is a directory") {
+	if got, err := accept.Redeliver(t.Context(), newInbox(), dir, name); err != nil || !got.Kept || !strings.Contains(got.Problem, "is a directory") {
 		t.Errorf("a directory: %+v, %v", got, err)
 	}
 	if err := errors.Join(os.Remove(path), os.WriteFile(path, content, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	failing := errors.New("away")
-	away := func(context.Context, inbox.Delivery) (inbox.Result, error) { return "", failing }
-	if got, err := accept.Redeliver(t.Context(), away, dir, name); !errors.Is(err, failing) || moved(t, dir)[0].Records != 3 {
+	if got, err := accept.Redeliver(t.Context(), newInbox(), dir, name); err == nil || got.Delivered != 0 || moved(t, dir)[0].Records != 3 {
 		t.Errorf("in an outage: %+v, %v, left %+v", got, err, moved(t, dir))
 	}
 	outage()
-	got, err := accept.Redeliver(t.Context(), in.Put, dir, name)
+	got, err := accept.Redeliver(t.Context(), newInbox(), dir, name)
 	if err != nil || got.Delivered != 3 || !got.Kept || got.UnreadableBytes != int64(9*len(segments)) {
 		t.Errorf("%+v, %v", got, err)
 	}

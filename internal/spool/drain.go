@@ -64,6 +64,13 @@ func (s *Spool) Refused(reason string) {
 	s.Taken(1)
 }
 
+// close closes the segment's file, to which nothing more is written.
+func (r *reader) close() {
+	if r.file != nil {
+		_ = r.file.Close()
+	}
+}
+
 func (r *reader) peek() []Record {
 	n, size := 0, 0
 	for n < len(r.left) && n < maxPeek && size <= maxPeekBytes {
@@ -107,12 +114,22 @@ func (s *Spool) readOldest(ctx context.Context) error {
 // read reads a segment, of which g is known. found is what is in it. That
 // something can't be read is no error, but for want of files or memory.
 func (s *Spool) read(g segment) (r *reader, found segment, err error) {
-	content, err := readFile(s.path(g.number))
+	opened := g.file == nil
+	if opened {
+		g.file, err = openFile(s.path(g.number))
+	}
+	var content []byte
+	if err == nil {
+		content, err = readOpen(g.file)
+	}
 	if exhausted(err) {
+		if opened && g.file != nil {
+			_ = g.file.Close() // nothing was written
+		}
 		return nil, segment{}, fmt.Errorf("spool: %w", err)
 	}
 	records, rest := scan(content)
-	found = segment{number: g.number, byTenant: map[string]int64{}}
+	found = segment{number: g.number, file: g.file, byTenant: map[string]int64{}}
 	r = &reader{segment: g, total: len(records), rest: rest, err: err}
 	for i := range records {
 		r.left = append(r.left, records[i].Record)
@@ -128,6 +145,7 @@ func (s *Spool) finish() {
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	moved, stuck := s.keepRest(r)
+	r.close()
 	s.reader = nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,11 +192,15 @@ func (s *Spool) survey() error {
 			return err
 		}
 		if r.total == 0 {
-			if errors.Is(r.err, fs.ErrNotExist) {
-				continue
+			if !errors.Is(r.err, fs.ErrNotExist) {
+				s.count(s.keepRest(r))
 			}
-			s.count(s.keepRest(r))
+			r.close()
 			continue
+		}
+		if len(s.closed) >= s.maxOpen {
+			r.close()
+			found.file = nil
 		}
 		s.closed = append(s.closed, found)
 		for tenant, bytes := range found.byTenant {

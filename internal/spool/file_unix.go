@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -46,10 +47,9 @@ func atPath(file *os.File) error {
 	return nil
 }
 
-// readFile reads a regular file and nothing else: opening a named pipe blocks,
-// and opening a device may do anything. With an error it returns what it has
-// read up to there.
-func readFile(path string) ([]byte, error) {
+// openFile opens a regular file for reading and nothing else: opening a named
+// pipe blocks, and opening a device may do anything.
+func openFile(path string) (*os.File, error) {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return nil, err
@@ -62,14 +62,29 @@ func readFile(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info, err = file.Stat(); err == nil {
+		err = regular(path, info)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
+// readFile reads a regular file. With an error it returns what it has read up to
+// there.
+func readFile(path string) ([]byte, error) {
+	file, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
 	defer file.Close() //nolint:errcheck // nothing was written
-	if info, err = file.Stat(); err != nil {
-		return nil, err
-	}
-	if err := regular(path, info); err != nil {
-		return nil, err
-	}
-	return io.ReadAll(file)
+	return readOpen(file)
+}
+
+// readOpen reads a file from its beginning, wherever it was written to last.
+func readOpen(file *os.File) ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(file, 0, math.MaxInt64))
 }
 
 func regular(path string, info fs.FileInfo) error {

@@ -218,17 +218,21 @@ func TestSpool_unreadableSegment(t *testing.T) {
 		t.Run("running/"+name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			segment, _ := segmentOf(t, "spoilt")
-			write(t, filepath.Join(dir, oneSegment), segment)
 			s := open(t, dir, roomy)
-			spoil(t, filepath.Join(dir, oneSegment))
+			s.KeepOpen(0)
 			run(t, s)
+			appendAll(t, s, "Cust1", "first")
+			if _, err := s.Peek(t.Context()); err != nil { // closes the segment, and reads it
+				t.Fatal(err)
+			}
+			appendAll(t, s, "Cust1", strings.Repeat("x", 9<<20)) // closes another one, for it is full
+			spoil(t, segments(t, dir)[1])
 			appendAll(t, s, "Cust1", "good")
-			if got := take(t, s, 1); !slices.Equal(got, []string{"good"}) {
-				t.Errorf("took %q, want the good one", got)
+			if got := take(t, s, 2); !slices.Equal(got, []string{"first", "good"}) {
+				t.Errorf("took %.20q, want the good ones", got)
 			}
 			state := s.State()
-			if state.Records != 0 || state.Bytes != 0 || state.MovedAside.Files != 1 || !state.MovedAside.Oldest.Before(time.UnixMicro(1793534400000000)) {
+			if state.Records != 0 || state.Bytes != 0 || state.MovedAside.Files != 1 || !state.MovedAside.Oldest.Before(time.Now()) {
 				t.Errorf("%+v, want one file moved aside", state)
 			}
 		})
@@ -318,6 +322,54 @@ func TestSpool_directoryRemoved(t *testing.T) {
 func segmentIn(dir string) string {
 	names, _ := filepath.Glob(filepath.Join(dir, "*.spool"))
 	return strings.Join(names, "")
+}
+
+// Segments that wait to be drained are written again too, and those that are
+// being drained.
+func TestSpool_directoryRemovedWhileDraining(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := open(t, dir, roomy)
+	stop := run(t, s)
+	large := strings.Repeat("x", 5<<20)
+	appendAll(t, s, "Cust1", "first")
+	if _, err := s.Peek(t.Context()); err != nil { // closes the segment, and reads it
+		t.Fatal(err)
+	}
+	appendAll(t, s, "Cust1", large, large) // closed, for it is full
+	appendAll(t, s, "Cust1", "second")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, "Cust1", "third")
+	if n := len(segments(t, dir)); n != 3 { // where a kill may find them
+		t.Errorf("%d segments, want 3", n)
+	}
+	stop()
+	s = open(t, dir, roomy)
+	stop = run(t, s)
+	if got := take(t, s, 5); !slices.Equal(got, []string{"first", large, large, "second", "third"}) {
+		t.Errorf("took %.20q", got)
+	}
+
+	// Without another append they drain, and are there after a stop.
+	appendAll(t, s, "Cust1", "fourth")
+	if _, err := s.Peek(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, "Cust1", large, large)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := take(t, s, 2); got[0] != "fourth" || got[1] != large || s.State().MovedAside.Files != 0 {
+		t.Errorf("took %.20q", got)
+	}
+	stop()
+	s = open(t, dir, roomy)
+	run(t, s)
+	if got := take(t, s, 2); !slices.Equal(got, []string{large, large}) { // of which one again
+		t.Errorf("took %.20q", got)
+	}
 }
 
 // Removed between the last append and the end, it is written again too.

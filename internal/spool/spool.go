@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -36,6 +37,9 @@ var ErrInUse = errors.New("another contactmirror uses this directory")
 // microseconds since 1970.
 const suffix = ".spool"
 
+// maxOpen is how many closed segments stay open, so that they outlive their names.
+const maxOpen = 64
+
 // followInterval is how often the files that were moved aside are looked at.
 const followInterval = 5 * time.Second
 
@@ -51,6 +55,7 @@ type Spool struct {
 	stopped chan struct{}
 
 	interval time.Duration
+	maxOpen  int
 
 	file   *os.File // the current segment's; Run's alone
 	reader *reader  // of the oldest segment; Peek's, Taken's and Refused's alone
@@ -73,6 +78,7 @@ type segment struct {
 	bytes    int64
 	oldest   time.Time
 	byTenant map[string]int64
+	file     *os.File // of a closed segment; nil where there are many
 }
 
 // State is how full a spool is.
@@ -110,7 +116,7 @@ func Open(dir string, limit int64, log *slog.Logger) (*Spool, error) {
 	s := &Spool{
 		dir: dir, limit: limit, log: log, lock: lock, waiting: make(chan *request),
 		rotate: make(chan struct{}, 1), filled: make(chan struct{}, 1), stopped: make(chan struct{}),
-		interval: followInterval, byTenant: map[string]int64{},
+		interval: followInterval, maxOpen: maxOpen, byTenant: map[string]int64{},
 	}
 	if err := s.survey(); err != nil {
 		return nil, errors.Join(fmt.Errorf("spool: survey %s: %w", dir, err), lock.Close())
@@ -136,7 +142,9 @@ func (s *Spool) Run(ctx context.Context) error {
 		}
 	}
 	close(s.stopped)
-	return errors.Join(s.closeCurrent(), s.Close())
+	err := s.closeCurrent()
+	s.restore()
+	return errors.Join(err, s.Close())
 }
 
 // Close gives up the directory of a spool that Run was never called on. It does
@@ -367,7 +375,35 @@ func (s *Spool) relocate(more []byte) error {
 	s.log.Warn("a spool file was removed while it was written; its deliveries were written again", "file", old.Name(), "to", file.Name(), "deliveries", holds.records)
 	s.use(file, holds)
 	_ = old.Close() // has no name any more
+	s.restore()
 	return nil
+}
+
+// restore writes closed segments again that were removed or moved before they
+// were drained, as far as they are open.
+func (s *Spool) restore() {
+	s.moving.Lock() // none is drained and removed meanwhile
+	defer s.moving.Unlock()
+	s.mu.Lock()
+	closed := slices.Clone(s.closed)
+	s.mu.Unlock()
+	for _, g := range closed {
+		if g.file == nil || atPath(g.file) == nil {
+			continue
+		}
+		content, err := readOpen(g.file)
+		if err == nil {
+			err = s.ensureDir()
+		}
+		if err == nil {
+			err = writeFile(s.path(g.number), content)
+		}
+		if err != nil {
+			s.log.Error("a spool file was removed; it can't be written again", "file", g.file.Name(), "deliveries", g.records, "error", err)
+			continue
+		}
+		s.log.Warn("a spool file was removed; it was written again", "file", g.file.Name(), "deliveries", g.records)
+	}
 }
 
 // abandon ends the current segment after a write or an fsync that failed: after
@@ -388,14 +424,22 @@ func (s *Spool) closeCurrent() error {
 			return fmt.Errorf("spool: close a segment: %w", err)
 		}
 	}
-	err := s.file.Close()
+	file := s.file
 	s.file = nil
 	s.mu.Lock()
 	ended := s.current
-	if s.current = (segment{}); ended.records > 0 {
+	s.current = segment{}
+	if ended.records > 0 && len(s.closed) < s.maxOpen {
+		ended.file, file = file, nil
+	}
+	if ended.records > 0 {
 		s.closed = append(s.closed, ended)
 	}
 	s.mu.Unlock()
+	var err error
+	if file != nil {
+		err = file.Close()
+	}
 	if ended.records == 0 {
 		err = errors.Join(err, os.Remove(s.path(ended.number)))
 	}
