@@ -4,28 +4,31 @@
 -- +goose Up
 
 create table receivers (
-    receiver_id          uuid primary key,
-    host                 text not null,
-    pid                  integer not null,
-    roles                text[] not null,
-    version              text not null,
-    started_at           timestamptz not null,
-    heartbeat_at         timestamptz not null,
-    observed_at          timestamptz not null,
-    spool_records        bigint not null,
-    spool_bytes          bigint not null,
-    spool_oldest_at      timestamptz,
-    inbox_away_since     timestamptz,
-    worker_error         text,
-    worker_failing_since timestamptz,
-    last_accepted_at     timestamptz,
-    refused_since        timestamptz,
-    refused              bigint not null,
+    receiver_id           uuid primary key,
+    host                  text not null,
+    pid                   integer not null,
+    roles                 text[] not null,
+    version               text not null,
+    started_at            timestamptz not null,
+    heartbeat_at          timestamptz not null,
+    observed_at           timestamptz not null,
+    spool_records         bigint not null,
+    spool_bytes           bigint not null,
+    spool_oldest_at       timestamptz,
+    moved_aside_files     integer not null default 0,
+    moved_aside_oldest_at timestamptz,
+    inbox_away_since      timestamptz,
+    worker_error          text,
+    worker_failing_since  timestamptz,
+    last_accepted_at      timestamptz,
+    refused_since         timestamptz,
+    refused               bigint not null,
+    constraint receivers_moved_aside check ((moved_aside_files = 0) = (moved_aside_oldest_at is null)),
     constraint receivers_worker_error check ((worker_error is null) = (worker_failing_since is null)),
     constraint receivers_refused check ((refused = 0) = (refused_since is null))
 ) with (fillfactor = 50); -- leaves room for updates in place: every row changes every few seconds
 
-comment on table receivers is 'One row for each serve process that runs, or that ended without saying so or with deliveries in its spool; it writes it about every 5 seconds.';
+comment on table receivers is 'One row for each serve process that runs, or that ended without saying so or with deliveries in its spool''s directory; it writes it about every 5 seconds.';
 comment on column receivers.receiver_id is 'The receiver, whatever process it runs as: kept in its data directory. A process that does not receive has one for its own lifetime.';
 comment on column receivers.host is 'Name of the machine or container.';
 comment on column receivers.pid is 'Number of the process there.';
@@ -34,9 +37,11 @@ comment on column receivers.version is 'The build.';
 comment on column receivers.started_at is 'When the process started, by its own clock.';
 comment on column receivers.heartbeat_at is 'When the row was last written, by the database''s clock.';
 comment on column receivers.observed_at is 'When what the row says was so, by the process''s own clock: spool_oldest_at and received_at are by the same one.';
-comment on column receivers.spool_records is 'Deliveries that were answered 200 and stand in the process''s spool only.';
+comment on column receivers.spool_records is 'Deliveries that were answered 200 and are in the process''s spool only, waiting for the database.';
 comment on column receivers.spool_bytes is 'Their size on disk.';
 comment on column receivers.spool_oldest_at is 'When the oldest of them came; NULL where there is none.';
+comment on column receivers.moved_aside_files is 'Files that were moved aside in the process''s spool: they hold deliveries that were answered 200 and can''t be drained. contactmirror spool list, on its machine, names them.';
+comment on column receivers.moved_aside_oldest_at is 'When the oldest delivery that they may hold came, at the earliest; NULL where there is no such file.';
 comment on column receivers.inbox_away_since is 'Since when deliveries go to the spool; NULL while they go to the database.';
 comment on column receivers.worker_error is 'Why events can''t be applied; NULL where they can be, or where the process does not apply any.';
 comment on column receivers.worker_failing_since is 'Since when that is so.';

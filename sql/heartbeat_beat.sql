@@ -3,14 +3,16 @@
 with beat as (
     insert into receivers (
         receiver_id, host, pid, roles, version, started_at, heartbeat_at, observed_at,
-        spool_records, spool_bytes, spool_oldest_at, inbox_away_since, worker_error, worker_failing_since,
+        spool_records, spool_bytes, spool_oldest_at, moved_aside_files, moved_aside_oldest_at,
+        inbox_away_since, worker_error, worker_failing_since,
         last_accepted_at, refused_since, refused
     )
     values (
         @receiver_id::uuid, @host::text, @pid::integer, @roles::text[], @version::text,
         @started_at::timestamptz, now(), @observed_at::timestamptz,
-        @spool_records::bigint, @spool_bytes::bigint, @spool_oldest_at::timestamptz, @inbox_away_since::timestamptz,
-        @worker_error::text, @worker_failing_since::timestamptz,
+        @spool_records::bigint, @spool_bytes::bigint, @spool_oldest_at::timestamptz,
+        @moved_aside_files::integer, @moved_aside_oldest_at::timestamptz,
+        @inbox_away_since::timestamptz, @worker_error::text, @worker_failing_since::timestamptz,
         @last_accepted_at::timestamptz, @refused_since::timestamptz, @refused::bigint
     )
     on conflict (receiver_id) do update
@@ -24,6 +26,8 @@ with beat as (
         spool_records = excluded.spool_records,
         spool_bytes = excluded.spool_bytes,
         spool_oldest_at = excluded.spool_oldest_at,
+        moved_aside_files = excluded.moved_aside_files,
+        moved_aside_oldest_at = excluded.moved_aside_oldest_at,
         inbox_away_since = excluded.inbox_away_since,
         worker_error = excluded.worker_error,
         worker_failing_since = excluded.worker_failing_since,

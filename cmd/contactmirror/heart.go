@@ -53,6 +53,7 @@ func condition(watch *watch, entry *entrance) heartbeat.Condition {
 	c.InboxAwaySince, _ = entry.gate.AwaySince()
 	spooled := entry.spool.State()
 	c.SpoolRecords, c.SpoolBytes, c.SpoolOldest = int64(spooled.Records), spooled.Bytes, spooled.Oldest
+	c.MovedAsideFiles, c.MovedAsideOldest = spooled.MovedAside.Files, spooled.MovedAside.Oldest
 	c.LastAccepted = entry.receiver.LastAccepted()
 	c.RefusedSince, c.Refused = entry.receiver.Refused()
 	c.Secrets = entry.keys.Uses()

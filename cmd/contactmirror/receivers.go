@@ -73,6 +73,10 @@ func (r *receiversForgetCmd) Run(ctx context.Context, call *invocation) error {
 			fmt.Fprintf(call.stderr, "Its spool held %s, accepted and not in the database; they are applied if it ever drains.\n",
 				count(was.SpoolRecords, "delivery", "deliveries"))
 		}
+		if was.MovedAsideFiles > 0 {
+			fmt.Fprintf(call.stderr, "Its spool had %s moved aside, with accepted deliveries; contactmirror spool retry delivers them where its data directory is.\n",
+				count(int64(was.MovedAsideFiles), "file", "files"))
+		}
 		fmt.Fprintln(call.stdout, id, "forgotten")
 		return nil
 	})

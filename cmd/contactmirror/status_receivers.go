@@ -56,6 +56,9 @@ func (s standing) process(r report.Receiver) []string {
 			spool += ", the oldest of " + when(s.Now, *r.SpoolOldestAt)
 		}
 	}
+	if r.MovedAsideFiles > 0 {
+		spool += fmt.Sprintf("; %s MOVED ASIDE", count(int64(r.MovedAsideFiles), "file", "files"))
+	}
 	return []string{receiverName(r), strings.Join(r.Roles, ","), running, spool, ago(s.Now, r.LastAcceptedAt, "nothing yet")}
 }
 
@@ -75,6 +78,10 @@ func (s standing) troubles(r report.Receiver) []string {
 			list = append(list, fmt.Sprintf("%s: EVERY DELIVERY OF %s REFUSED since %s for its signature: %s",
 				name, secretOwner(secret.ContextIdentifier), when(s.Now, *secret.RefusedSince), isSecretWrong))
 		}
+	}
+	if r.MovedAsideFiles > 0 && r.MovedAsideOldestAt != nil {
+		list = append(list, fmt.Sprintf("%s: %s MOVED ASIDE IN THE SPOOL: deliveries received since %s that were answered 200 may not be in the database; run `contactmirror spool list` there",
+			name, count(int64(r.MovedAsideFiles), "file", "files"), when(s.Now, *r.MovedAsideOldestAt)))
 	}
 	if r.InboxAwaySince != nil {
 		list = append(list, fmt.Sprintf("%s: could not reach the database since %s", name, when(s.Now, *r.InboxAwaySince)))

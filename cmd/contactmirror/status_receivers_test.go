@@ -24,6 +24,7 @@ func TestStatusOfReceivers(t *testing.T) {
 	away.StartedAt, away.HeartbeatAt = *before(72 * time.Hour), *before(5 * time.Minute)
 	away.ObservedAt = away.HeartbeatAt
 	away.SpoolRecords, away.SpoolBytes, away.SpoolOldestAt = 3, 700, before(6*time.Minute)
+	away.MovedAsideFiles, away.MovedAsideOldestAt = 2, before(8*time.Minute)
 	away.InboxAwaySince, away.WorkerError, away.WorkerFailingSince = before(6*time.Minute), &refusal, before(7*time.Minute)
 	rotated.Host, rotated.PID, rotated.StartedAt, rotated.HeartbeatAt = "rotated", 3, *before(time.Hour), now
 	rotated.Secrets = []report.Secret{
@@ -42,7 +43,8 @@ func TestStatusOfReceivers(t *testing.T) {
 	for _, want := range []string{
 		"complete through " + when(now, *away.SpoolOldestAt),
 		"RECEIVER ROLES RUNNING SPOOL LAST ACCEPTED well:1 receive for 3 hours empty 2 seconds ago",
-		"away:2 receive,sync SILENT for 5 minutes 3 deliveries, 700 bytes, the oldest of " + when(now, *away.SpoolOldestAt) + " nothing yet",
+		"away:2 receive,sync SILENT for 5 minutes 3 deliveries, 700 bytes, the oldest of " + when(now, *away.SpoolOldestAt) + "; 2 files MOVED ASIDE nothing yet",
+		"away:2: 2 files MOVED ASIDE IN THE SPOOL: deliveries received since " + when(now, *before(8 * time.Minute)),
 		"all others 1 rotated:3 yes 1 second ago",
 		`"" 1 rotated:3 ended ` + when(now, *before(time.Minute)),
 		`"" 2 rotated:3 from ` + when(now, *before(-time.Minute)),

@@ -236,6 +236,7 @@ func (w *watch) ready(context.Context) receive.Readiness {
 		if state.Records > 0 {
 			r.Spool = fmt.Sprintf("%d deliveries, %d%% full", state.Records, state.Bytes*100/state.Limit)
 		}
+		r.SpoolMovedAside = state.MovedAside.Files
 		fits := state.Bytes+spoolReserve < state.Limit && time.Since(state.Failed) > spoolPause
 		r.Ready = r.Ready || fits
 	}

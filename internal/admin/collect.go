@@ -78,6 +78,8 @@ var (
 	spoolRecords = desc("spool_records", "Deliveries in the spool.")
 	spoolBytes   = desc("spool_bytes", "Size of the spool.")
 	spoolLimit   = desc("spool_limit_bytes", "The most that the spool may hold.")
+	movedFiles   = desc("spool_moved_aside_files", "Spool files that were moved aside: they hold accepted deliveries that do not drain.")
+	movedAge     = desc("spool_moved_aside_oldest_age_seconds", "Age, at the most, of the oldest delivery that they may hold; 0 when there is no such file.")
 	spoolAge     = desc("spool_oldest_age_seconds", "Age of the oldest delivery in the spool; 0 when there is none.")
 )
 
@@ -86,18 +88,26 @@ func (spoolCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- spoolBytes
 	descs <- spoolLimit
 	descs <- spoolAge
+	descs <- movedFiles
+	descs <- movedAge
 }
 
 func (read spoolCollector) Collect(metrics chan<- prometheus.Metric) {
 	s := read()
-	age := 0.0
-	if !s.Oldest.IsZero() {
-		age = max(0, time.Since(s.Oldest).Seconds())
-	}
 	send(metrics, prometheus.GaugeValue, spoolRecords, float64(s.Records))
 	send(metrics, prometheus.GaugeValue, spoolBytes, float64(s.Bytes))
 	send(metrics, prometheus.GaugeValue, spoolLimit, float64(s.Limit))
-	send(metrics, prometheus.GaugeValue, spoolAge, age)
+	send(metrics, prometheus.GaugeValue, spoolAge, age(s.Oldest))
+	send(metrics, prometheus.GaugeValue, movedFiles, float64(s.MovedAside.Files))
+	send(metrics, prometheus.GaugeValue, movedAge, age(s.MovedAside.Oldest))
+}
+
+// age is in seconds, 0 where there is no such time.
+func age(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(t).Seconds())
 }
 
 // poolCollector measures a connection pool.

@@ -23,11 +23,12 @@ var (
 
 // Forgotten is what the row of a receiver said.
 type Forgotten struct {
-	Host         string
-	PID          int32
-	HeartbeatAt  time.Time
-	SpoolRecords int64
-	Forgotten    bool
+	Host            string
+	PID             int32
+	HeartbeatAt     time.Time
+	SpoolRecords    int64
+	MovedAsideFiles int32
+	Forgotten       bool
 }
 
 // Forget takes a receiver that has been silent for longer than silence off the

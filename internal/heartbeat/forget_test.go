@@ -14,7 +14,7 @@ func TestForget(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	id := heartbeat.NewID()
-	c := heartbeat.Condition{At: at, SpoolRecords: 2, SpoolBytes: 100, SpoolOldest: at}
+	c := heartbeat.Condition{At: at, SpoolRecords: 2, SpoolBytes: 100, SpoolOldest: at, MovedAsideFiles: 3, MovedAsideOldest: at}
 	h := newHeart(db.Pool, id, &c)
 	beat(t, h)
 	beat(t, newHeart(db.Pool, heartbeat.NewID(), &heartbeat.Condition{At: at}))
@@ -27,7 +27,7 @@ func TestForget(t *testing.T) {
 	if _, err := heartbeat.Forget(t.Context(), db.Pool, id, time.Hour); !errors.Is(err, heartbeat.ErrAlive) {
 		t.Errorf("silent for less than an hour: %v", err)
 	}
-	if was, err := heartbeat.Forget(t.Context(), db.Pool, id, report.Silence); err != nil || was.SpoolRecords != 2 {
+	if was, err := heartbeat.Forget(t.Context(), db.Pool, id, report.Silence); err != nil || was.SpoolRecords != 2 || was.MovedAsideFiles != 3 {
 		t.Errorf("silent: %+v, %v", was, err)
 	}
 	same(t, "receivers left", texts(t, db.Pool, `select count(*)::text from receivers`), "1")

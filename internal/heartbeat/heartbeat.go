@@ -55,10 +55,14 @@ type Condition struct {
 	// has not been drained, is in the spool's figures.
 	At time.Time
 
-	SpoolRecords   int64
-	SpoolBytes     int64
-	SpoolOldest    time.Time
-	InboxAwaySince time.Time
+	SpoolRecords int64
+	SpoolBytes   int64
+	SpoolOldest  time.Time
+	// MovedAsideFiles hold deliveries that were answered "spooled" and do not
+	// drain. MovedAsideOldest is zero exactly where there are none.
+	MovedAsideFiles  int
+	MovedAsideOldest time.Time
+	InboxAwaySince   time.Time
 
 	WorkerError        error
 	WorkerFailingSince time.Time
@@ -117,10 +121,10 @@ func (h *Heart) Beat(ctx context.Context) error {
 }
 
 // Leave is for when the process ends in order, and nothing is received any
-// more. Its row goes, unless its spool holds deliveries: then the last beat says
-// how many.
+// more. Its row goes, unless its spool or a file that was moved aside holds
+// deliveries: then the last beat says how many.
 func (h *Heart) Leave(ctx context.Context) error {
-	if h.look().SpoolRecords > 0 {
+	if c := h.look(); c.SpoolRecords > 0 || c.MovedAsideFiles > 0 {
 		return h.Beat(ctx)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -136,6 +140,7 @@ func (h *Heart) args(c Condition) pgx.StrictNamedArgs {
 		"receiver_id": string(h.self.ID), "host": h.self.Host, "pid": h.self.PID, "roles": h.self.Roles,
 		"version": h.self.Version, "started_at": h.self.StartedAt, "observed_at": c.At,
 		"spool_records": c.SpoolRecords, "spool_bytes": c.SpoolBytes, "spool_oldest_at": given(c.SpoolOldest),
+		"moved_aside_files": c.MovedAsideFiles, "moved_aside_oldest_at": given(c.MovedAsideOldest),
 		"inbox_away_since": given(c.InboxAwaySince),
 		"worker_error":     nil, "worker_failing_since": nil,
 		"last_accepted_at": given(c.LastAccepted), "refused_since": given(c.RefusedSince), "refused": c.Refused,

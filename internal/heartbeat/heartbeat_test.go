@@ -75,7 +75,7 @@ func TestBeat(t *testing.T) {
 	beat(t, h)
 	same(t, "nothing to tell", texts(t, db.Pool, rows),
 		`{"refused": 0, "observed_at": "2026-11-01T12:00:00+00:00", "spool_bytes": 0, "worker_error": null, "refused_since": null, `+
-			`"spool_records": 0, "spool_oldest_at": null, "inbox_away_since": null, "last_accepted_at": null, "worker_failing_since": null}`)
+			`"spool_records": 0, "spool_oldest_at": null, "inbox_away_since": null, "last_accepted_at": null, "moved_aside_files": 0, "worker_failing_since": null, "moved_aside_oldest_at": null}`)
 	same(t, "no secrets", texts(t, db.Pool, secrets), []string{}...)
 	same(t, "heartbeat", texts(t, db.Pool, `select concat_ws(' ', host, pid, roles, version, started_at at time zone 'UTC', now() - heartbeat_at < '1 minute') from receivers`),
 		"one 7 {receive,sync} v1 2026-11-01 12:00:00 t")
@@ -83,6 +83,7 @@ func TestBeat(t *testing.T) {
 	minute := func(n int) time.Time { return at.Add(time.Duration(n) * time.Minute) }
 	c = heartbeat.Condition{
 		At: minute(9), SpoolRecords: 3, SpoolBytes: 700, SpoolOldest: minute(1), InboxAwaySince: minute(2),
+		MovedAsideFiles: 2, MovedAsideOldest: minute(0),
 		WorkerError: errors.New("no\x00 \xff"), WorkerFailingSince: minute(3),
 		LastAccepted: minute(4), RefusedSince: minute(5), Refused: 6,
 		Secrets: []signature.Use{
@@ -95,7 +96,7 @@ func TestBeat(t *testing.T) {
 	same(t, "everything", texts(t, db.Pool, rows),
 		`{"refused": 6, "observed_at": "2026-11-01T12:09:00+00:00", "spool_bytes": 700, "worker_error": "no� �", "refused_since": "2026-11-01T12:05:00+00:00", `+
 			`"spool_records": 3, "spool_oldest_at": "2026-11-01T12:01:00+00:00", "inbox_away_since": "2026-11-01T12:02:00+00:00", `+
-			`"last_accepted_at": "2026-11-01T12:04:00+00:00", "worker_failing_since": "2026-11-01T12:03:00+00:00"}`)
+			`"last_accepted_at": "2026-11-01T12:04:00+00:00", "moved_aside_files": 2, "worker_failing_since": "2026-11-01T12:03:00+00:00", "moved_aside_oldest_at": "2026-11-01T12:00:00+00:00"}`)
 	same(t, "secrets", texts(t, db.Pool, secrets),
 		" 1 infinity -infinity 2026-11-01 12:05:00", "* 1 2026-11-01 13:00:00 -infinity", "* 2 infinity 2026-11-01 12:04:00")
 
@@ -168,6 +169,12 @@ func TestLeave(t *testing.T) {
 	}
 	same(t, "left", texts(t, db.Pool, `select spool_records::text from receivers`), "2")
 	same(t, "secrets of those left", texts(t, db.Pool, `select count(*)::text from receiver_secrets`), "1")
+
+	kept = heartbeat.Condition{At: at, MovedAsideFiles: 1, MovedAsideOldest: at}
+	if err := stays.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "left with files moved aside", texts(t, db.Pool, `select concat_ws(' ', spool_records, moved_aside_files) from receivers`), "0 1")
 }
 
 // A database that refuses neither stops a heart nor fills the log, and the row

@@ -51,6 +51,9 @@ type Readiness struct {
 	Database string `json:"database,omitempty"`
 	Spool    string `json:"spool,omitempty"`
 	Worker   string `json:"worker,omitempty"`
+	// SpoolMovedAside is how many spool files hold accepted deliveries that do not
+	// drain; it says nothing of new ones.
+	SpoolMovedAside int `json:"spool_moved_aside,omitempty"`
 }
 
 // Receiver is the public listener's handler.

@@ -31,6 +31,10 @@ type receiverRow struct {
 	SpoolBytes    int64      `json:"spool_bytes"`
 	SpoolOldestAt *time.Time `json:"spool_oldest_at"`
 
+	// MovedAsideFiles are in the spool's directory, and do not drain.
+	MovedAsideFiles    int32      `json:"moved_aside_files"`
+	MovedAsideOldestAt *time.Time `json:"moved_aside_oldest_at"`
+
 	InboxAwaySince     *time.Time `json:"inbox_away_since"`
 	WorkerError        *string    `json:"worker_error"`
 	WorkerFailingSince *time.Time `json:"worker_failing_since"`

@@ -47,8 +47,8 @@ type Mirror struct {
 	// OldestOpenAt is when the oldest of both was received, nil when there is none.
 	OldestOpenAt *time.Time `json:"oldest_open_at"`
 	// CompleteThrough is the receipt time up to which everything accepted has been
-	// applied: nothing older waits in the queue, in quarantine or in a spool, nor
-	// may in the spool of a receiver that has fallen silent.
+	// applied: nothing older waits in the queue, in quarantine, in a spool or in a
+	// file that was moved aside there, nor may in the spool of a receiver that has fallen silent.
 	CompleteThrough time.Time `json:"complete_through"`
 }
 
