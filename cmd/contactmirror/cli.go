@@ -21,6 +21,7 @@ type grammar struct {
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`
 	History    historyCmd    `cmd:"" group:"look" help:"Show what happened to a contact, when, and by whom."`
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
+	Spool      spoolCmd      `cmd:"" group:"look" help:"Deal with spool files that could not be drained."`
 	Verify     verifyCmd     `cmd:"" group:"look" help:"Prove that the mirror and the audit log are as they were written."`
 	Receivers  receiversCmd  `cmd:"" group:"look" help:"List the processes, and forget one that will not come back."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`

@@ -17,6 +17,18 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// writeBody prints a delivery's body line by line, with what a terminal should
+// not be shown escaped.
+func writeBody(w io.Writer, body []byte) {
+	for line := range strings.Lines(string(body)) {
+		line = strings.TrimRight(line, "\r\n")
+		if line != "" {
+			line = plain(line)
+		}
+		fmt.Fprintln(w, line)
+	}
+}
+
 // writeTable prints rows in columns aligned to the left.
 func writeTable(w io.Writer, rows [][]string) error {
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -110,12 +109,7 @@ func writeDelivery(w io.Writer, d quarantine.Delivery) error {
 		}
 	}
 	fmt.Fprintln(w)
-	for line := range strings.Lines(string(d.Body)) {
-		if line = strings.TrimRight(line, "\r\n"); line != "" {
-			line = plain(line)
-		}
-		fmt.Fprintln(w, line)
-	}
+	writeBody(w, d.Body)
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -204,7 +203,7 @@ func openEntrance(ctx context.Context, config *Config, log *slog.Logger) (*entra
 	if err != nil {
 		return nil, err
 	}
-	files, err := spool.Open(filepath.Join(config.DataDir, "spool"), config.SpoolLimit, log)
+	files, err := spool.Open(spoolDir(config), config.SpoolLimit, log)
 	if err != nil {
 		return nil, err
 	}

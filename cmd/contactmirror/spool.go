@@ -1,0 +1,286 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/accept"
+	"contactmirror/internal/inbox"
+	"contactmirror/internal/spool"
+)
+
+// spoolDir is where a receiver's spool is.
+func spoolDir(c *Config) string { return filepath.Join(c.DataDir, "spool") }
+
+// spoolCmd is the commands for spool files that were moved aside.
+type spoolCmd struct {
+	List    spoolListCmd    `cmd:"" help:"List the spool files that were moved aside."`
+	Show    spoolShowCmd    `cmd:"" help:"Show the deliveries in one of them."`
+	Retry   spoolRetryCmd   `cmd:"" help:"Deliver what can be read of them to the database, and keep the rest."`
+	Discard spoolDiscardCmd `cmd:"" help:"Delete them, with the deliveries in them."`
+}
+
+// Help says what these files are.
+func (spoolCmd) Help() string {
+	return `serve moves a spool file aside when it can't be drained: NAME.damaged can't be read, or not all of it; NAME.refused holds deliveries that the database refuses for what is in them. Both hold deliveries that were answered 200. They hold back complete-through until they are retried or discarded.
+
+Run these commands where the data directory is, as the user that serve runs as. serve may go on meanwhile, and notices within seconds.`
+}
+
+// spoolListCmd lists files.
+type spoolListCmd struct {
+	JSON bool `help:"Print JSON."`
+	DataDirFlag
+}
+
+// Run prints one line per file, oldest first.
+func (s *spoolListCmd) Run(call *invocation) error {
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	files, err := spool.Files(spoolDir(config))
+	switch {
+	case err != nil:
+		return err
+	case s.JSON:
+		return writeJSON(call.stdout, files)
+	case len(files) == 0:
+		fmt.Fprintf(call.stderr, "No file was moved aside in %s.\n", spoolDir(config))
+		return nil
+	}
+	now := time.Now()
+	rows := [][]string{{"NAME", "OLDEST POSSIBLE", "BYTES", "DELIVERIES", "UNREADABLE BYTES", "PROBLEM"}}
+	for _, f := range files {
+		rows = append(rows, []string{
+			f.Name, when(now, f.OldestAt), strconv.FormatInt(f.Bytes, 10), strconv.Itoa(f.Records),
+			strconv.FormatInt(f.UnreadableBytes, 10), fileProblem(f),
+		})
+	}
+	return writeTable(call.stdout, rows)
+}
+
+// fileProblem says in a few words why the file was moved aside.
+func fileProblem(f spool.File) string {
+	switch {
+	case f.Problem != "":
+		return plain(f.Problem)
+	case f.Kind == spool.Refused:
+		return "refused by the database"
+	case f.Bytes == 0:
+		return "what it held is missing"
+	case f.UnreadableBytes > 0:
+		return "damaged, or a write that was cut off"
+	}
+	return "none any more"
+}
+
+// spoolShowCmd shows a file.
+type spoolShowCmd struct {
+	Name   string `arg:"" help:"The file's name, as spool list prints it."`
+	Bodies bool   `help:"Show the deliveries' bodies too."`
+	JSON   bool   `help:"Print JSON, bodies in base64."`
+	DataDirFlag
+}
+
+// spooledDelivery is a delivery in a file.
+type spooledDelivery struct {
+	ReceivedAt time.Time `json:"received_at"`
+	Tenant     string    `json:"context_identifier"`
+	// Event is nil where the delivery could not be understood.
+	Event     *string `json:"event"`
+	ContactID *int64  `json:"primary_key"`
+	Bytes     int     `json:"bytes"`
+	// Refusal is why the inbox refused it, Invalid why it could not be understood.
+	Refusal string `json:"refusal,omitempty"`
+	Invalid string `json:"invalid,omitempty"`
+	Body    []byte `json:"body,omitempty"`
+}
+
+// Run prints one line per delivery that can be read.
+func (s *spoolShowCmd) Run(call *invocation) error {
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	c, err := spool.Read(spoolDir(config), s.Name)
+	if err != nil {
+		return err
+	}
+	deliveries := make([]spooledDelivery, len(c.Readable))
+	for i, r := range c.Readable {
+		deliveries[i] = describeSpooled(r, s.Bodies)
+	}
+	if s.JSON {
+		return writeJSON(call.stdout, struct {
+			spool.File
+			Deliveries []spooledDelivery `json:"deliveries"`
+		}{c.File, deliveries})
+	}
+	if err := writeSpooled(call.stdout, deliveries); err != nil {
+		return err
+	}
+	if c.UnreadableBytes > 0 {
+		fmt.Fprintf(call.stderr, "%s of %d can't be read as deliveries.\n", count(c.UnreadableBytes, "byte", "bytes"), c.Bytes)
+	}
+	if c.Problem != "" {
+		fmt.Fprintf(call.stderr, "The file can't be read: %s.\n", plain(c.Problem))
+	}
+	return nil
+}
+
+func describeSpooled(r spool.Record, body bool) spooledDelivery {
+	d := accept.Decode(r)
+	shown := spooledDelivery{ReceivedAt: d.ReceivedAt, Tenant: r.Tenant, Bytes: len(d.Body), Refusal: r.Reason, Invalid: d.Reason}
+	if d.Event != nil {
+		shown.Event, shown.ContactID = &d.Event.Name, d.Event.PrimaryKey
+	}
+	if body {
+		shown.Body = d.Body
+	}
+	return shown
+}
+
+func writeSpooled(w io.Writer, deliveries []spooledDelivery) error {
+	now := time.Now()
+	rows := [][]string{{"RECEIVED", "TENANT", "EVENT", "CONTACT", "BYTES", "REASON"}}
+	for _, d := range deliveries {
+		name, contact := "none", ""
+		if d.Event != nil {
+			name = plain(*d.Event)
+		}
+		if d.ContactID != nil {
+			contact = strconv.FormatInt(*d.ContactID, 10)
+		}
+		var reasons []string
+		for _, reason := range []string{d.Refusal, d.Invalid} {
+			if reason != "" {
+				reasons = append(reasons, plain(reason))
+			}
+		}
+		rows = append(rows, []string{when(now, d.ReceivedAt), plain(d.Tenant), name, contact, strconv.Itoa(d.Bytes), strings.Join(reasons, "; ")})
+	}
+	if err := writeTable(w, rows); err != nil {
+		return err
+	}
+	for _, d := range deliveries {
+		if d.Body != nil {
+			fmt.Fprintln(w)
+			writeBody(w, d.Body)
+		}
+	}
+	return nil
+}
+
+// spoolRetryCmd delivers files.
+type spoolRetryCmd struct {
+	Name []string `arg:"" optional:"" help:"The files' names, as spool list prints them."`
+	All  bool     `help:"Retry every file."`
+	DatabaseFlags
+}
+
+// Run delivers each file and says what came of it. One of which something is
+// left fails the command, after the others.
+func (s *spoolRetryCmd) Run(ctx context.Context, call *invocation) error {
+	if s.All == (len(s.Name) > 0) {
+		return misused("give the files' names, or --all")
+	}
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	dir, names := spoolDir(config), s.Name
+	if s.All {
+		files, err := spool.Files(dir)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			names = append(names, f.Name)
+		}
+	}
+	return withWideMirror(ctx, config, call, inbox.Writers, func(pool *pgxpool.Pool) error {
+		var outcome error
+		for _, name := range names {
+			done, err := accept.Redeliver(ctx, inbox.New(pool, func(...string) {}), dir, name)
+			switch {
+			case errors.Is(err, spool.ErrNotMovedAside):
+				fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
+			case err != nil:
+				return err
+			default:
+				fmt.Fprintln(call.stdout, name, redelivery(done))
+			}
+			if err != nil || done.Kept {
+				outcome = errReported
+			}
+		}
+		return outcome
+	})
+}
+
+// redelivery says what came of a file.
+func redelivery(r accept.Redelivery) string {
+	text := count(int64(r.Delivered), "delivery", "deliveries") + " delivered"
+	if r.Refused > 0 {
+		text += fmt.Sprintf(", %d refused (%s)", r.Refused, plain(r.Reason))
+	}
+	if r.UnreadableBytes > 0 {
+		text += fmt.Sprintf(", %s unreadable", count(r.UnreadableBytes, "byte", "bytes"))
+	}
+	switch {
+	case r.Problem != "":
+		return text + "; the file can't be read and is kept: " + plain(r.Problem)
+	case r.Kept && r.Delivered+r.Refused == 0 && r.UnreadableBytes == 0:
+		return text + "; what it held is missing: put a copy of it there, or run `contactmirror spool discard`"
+	case r.Kept:
+		return text + "; the file keeps what is left"
+	}
+	return text + "; the file is removed"
+}
+
+// spoolDiscardCmd deletes files.
+type spoolDiscardCmd struct {
+	Name []string `arg:"" help:"The files' names, as spool list prints them."`
+	Yes  bool     `help:"Delete them; without it nothing is deleted."`
+	DataDirFlag
+}
+
+// Run deletes each file, and says what was in it.
+func (s *spoolDiscardCmd) Run(call *invocation) error {
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	dir := spoolDir(config)
+	var outcome error
+	for _, name := range s.Name {
+		c, err := spool.Read(dir, name)
+		if err == nil && s.Yes {
+			err = spool.Discard(dir, name)
+		}
+		if err != nil {
+			fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
+			outcome = errReported
+			continue
+		}
+		did := "would be discarded:"
+		if s.Yes {
+			did = "discarded:"
+		}
+		fmt.Fprintf(call.stdout, "%s %s %s and %s that can't be read\n", name, did,
+			count(int64(c.Records), "delivery", "deliveries"), count(c.UnreadableBytes, "byte", "bytes"))
+	}
+	if outcome == nil && !s.Yes {
+		return misused("nothing was deleted: these deliveries were answered 200, and SuperOffice does not send them again; give --yes to delete them")
+	}
+	return outcome
+}
