@@ -3,7 +3,10 @@
 package faults
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +20,8 @@ var diskFaults = []fault{
 	{name: "disk full under PostgreSQL", run: databaseDiskFull},
 	{name: "spool at its limit", run: spoolFull},
 	{name: "one tenant's burst fills its part of the spool", run: tenantFull},
+	{name: "spool segments that can't be read, or not all of them", run: unreadableSegments},
+	{name: "spool directory removed while the database is away", run: spoolRemoved},
 }
 
 // diskFull fills a disk of half a megabyte while the database is away.
@@ -131,6 +136,102 @@ func tenantFull(l *lab) {
 		l.Error("readyz is not 200 while the spool has room for others")
 	}
 	db.start()
+	load.answered(100, "accepted")
+	l.settle(load, db, mirror)
+}
+
+// unreadableSegments starts the mirror with a directory, a link, a named pipe and
+// damaged copies of a segment among its segments, while the database is away. The
+// rest drains, the receiver returns to the database, and the mirror is not
+// complete until an operator has dealt with those files.
+func unreadableSegments(l *lab) {
+	db := l.postgres("postgres", nil)
+	mirror := l.serve("mirror", db.url(""))
+	load := l.traffic(mirror.webhook())
+	load.answered(100, "accepted")
+	db.end(syscall.SIGQUIT)
+	load.answered(outage(), "spooled")
+	mirror.end(syscall.SIGKILL)
+	damaged := l.spoil(mirror)
+	mirror.start()
+	load.answered(50, "spooled")
+	db.start()
+	load.answered(100, "accepted")
+	l.settle(load, db, mirror)
+
+	var files []struct {
+		Name            string `json:"name"`
+		UnreadableBytes int    `json:"unreadable_bytes"`
+	}
+	list := l.contactmirror(db.url(""), "spool", "list", "--json", "--data-dir", mirror.dataDir)
+	out, err := list.Output()
+	if err == nil {
+		err = json.Unmarshal(out, &files)
+	}
+	if err != nil || len(files) != damaged {
+		l.Fatalf("%d files are moved aside, %v, want %d:\n%s", len(files), err, damaged, out)
+	}
+	held := func() bool {
+		return ask[bool](db, "select bool_or(complete_through < '2001-01-01') from mirror_freshness")
+	}
+	l.await("the files hold the mirror back", patience, held)
+	discard := []string{"spool", "discard", "--yes", "--data-dir", mirror.dataDir}
+	for _, f := range files {
+		discard = append(discard, f.Name)
+	}
+	l.run(l.contactmirror(db.url(""), discard...))
+	l.await("nothing holds the mirror back", patience, func() bool { return !held() })
+}
+
+// spoil puts what can't be read among the segments of a service that has ended,
+// and returns how many files that are.
+func (l *lab) spoil(s *service) (files int) {
+	l.Helper()
+	dir := filepath.Join(s.dataDir, "spool")
+	segments, err := filepath.Glob(filepath.Join(dir, "*.spool"))
+	if err != nil || len(segments) == 0 {
+		l.Fatalf("the spool has the segments %v, %v, want some", segments, err)
+	}
+	good, err := os.ReadFile(segments[0])
+	if err != nil {
+		l.Fatal(err)
+	}
+	last := bytes.LastIndex(good, []byte("cmr\x01"))
+	flipped := bytes.Clone(good)
+	flipped[last+5] ^= 1
+	name := func(n int) string { return filepath.Join(dir, fmt.Sprintf("%020d.spool", n)) }
+	if err := errors.Join(
+		os.Mkdir(name(1), 0o700),
+		os.Symlink("nowhere", name(2)),
+		syscall.Mkfifo(name(3), 0o600),
+		os.WriteFile(name(4), flipped, 0o600),
+		os.WriteFile(name(5), good[:len(good)-1], 0o600),
+		os.WriteFile(name(6), []byte("no segment"), 0o600),
+	); err != nil {
+		l.Fatal(err)
+	}
+	return 6
+}
+
+// spoolRemoved removes the directory of the spool under a mirror that writes to
+// it, and kills the mirror once it has gone on.
+func spoolRemoved(l *lab) {
+	db := l.postgres("postgres", nil)
+	mirror := l.serve("mirror", db.url(""))
+	load := l.traffic(mirror.webhook())
+	for range pick(2, 10) {
+		load.answered(100, "accepted")
+		db.end(syscall.SIGQUIT)
+		load.answered(100, "spooled")
+		if err := os.RemoveAll(filepath.Join(mirror.dataDir, "spool")); err != nil {
+			l.Fatal(err)
+		}
+		load.answered(100, "spooled")
+		mirror.end(syscall.SIGKILL)
+		mirror.start()
+		load.answered(50, "spooled")
+		db.start()
+	}
 	load.answered(100, "accepted")
 	l.settle(load, db, mirror)
 }
