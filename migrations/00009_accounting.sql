@@ -263,6 +263,10 @@ declare
     next bigint;
     highest bigint;
 begin
+    if not contactmirror_has_keys() then
+        raise exception 'the tables lack their keys: a restore is under way, or has failed'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
     for s in
         select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
             format('select last_value + is_called::integer from %s', q.oid::regclass) as next_number,
@@ -312,7 +316,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_advance_sequences is 'Moves every sequence that is behind the column it numbers forward, never back, and returns those that it moved, with their next numbers before and after. Costs a look into the indexes when none is behind.';
+comment on function contactmirror_advance_sequences is 'Moves every sequence that is behind the column it numbers forward, never back, and returns those that it moved, with their next numbers before and after. Costs a look into the indexes when none is behind. Fails while keys are missing.';
 
 -- +goose StatementBegin
 create function contactmirror_number_taken(table_name text) returns boolean

@@ -17,6 +17,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -105,11 +106,20 @@ func advanceSequences(ctx context.Context, db *sql.DB) error {
 	if err := db.QueryRowContext(ctx, "select to_regprocedure('contactmirror_advance_sequences()') is not null").Scan(&can); err != nil || !can {
 		return err
 	}
-	if _, err := db.ExecContext(ctx, "select from contactmirror_advance_sequences()"); err != nil {
-		return fmt.Errorf("move sequences that are behind their tables: %w", err)
+	for try := 1; ; try++ {
+		_, err := db.ExecContext(ctx, "select from contactmirror_advance_sequences()")
+		if err == nil {
+			return nil
+		}
+		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "55P03" || try == advanceTries {
+			return fmt.Errorf("move sequences that are behind their tables: %w", err)
+		}
 	}
-	return nil
 }
+
+// advanceTries is how often that is tried, half a second each, while transactions
+// that have drawn numbers are under way.
+const advanceTries = 10
 
 // Down takes the schema back to version to; 0 drops everything. Unless
 // destroyData is set it refuses with [ErrHoldsEvents] while events are stored.

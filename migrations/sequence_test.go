@@ -2,6 +2,7 @@ package migrations_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 
@@ -78,6 +79,18 @@ func TestAdvanceSequences(t *testing.T) {
 	exec(`insert into "Own Sequence" default values`)
 	if got := texts(t, db.Pool, `select concat_ws(' ', (select max(later_seq) from later), (select max("Own Seq") from "Own Sequence"), nextval('empty_empty_seq_seq'))`); got[0] != "10 9 1" {
 		t.Errorf("next numbers %s, want 10 9 1", got[0])
+	}
+}
+
+// In the middle of a restore the highest number is not known yet.
+func TestAdvanceSequences_withoutKeys(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	if _, err := db.Pool.Exec(t.Context(), `alter table webhook_events drop constraint webhook_events_pkey`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Pool.Exec(t.Context(), advance); err == nil || !strings.Contains(err.Error(), "a restore is under way") {
+		t.Errorf("%v, want an error about a restore", err)
 	}
 }
 

@@ -36,7 +36,7 @@ func (s *serveCmd) listenAdmin(ctx context.Context, config *Config) (net.Listene
 func serveAdmin(ctx context.Context, roles *errgroup.Group, config *Config, watch *watch, listener net.Listener, metrics *admin.Metrics) {
 	log, changes := watch.log, feed.New(watch.pool, watch.log)
 	a := admin.New(admin.Config{Token: config.AdminToken, Metrics: metrics, Feed: changes, Log: log})
-	roles.Go(func() error { return watch.afterSchema(ctx, changes.Run) })
+	roles.Go(func() error { return watch.whileSchema(ctx, changes.Run) })
 	roles.Go(func() error { return a.Serve(ctx, listener, adminGrace) })
 	address := listener.Addr().String()
 	log.Info("measuring", "metrics", localURL(address, "/metrics"), "changes", localURL(address, "/changes"))

@@ -161,15 +161,20 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 		worker.Observe = func(b mirror.Batch) { metrics.Batch(b); settler.Wake() }
 		worker.AuditKey = config.AuditKey
 		wake, watch.worker = worker.Wake, worker.Health
-		roles.Go(func() error { return watch.afterSchema(working, worker.Run) })
-		roles.Go(func() error { return watch.afterSchema(working, settler.Run) })
+		roles.Go(func() error { return watch.whileSchema(working, worker.Run) })
+		roles.Go(func() error {
+			return watch.whileSchema(working, func(ctx context.Context) error {
+				settler.Wake() // for what was restored
+				return settler.Run(ctx)
+			})
+		})
 	}
 	if entry != nil {
 		entry.receive(working, roles, watch, wake, metrics.Answered)
 	}
 	if s.receives() || s.syncs() {
 		roles.Go(func() error {
-			return watch.afterSchema(working, retention.NewKeeper(pool, config.BodyRetention, log).Run)
+			return watch.whileSchema(working, retention.NewKeeper(pool, config.BodyRetention, log).Run)
 		})
 	}
 	if adminListener != nil {
@@ -179,7 +184,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 		greet(config, log, stderr, entry.listener.Addr(), d.dir)
 	}
 	heart := s.newHeart(config, watch, entry)
-	roles.Go(func() error { return watch.afterSchema(working, heart.Run) })
+	roles.Go(func() error { return watch.whileSchema(working, heart.Run) })
 	defer leave(ctx, heart, watch)
 	return roles.Wait()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,30 +42,87 @@ type watch struct {
 	inboxAway  func() bool          // deliveries go to the spool; nil where spool is
 
 	reachable atomic.Bool
-	checked   chan struct{} // closed once the schema has been found right
+
+	mu sync.Mutex
+	// known is closed while the schema is known to be the right one, and lost while
+	// it is not, or no more.
+	known, lost chan struct{}
+	// The rest is for whoever looks. tables tells one restore of the tables from
+	// another, and found is whether they were ever right.
+	tables string
+	found  bool
 }
 
 func newWatch(pool *pgxpool.Pool, log *slog.Logger) *watch {
-	return &watch{pool: pool, log: log, checked: make(chan struct{})}
+	w := &watch{pool: pool, log: log, known: make(chan struct{}), lost: make(chan struct{})}
+	close(w.lost)
+	return w
 }
 
-// afterSchema calls run once the schema is known to be the right one, or never.
-func (w *watch) afterSchema(ctx context.Context, run func(context.Context) error) error {
-	select {
-	case <-w.checked:
-		return run(ctx)
-	case <-ctx.Done():
-		return nil
+// whileSchema calls run once the schema is known to be the right one. Where that is
+// another database's then, for a backup was restored, run is ended and called
+// again: what it remembers of the database may not be so any more.
+func (w *watch) whileSchema(ctx context.Context, run func(context.Context) error) error {
+	for {
+		known, _ := w.schema()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-known:
+		}
+		_, lost := w.schema()
+		running, cancel := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() {
+			defer cancel()
+			select {
+			case <-lost:
+			case <-ended:
+			}
+		}()
+		err := run(running)
+		close(ended)
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-lost:
+		default:
+			return nil // it had no more to do
+		}
 	}
 }
 
+func (w *watch) schema() (known, lost <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.known, w.lost
+}
+
 func (w *watch) schemaKnown() bool {
+	known, _ := w.schema()
 	select {
-	case <-w.checked:
+	case <-known:
 		return true
 	default:
 		return false
 	}
+}
+
+// know notes that the schema has been found right.
+func (w *watch) know() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.known)
+	w.lost, w.found = make(chan struct{}), true
+}
+
+// lose notes that what was known of the schema is so no more.
+func (w *watch) lose() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	close(w.lost)
+	w.known = make(chan struct{})
 }
 
 // first looks for the first time, and returns an error where no later look
@@ -79,13 +137,14 @@ func (w *watch) first(ctx context.Context) error {
 	if _, later := errors.AsType[sequenceError](err); wrongSchema(err) || !pg.Transient(err) && !later {
 		return err
 	}
-	w.log.Error("can't reach the database; starting without it", "error", pg.Explain(err))
+	w.log.Error("can't use the database yet; starting without it", "error", pg.Explain(err))
 	return nil
 }
 
-// run goes on looking until ctx ends. It returns an error when the database
-// comes back with a schema that is not this build's, and for nothing else: a
-// password refused in the middle of a failover may be taken a minute later.
+// run goes on looking until ctx ends. It returns an error when the database that
+// was away since the start comes back with a schema that is not this build's, and
+// for nothing else: a password refused in the middle of a failover may be taken a
+// minute later, and a backup may be restored any moment.
 func (w *watch) run(ctx context.Context) error {
 	for {
 		next := watchInterval
@@ -102,7 +161,7 @@ func (w *watch) run(ctx context.Context) error {
 		switch now := w.reachable.Load(); {
 		case ctx.Err() != nil:
 			return nil
-		case !w.schemaKnown() && wrongSchema(err):
+		case !w.found && wrongSchema(err):
 			return err
 		case before && !now:
 			w.log.Error("the database is away", "error", pg.Explain(err))
@@ -113,24 +172,43 @@ func (w *watch) run(ctx context.Context) error {
 }
 
 // look asks the database whether it is there and, until that has been found
-// right, for its schema.
+// right, for its schema: again where the tables are others than before.
 func (w *watch) look(ctx context.Context) error {
-	asking, cancel := context.WithTimeout(ctx, watchTimeout)
-	err := w.pool.Ping(asking)
-	cancel()
+	tables, err := w.identify(ctx)
+	if err == nil && w.schemaKnown() && tables != w.tables {
+		w.log.Warn("the tables are others than before, as after a restore; checking them")
+		w.lose()
+	}
 	if err == nil && !w.schemaKnown() {
 		if err = w.prepare(ctx); err == nil {
-			close(w.checked)
+			if tables == "" { // migrated just now
+				tables, err = w.identify(ctx)
+			}
+		}
+		if err == nil {
+			w.tables = tables
+			w.know()
 		}
 	}
 	w.reachable.Store(err == nil)
 	return err
 }
 
+// identify returns what is another one after the database or the tables were
+// dropped and restored, and after nothing else that is usual: a replica that is
+// promoted has it from its primary. It is empty before the first migration.
+func (w *watch) identify(ctx context.Context) (tables string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
+	defer cancel()
+	err = w.pool.QueryRow(ctx, "select coalesce(pg_relation_filepath(to_regclass('webhook_events')), '')").Scan(&tables)
+	return tables, err
+}
+
 // prepare migrates, where that is wanted, checks the schema, and moves sequences
-// that are behind their tables.
+// that are behind their tables. It migrates at the start only: tables that go away
+// later are being restored.
 func (w *watch) prepare(ctx context.Context) error {
-	if w.migrateURL != "" {
+	if w.migrateURL != "" && !w.found {
 		ran, err := migrations.Up(ctx, w.migrateURL)
 		for _, m := range ran {
 			w.log.Info("migrated", "to", m.Name)
@@ -195,8 +273,8 @@ func (w *watch) start(ctx context.Context) (run func(context.Context) error, err
 }
 
 // errSchemaUnknown keeps deliveries out of a database that was away since the
-// start: it may be another one by now.
-var errSchemaUnknown = errors.New("the database has not been reached since the start")
+// start, or is being restored.
+var errSchemaUnknown = errors.New("the database has not been checked since the start, or since its tables were restored")
 
 type put func(context.Context, inbox.Delivery) (inbox.Result, error)
 
