@@ -301,11 +301,10 @@ type mirrored struct {
 func (m *mirrored) quarantined(body []byte) bool { return m.refused[string(body)] }
 
 type storedEvent struct {
-	key      eventKey
-	seq      int64
-	received time.Time
-	body     []byte
-	ignored  bool
+	key     eventKey
+	seq     int64
+	body    []byte
+	ignored bool
 }
 
 func readMirror(ctx context.Context, db pg.DB, tenants []string) (*mirrored, error) {
@@ -349,7 +348,7 @@ func (m *mirrored) readEvents(ctx context.Context, db pg.DB) error {
 		id *string
 		pk *int64
 	)
-	return each(ctx, db, m.tenants, `select e.event_seq, e.context_identifier, e.event_id::text, e.event, e.primary_key, e.received_at, e.ignored, b.body
+	return each(ctx, db, m.tenants, `select e.event_seq, e.context_identifier, e.event_id::text, e.event, e.primary_key, e.ignored, b.body
 		from webhook_events e left join webhook_bodies b using (event_seq) where `+judged+` order by event_seq`, func() {
 		e.body = slices.Clone(e.body)
 		if id == nil || pk == nil {
@@ -358,7 +357,7 @@ func (m *mirrored) readEvents(ctx context.Context, db pg.DB) error {
 		}
 		e.key.id, e.key.primaryKey = *id, *pk
 		m.events = append(m.events, e)
-	}, &e.seq, &e.key.tenant, &id, &e.key.name, &pk, &e.received, &e.ignored, &e.body)
+	}, &e.seq, &e.key.tenant, &id, &e.key.name, &pk, &e.ignored, &e.body)
 }
 
 func (m *mirrored) readQuarantine(ctx context.Context, db pg.DB) error {
