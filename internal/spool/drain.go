@@ -135,6 +135,11 @@ func (s *Spool) read(g segment) (r *reader, found segment, err error) {
 		r.left = append(r.left, records[i].Record)
 		found.add(&records[i].Record, records[i].size)
 	}
+	if info, statErr := os.Lstat(s.path(g.number)); statErr == nil && (err != nil || len(rest) > 0) {
+		if oldest := oldestPossible(segmentName(g.number), info); oldest.Before(found.oldest) {
+			found.oldest = oldest
+		}
+	}
 	return r, found, nil
 }
 

@@ -57,11 +57,13 @@ func appendAll(t testing.TB, s *spool.Spool, tenant string, payloads ...string) 
 	}
 }
 
-// take takes n records out.
+// take takes n records out, within 20 seconds.
 func take(t testing.TB, s *spool.Spool, n int) (payloads []string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
 	for len(payloads) < n {
-		batch, err := s.Peek(t.Context())
+		batch, err := s.Peek(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
