@@ -17,7 +17,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -106,19 +105,17 @@ func advanceSequences(ctx context.Context, db *sql.DB) error {
 	if err := db.QueryRowContext(ctx, "select to_regprocedure('contactmirror_advance_sequences()') is not null").Scan(&can); err != nil || !can {
 		return err
 	}
-	for try := 1; ; try++ {
-		_, err := db.ExecContext(ctx, "select from contactmirror_advance_sequences()")
-		if err == nil {
+	var err error
+	for range advanceTries {
+		if _, err = db.ExecContext(ctx, "select from contactmirror_advance_sequences()"); err == nil {
 			return nil
 		}
-		if e, ok := errors.AsType[*pgconn.PgError](err); !ok || e.Code != "55P03" || try == advanceTries {
-			return fmt.Errorf("move sequences that are behind their tables: %w", err)
-		}
 	}
+	return fmt.Errorf("move sequences that are behind their tables: %w", err)
 }
 
-// advanceTries is how often that is tried, half a second each, while transactions
-// that have drawn numbers are under way.
+// advanceTries is how often that is tried: each try waits half a second for
+// transactions that have drawn numbers.
 const advanceTries = 10
 
 // Down takes the schema back to version to; 0 drops everything. Unless

@@ -71,7 +71,7 @@ func (r *rig) tampered(t interface{ Fatal(...any) }, key *chain.Key, statement *
 		}
 		if statement != nil {
 			tag, err := tx.Exec(r.t.Context(), *statement)
-			if pg.DataFault(err) || err == nil && tag.RowsAffected() == 0 {
+			if pg.DataFault(err) || pg.NumberTaken(err) || err == nil && tag.RowsAffected() == 0 {
 				return rolledBack
 			}
 			if err != nil {
