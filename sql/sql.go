@@ -154,8 +154,10 @@ var (
 
 	//go:embed feed_changes.sql
 	FeedChanges string
-	//go:embed feed_horizon.sql
-	FeedHorizon string
+	//go:embed feed_end.sql
+	FeedEnd string
+	//go:embed feed_rows.sql
+	FeedRows string
 
 	//go:embed heartbeat_beat.sql
 	HeartbeatBeat string

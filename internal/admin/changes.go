@@ -27,7 +27,7 @@ type page struct {
 	Next string `json:"next"`
 }
 
-// changes answers a follower with what has happened after a place. Where that is
+// changes answers a consumer with what has happened after its cursor. Where that is
 // nothing it waits, as long as it was asked to.
 func (a *Admin) changes(c echo.Context) error {
 	select {
@@ -42,9 +42,8 @@ func (a *Admin) changes(c echo.Context) error {
 	}
 	answer, err := a.follow(c.Request().Context(), q)
 	switch {
-	case errors.Is(err, feed.ErrAhead):
-		return echo.NewHTTPError(http.StatusConflict,
-			"There is no such place yet: it is of another database, or this one has lost its last commits in a failover. Start over, from a copy of contacts.")
+	case errors.Is(err, feed.ErrLost):
+		return echo.NewHTTPError(http.StatusConflict, lost)
 	case err != nil:
 		a.config.Log.Warn("can't answer /changes", "error", err)
 		return unavailable(c, "The database can't be asked now.")
@@ -52,14 +51,20 @@ func (a *Admin) changes(c echo.Context) error {
 	return c.JSON(http.StatusOK, answer)
 }
 
+// lost is what a consumer has to know whose cursor is refused.
+const lost = "This log does not hold the rows that the cursor names: the database was restored from a backup, " +
+	"or failed over to a server that had not received its last commits, or it is another database, or the cursor is not a next of this API. " +
+	"Changes that you have read may not have happened here, and others have taken their numbers. " +
+	"Start over: take next of after=now, replace your copy by a copy of contacts, and read on from that next."
+
 func unavailable(c echo.Context, detail string) error {
 	c.Response().Header().Set(echo.HeaderRetryAfter, "1")
 	return echo.NewHTTPError(http.StatusServiceUnavailable, detail)
 }
 
-// query is what a follower asks for.
+// query is what a consumer asks for.
 type query struct {
-	after feed.Place
+	after feed.Cursor
 	now   bool // from now on
 	limit int
 	wait  time.Duration
@@ -70,11 +75,11 @@ func parseQuery(c echo.Context) (query, error) {
 	if text := c.QueryParam("after"); text == "now" {
 		q.now = true
 	} else if text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 0 {
+		after, err := feed.ParseCursor(text)
+		if err != nil {
 			return q, echo.NewHTTPError(http.StatusBadRequest, "after: send the next of the last answer, 0 for the beginning, or now.")
 		}
-		q.after = feed.Place(n)
+		q.after = after
 	}
 	if text := c.QueryParam("limit"); text != "" {
 		n, err := strconv.Atoi(text)
@@ -93,37 +98,37 @@ func parseQuery(c echo.Context) (query, error) {
 	return q, nil
 }
 
-// follow reads, and waits where there is nothing. A follower that is cut off, or
-// let go because the process ends, has nothing, and comes back.
+// follow reads, and waits where there is nothing. Each reading checks the cursor
+// again: the database may be restored during the wait. A consumer that disconnects,
+// or whose request ends because the process does, gets nothing, and comes back.
 func (a *Admin) follow(ctx context.Context, q query) (page, error) {
 	if q.now {
-		end, err := a.config.Feed.End(ctx)
+		now, err := a.config.Feed.Now(ctx)
 		if err != nil {
 			return page{}, err
 		}
-		q.after = end
+		q.after = now
 	}
 	waiting, cancel := context.WithTimeout(ctx, q.wait)
 	defer cancel()
 	for {
-		found, err := a.config.Feed.Read(ctx, q.after, q.limit)
+		found, next, err := a.config.Feed.Read(ctx, q.after, q.limit)
 		switch {
 		case ctx.Err() != nil:
-			return pageOf(q.after, nil), nil
+			return pageOf(nil, q.after), nil
 		case err != nil:
 			return page{}, err
 		case len(found) > 0 || waiting.Err() != nil:
-			return pageOf(q.after, found), nil
+			return pageOf(found, next), nil
 		}
+		q.after = next
 		a.config.Feed.Wait(waiting, q.after)
 	}
 }
 
-func pageOf(after feed.Place, found []feed.Change) page {
+func pageOf(found []feed.Change, next feed.Cursor) page {
 	if len(found) == 0 {
 		found = []feed.Change{} // and not null
-	} else {
-		after = found[len(found)-1].AuditSeq
 	}
-	return page{Changes: found, Next: strconv.FormatInt(int64(after), 10)}
+	return page{Changes: found, Next: next.String()}
 }

@@ -29,12 +29,13 @@ func BenchmarkRead(b *testing.B) {
 	f := feed.New(db.Pool, quiet)
 	n := 0
 	for b.Loop() {
-		for after := feed.Place(0); after < 100_000; {
-			page, err := f.Read(context.Background(), after, feed.MaxChanges)
+		var after feed.Cursor
+		for last := int64(0); last < 100_000; {
+			page, next, err := f.Read(context.Background(), after, feed.MaxChanges)
 			if err != nil || len(page) == 0 {
 				b.Fatal(len(page), err)
 			}
-			after = page[len(page)-1].AuditSeq
+			after, last = next, page[len(page)-1].AuditSeq
 			n += len(page)
 		}
 	}

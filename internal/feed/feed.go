@@ -1,15 +1,17 @@
 // Package feed hands out what happens to contacts, for systems that follow the
 // mirror: the audit log as changes, each with its contact's row as it is now.
 //
-// A place in the log is all that a follower keeps. Reading on from there gives
-// each change once and leaves none out, whatever commits in which order, for the
-// log is read up to the horizon only, below which nothing can appear any more. A
-// transaction that runs long, in whatever database of the server, delays the
-// feed and does it no other harm.
+// A [Cursor] is all that a consumer keeps. Reading on from there gives each change
+// once and leaves none out, whatever commits in which order, for the log is read up
+// to the horizon only, below which nothing can appear any more. A transaction that
+// runs long, in any database of the server, delays the feed and has no other effect.
+// After a restore or a failover that lost rows which a consumer has read or been
+// shown, its cursor is refused with [ErrLost]: numbers are used again, so reading on
+// would skip changes.
 //
-// However many followers wait, one poller asks the database for all of them, when
+// However many consumers wait, one poller asks the database for all of them, when
 // it is notified and once a second, and not at all while nobody waits. Nothing is
-// remembered of a follower, and nothing is written.
+// remembered of a consumer, and nothing is written.
 package feed
 
 import (
@@ -29,12 +31,10 @@ import (
 )
 
 var (
-	changes = pg.Query[Change](sql.FeedChanges)
-	horizon = pg.Column[int64](sql.FeedHorizon)
+	changesStmt = pg.Query[Change](sql.FeedChanges)
+	endStmt     = pg.Column[int64](sql.FeedEnd)
+	rowsStmt    = pg.Query[row](sql.FeedRows)
 )
-
-// Place is where in the audit log a follower has come to; 0 is the beginning.
-type Place int64
 
 // Kind is what a change did to its contact.
 type Kind string
@@ -51,7 +51,7 @@ const (
 
 // Change is one event that was dealt with.
 type Change struct {
-	AuditSeq          Place     `json:"audit_seq"`
+	AuditSeq          int64     `json:"audit_seq"`
 	ContextIdentifier string    `json:"context_identifier"`
 	ContactID         int64     `json:"contact_id"`
 	Change            Kind      `json:"change"`
@@ -66,9 +66,14 @@ type Change struct {
 	Contact json.RawMessage `json:"contact"`
 }
 
-// ErrAhead tells that a place lies beyond the end of the log: it is of another
-// database, or of one that has lost its last commits in a failover.
-var ErrAhead = errors.New("feed: the place lies beyond the end of the log")
+// ErrLost is returned for a cursor that names a row which this log does not hold:
+// the database was restored, or failed over to a server that lost its last commits,
+// or it is another database.
+var ErrLost = errors.New("feed: the log does not hold the rows of the cursor")
+
+// snapshot is the transaction in which a cursor is checked and read from, so that
+// both see the same log. It does not depend on the database's defaults.
+var snapshot = pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 
 const (
 	// MaxChanges is the most changes that one reading returns.
@@ -100,7 +105,7 @@ type Feed struct {
 
 	mu      sync.Mutex
 	waiting int
-	end     Place         // as last seen
+	end     int64         // as last seen
 	moved   chan struct{} // closed when end moves
 }
 
@@ -112,45 +117,111 @@ func New(pool *pgxpool.Pool, log *slog.Logger) *Feed {
 	}
 }
 
-// End is the place after the last change that can be read.
-func (f *Feed) End(ctx context.Context) (Place, error) {
+// Now returns the cursor after the last change that can be read.
+func (f *Feed) Now(ctx context.Context) (Cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	end, err := horizon.One(ctx, f.pool, nil)
+	var now Cursor
+	err := pgx.BeginTxFunc(ctx, f.pool, snapshot, func(tx pgx.Tx) error {
+		end, err := endStmt.One(ctx, tx, nil)
+		if err != nil {
+			return err
+		}
+		found, err := rows(ctx, tx, end)
+		now = Cursor{last: numbered(found, end), newest: newest(found)}
+		return err
+	})
 	if err != nil {
-		return 0, fmt.Errorf("feed: look for the end of the log: %w", err)
+		return Cursor{}, fmt.Errorf("feed: look for the end of the log: %w", err)
 	}
-	return Place(end), nil
+	return now, nil
 }
 
-// Read returns up to limit changes after a place, oldest first. There may be more
-// where it returns that many, and none is [ErrAhead] where the place is beyond
-// the end. The last one's AuditSeq is the next place.
-func (f *Feed) Read(ctx context.Context, after Place, limit int) ([]Change, error) {
+// Read returns up to limit changes after a cursor, oldest first, and the cursor to
+// read on from. There may be more where it returns that many. It fails with
+// [ErrLost] where the log is no longer the one that the cursor is of.
+func (f *Feed) Read(ctx context.Context, after Cursor, limit int) (page []Change, next Cursor, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	select {
 	case f.reading <- struct{}{}:
 		defer func() { <-f.reading }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("feed: wait for other readers: %w", ctx.Err())
+		return nil, after, fmt.Errorf("feed: wait for other readers: %w", ctx.Err())
 	}
-	page, err := changes.All(ctx, f.pool, pgx.StrictNamedArgs{"after": int64(after), "max_rows": min(limit, MaxChanges)})
+	err = pgx.BeginTxFunc(ctx, f.pool, snapshot, func(tx pgx.Tx) error {
+		page, next, err = read(ctx, tx, after, limit)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("feed: read after %d: %w", after, err)
+		return nil, after, fmt.Errorf("feed: read after %v: %w", after, err)
 	}
-	if len(page) > 0 {
-		return page, nil
+	if len(page) == 0 {
+		f.forgetAbove(after)
 	}
-	end, err := f.End(ctx)
-	if err == nil && end < after {
-		err = ErrAhead
-	}
-	return nil, err
+	return page, next, nil
 }
 
-// Wait returns when there is something to read after a place, or ctx ends.
-func (f *Feed) Wait(ctx context.Context, after Place) {
+func read(ctx context.Context, tx pgx.Tx, after Cursor, limit int) (page []Change, next Cursor, err error) {
+	found, err := rows(ctx, tx, after.rows()...)
+	if err != nil {
+		return nil, after, err
+	}
+	if !after.in(found) {
+		return nil, after, ErrLost
+	}
+	page, err = changesStmt.All(ctx, tx, pgx.StrictNamedArgs{"after": after.last.AuditSeq, "max_rows": min(limit, MaxChanges)})
+	if err != nil {
+		return nil, after, err
+	}
+	next = Cursor{last: after.last, newest: newest(found)}
+	if len(page) > 0 {
+		last := page[len(page)-1].AuditSeq
+		if found, err = rows(ctx, tx, last); err != nil {
+			return nil, after, err
+		}
+		next.last = numbered(found, last)
+	}
+	return page, next, nil
+}
+
+// forgetAbove is for when the log was found to end at a cursor. An end above it may
+// have been seen before a restore, and [Feed.Wait] would never wait. Where it is the
+// newer one, the next look sees it again.
+func (f *Feed) forgetAbove(c Cursor) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.end = min(f.end, c.last.AuditSeq)
+}
+
+// rows returns the audit rows of these numbers that there are, and the newest.
+func rows(ctx context.Context, tx pgx.Tx, auditSeqs ...int64) ([]row, error) {
+	return rowsStmt.All(ctx, tx, pgx.StrictNamedArgs{"audit_seqs": auditSeqs})
+}
+
+// newest is the newest of rows, the zero row where there is none.
+func newest(rows []row) (r row) {
+	for _, found := range rows {
+		if found.AuditSeq > r.AuditSeq {
+			r = found
+		}
+	}
+	return r
+}
+
+// numbered is the one of rows that has that number, the zero row where none has.
+func numbered(rows []row, auditSeq int64) row {
+	for _, found := range rows {
+		if found.AuditSeq == auditSeq {
+			return found
+		}
+	}
+	return row{}
+}
+
+// Wait returns when [Feed.Read] may say something else about a cursor: there is
+// something to read, or the log ends below it. It returns too when ctx ends.
+func (f *Feed) Wait(ctx context.Context, after Cursor) {
 	f.mu.Lock()
 	f.waiting++
 	end, moved := f.end, f.moved
@@ -164,7 +235,11 @@ func (f *Feed) Wait(ctx context.Context, after Place) {
 	case f.wanted <- struct{}{}:
 	default:
 	}
-	for end <= after {
+	// An end that was seen before the call may be an old one.
+	for known := false; end <= after.last.AuditSeq; known = true {
+		if known && end < after.last.AuditSeq {
+			return
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -219,7 +294,9 @@ func (f *Feed) awaited() bool {
 
 // look asks for the end of the log, and tells those who wait where it has moved.
 func (f *Feed) look(ctx context.Context) {
-	end, err := f.End(ctx)
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	end, err := endStmt.One(ctx, f.pool, nil)
 	if f.troubled.Due(err) {
 		f.log.Log(ctx, pg.Level(err), "can't look for changes", "error", pg.Explain(err))
 	}
