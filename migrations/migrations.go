@@ -200,7 +200,7 @@ func with[T any](url string, do func(*goose.Provider, *sql.DB) (T, error)) (resu
 	if err != nil {
 		return result, fmt.Errorf("migrations: database URL: %w", err)
 	}
-	db := stdlib.OpenDB(*config.ConnConfig)
+	db := stdlib.OpenDB(*config.ConnConfig, stdlib.OptionAfterConnect(readCommitted))
 	defer func() { err = errors.Join(err, db.Close()) }()
 	locker, err := lock.NewPostgresTableLocker()
 	if err != nil {
@@ -214,6 +214,13 @@ func with[T any](url string, do func(*goose.Provider, *sql.DB) (T, error)) (resu
 		return result, fmt.Errorf("migrations: %w", err)
 	}
 	return result, nil
+}
+
+// readCommitted is the isolation of goose's transactions, whatever the default is: a
+// migration that waits for a table's lock must see what was committed meanwhile.
+func readCommitted(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "set default_transaction_isolation = 'read committed'")
+	return err
 }
 
 func results(done []*goose.MigrationResult) []Result {

@@ -65,7 +65,7 @@ func (b *Backlog) Queue(ctx context.Context, pool *pgxpool.Pool) error {
 	var err error
 	flush := func() {
 		if err == nil && len(chunk) > 0 {
-			err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return b.store(ctx, tx, chunk) })
+			err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error { return b.store(ctx, tx, chunk) })
 		}
 		chunk = chunk[:0]
 	}

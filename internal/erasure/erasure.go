@@ -147,7 +147,7 @@ func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do 
 
 func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pgx.Tx) error) error {
 	// The function sees what others have committed before it was called.
-	return pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	return pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
 		allowed, err := may.One(ctx, tx, nil)
 		if err == nil && !allowed {
 			err = ErrNotAllowed

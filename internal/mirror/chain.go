@@ -118,7 +118,7 @@ func (w *Worker) seal(ctx context.Context) error {
 	id := w.AuditKey.ID()
 	open, err := unsealed.One(ctx, w.pool, pgx.StrictNamedArgs{"key_id": id[:]})
 	if err == nil && open {
-		err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error { return sealAll(ctx, tx, w.AuditKey) })
+		err = pgx.BeginTxFunc(ctx, w.pool, pg.ReadCommitted, func(tx pgx.Tx) error { return sealAll(ctx, tx, w.AuditKey) })
 	}
 	if err != nil {
 		return fmt.Errorf("mirror: seal the audit chains with the key: %w", err)

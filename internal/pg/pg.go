@@ -24,6 +24,13 @@ type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
+// ReadCommitted is for transactions that lock and then read, or read what others have
+// committed since they began. The default of the database or the role may be another
+// level, in which a statement sees what was committed before the first one. Single
+// statements outside a transaction have that default: they must be right in every
+// level, and may be refused with an error that is [Transient].
+var ReadCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
+
 // connectTimeout bounds one attempt to connect where the URL does not say: a
 // host that drops packets is otherwise waited for until the kernel gives up.
 const connectTimeout = 5 * time.Second

@@ -192,11 +192,10 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64, v Verifier) error
 		return err
 	}
 	// What was committed while the shard was waited for must be seen.
-	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
-	err := pgx.BeginTxFunc(ctx, pool, options, retry)
+	err := pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, retry)
 	if pg.NumberTaken(err) {
 		if _, err = sequence.Advance(ctx, pool); err == nil {
-			err = pgx.BeginTxFunc(ctx, pool, options, retry)
+			err = pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, retry)
 		}
 	}
 	if err == nil && invalid != nil {
@@ -210,7 +209,7 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64, v Verifier) error
 
 // Discard closes an entry that is not worth another try.
 func Discard(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
-	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
 		if _, err := open(ctx, tx, seq); err != nil {
 			return err
 		}

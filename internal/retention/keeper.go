@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/pg"
@@ -25,8 +26,8 @@ var extend = pg.Column[int32](sql.RetentionExtend)
 // Extend makes the partitions that will be needed next, and returns how many it
 // made. It makes none, and will do so when called again, while the tables are
 // held by somebody.
-func Extend(ctx context.Context, db pg.DB) (int, error) {
-	made, err := extend.One(ctx, db, nil)
+func Extend(ctx context.Context, pool *pgxpool.Pool) (int, error) {
+	made, err := call(ctx, pool, func(tx pgx.Tx) (int32, error) { return extend.One(ctx, tx, nil) })
 	if err != nil {
 		return 0, fmt.Errorf("retention: make partitions ahead: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
@@ -87,21 +88,21 @@ type Account struct {
 
 // Prune drops what has expired. After an error, what was dropped before is
 // gone, and in the account.
-func Prune(ctx context.Context, db pg.DB, o Options) (Account, error) {
+func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) {
 	a := Account{DryRun: o.DryRun, Partitions: []Partition{}, Held: []string{}, Busy: []string{}}
 	if o.Keep < Least {
 		return a, fmt.Errorf("retention: %v is shorter than %v", o.Keep, Least)
 	}
 	var err error
-	if a.Before, err = cutoff.One(ctx, db, pgx.StrictNamedArgs{"keep": o.Keep.Microseconds()}); err != nil {
+	if a.Before, err = cutoff.One(ctx, pool, pgx.StrictNamedArgs{"keep": o.Keep.Microseconds()}); err != nil {
 		return a, fmt.Errorf("retention: %w", err)
 	}
-	names, err := partitions.All(ctx, db, nil)
+	names, err := partitions.All(ctx, pool, nil)
 	if err != nil {
 		return a, fmt.Errorf("retention: list the partitions: %w", err)
 	}
 	for _, name := range names {
-		p, err := a.partition(ctx, db, name)
+		p, err := a.partition(ctx, pool, name)
 		if p.Bodies > 0 || p.Dropped {
 			a.Partitions = append(a.Partitions, p)
 			a.Bodies += p.Bodies
@@ -113,16 +114,28 @@ func Prune(ctx context.Context, db pg.DB, o Options) (Account, error) {
 			return a, fmt.Errorf("retention: %s: %w", name, err)
 		}
 	}
-	if err := a.quarantine(ctx, db); err != nil {
+	if err := a.quarantine(ctx, pool); err != nil {
 		return a, fmt.Errorf("retention: quarantine: %w", err)
 	}
 	return a, nil
 }
 
+// call calls one of the functions that drop and delete, in a transaction of its own:
+// each is several statements, which must see what was committed before them.
+func call[T any](ctx context.Context, pool *pgxpool.Pool, do func(tx pgx.Tx) (T, error)) (result T, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
+		result, err = do(tx)
+		return err
+	})
+	return result, err
+}
+
 // partition drops one, or deletes what has expired in it.
-func (a *Account) partition(ctx context.Context, db pg.DB, name string) (Partition, error) {
+func (a *Account) partition(ctx context.Context, pool *pgxpool.Pool, name string) (Partition, error) {
 	p := Partition{Name: name}
-	found, err := dropPartition.All(ctx, db, pgx.StrictNamedArgs{"partition_name": name, "before": a.Before, "really": !a.DryRun})
+	found, err := call(ctx, pool, func(tx pgx.Tx) ([]verdict, error) {
+		return dropPartition.All(ctx, tx, pgx.StrictNamedArgs{"partition_name": name, "before": a.Before, "really": !a.DryRun})
+	})
 	if err != nil {
 		return p, err
 	}
@@ -142,15 +155,17 @@ func (a *Account) partition(ctx context.Context, db pg.DB, name string) (Partiti
 			return p, nil
 		}
 	}
-	return p, a.deleteRows(ctx, db, &p)
+	return p, a.deleteRows(ctx, pool, &p)
 }
 
 // deleteRows goes through a partition from its lowest number on, until a batch
 // has nothing to delete: later events have come later.
-func (a *Account) deleteRows(ctx context.Context, db pg.DB, p *Partition) error {
+func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partition) error {
 	for after := int64(-1 << 63); ; {
-		found, err := deleteBodies.All(ctx, db, pgx.StrictNamedArgs{
-			"partition_name": p.Name, "before": a.Before, "after": after, "batch": batch, "really": !a.DryRun,
+		found, err := call(ctx, pool, func(tx pgx.Tx) ([]deleted, error) {
+			return deleteBodies.All(ctx, tx, pgx.StrictNamedArgs{
+				"partition_name": p.Name, "before": a.Before, "after": after, "batch": batch, "really": !a.DryRun,
+			})
 		})
 		if err != nil {
 			return err
@@ -164,9 +179,11 @@ func (a *Account) deleteRows(ctx context.Context, db pg.DB, p *Partition) error 
 	}
 }
 
-func (a *Account) quarantine(ctx context.Context, db pg.DB) error {
+func (a *Account) quarantine(ctx context.Context, pool *pgxpool.Pool) error {
 	for after := int64(0); ; {
-		found, err := emptyEntries.All(ctx, db, pgx.StrictNamedArgs{"before": a.Before, "after": after, "batch": batch, "really": !a.DryRun})
+		found, err := call(ctx, pool, func(tx pgx.Tx) ([]emptied, error) {
+			return emptyEntries.All(ctx, tx, pgx.StrictNamedArgs{"before": a.Before, "after": after, "batch": batch, "really": !a.DryRun})
+		})
 		if err != nil {
 			return err
 		}
