@@ -239,10 +239,7 @@ func TestFeed_checksAgainAfterAWait(t *testing.T) {
 	_, lost := r.next(kept, 10)
 	r.stop()
 
-	config, err := pgxpool.ParseConfig(db.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := db.Pool.Config()
 	var trace traced
 	config.ConnConfig.Tracer = &trace
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
