@@ -87,25 +87,29 @@ comment on column sealed_accounts.superseded is 'Likewise.';
 comment on column sealed_accounts.after_delete is 'Likewise.';
 
 -- +goose StatementBegin
-create function contactmirror_has_keys() returns boolean
+create function contactmirror_require_keys() returns boolean
 language plpgsql stable
 set jit = off
 as $$
 begin
-    return (
-        select count(*) = 7
+    if (
+        select count(*) < 7
         from pg_index i
         where i.indisvalid and i.indexrelid = any (array[
             to_regclass('webhook_events_pkey')::oid, to_regclass('webhook_bodies_pkey'), to_regclass('sync_queue_pkey'),
             to_regclass('contact_audit_log_pkey'), to_regclass('contact_audit_log_event_seq'),
             to_regclass('contacts_pkey'), to_regclass('contact_tombstones_pkey')
         ])
-    );
+    ) then
+        raise exception 'the tables lack keys: a restore is under way, or has failed'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    return true;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_has_keys is 'Reports whether the logs, the queue and the mirror have their keys. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing is to be applied or counted.';
+comment on function contactmirror_require_keys is 'Fails unless the logs, the queue and the mirror have their keys. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing is to be applied or counted.';
 
 -- +goose StatementBegin
 create function advance_log_horizon() returns table (moved boolean, settled boolean, unsealed bigint)
@@ -123,9 +127,7 @@ begin
         raise exception 'advance_log_horizon must be called before its transaction writes'
             using errcode = 'active_sql_transaction';
     end if;
-    if not contactmirror_has_keys() then
-        return;
-    end if;
+    perform contactmirror_require_keys();
     select coalesce(max(e.event_seq), 0) into seen_event_seq from webhook_events e;
     select coalesce(max(a.audit_seq), 0) into seen_audit_seq from contact_audit_log a;
     -- The lock draws this transaction's id, after the numbers have been seen.
@@ -166,7 +168,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function advance_log_horizon is 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. No row where another one is at it, or keys are missing.';
+comment on function advance_log_horizon is 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. No row where another one is at it. Fails while keys are missing.';
 
 -- +goose StatementBegin
 create function seal_accounts(max_rows integer) returns bigint
@@ -188,9 +190,10 @@ begin
         raise exception 'max_rows must be 1 or more' using errcode = 'invalid_parameter_value';
     end if;
     select * into s from accounting_seal c where c.id = 1 for update skip locked;
-    if not found or not contactmirror_has_keys() then
+    if not found then
         return null;
     end if;
+    perform contactmirror_require_keys();
     select * into h from log_horizon l where l.id = 1;
 
     with closed as (
@@ -249,7 +252,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function seal_accounts is 'Counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found. NULL where another one is at it, or keys are missing.';
+comment on function seal_accounts is 'Counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found. NULL where another one is at it. Fails while keys are missing.';
 
 -- +goose StatementBegin
 create function contactmirror_advance_sequences()
@@ -263,10 +266,7 @@ declare
     next bigint;
     highest bigint;
 begin
-    if not contactmirror_has_keys() then
-        raise exception 'the tables lack their keys: a restore is under way, or has failed'
-            using errcode = 'object_not_in_prerequisite_state';
-    end if;
+    perform contactmirror_require_keys();
     for s in
         select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
             format('select last_value + is_called::integer from %s', q.oid::regclass) as next_number,
@@ -466,7 +466,7 @@ drop function contactmirror_number_taken(text);
 drop function contactmirror_advance_sequences();
 drop function seal_accounts(integer);
 drop function advance_log_horizon();
-drop function contactmirror_has_keys();
+drop function contactmirror_require_keys();
 drop table sealed_accounts;
 drop table accounting_seal;
 drop table log_horizon;

@@ -60,7 +60,7 @@ var functions = []right{
 	{"seal_accounts(integer)", "execute", ""},
 	{"contactmirror_advance_sequences()", "execute", ""},
 	{"contactmirror_number_taken(text)", "execute", ""},
-	{"contactmirror_has_keys()", "execute", ""},
+	{"contactmirror_require_keys()", "execute", ""},
 	{"changes_since(bigint, integer)", "execute", "execute"},
 	{"contactmirror_extend_bodies()", "execute", ""},
 	{"contactmirror_drop_bodies(text, timestamptz, boolean)", "execute", ""},

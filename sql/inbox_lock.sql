@@ -38,8 +38,8 @@ with starts as materialized (
             limit 1
         )
     ) something
-    -- Not in the middle of a restore.
-    where (select contactmirror_has_keys())
+    -- Fails in the middle of a restore.
+    where (select contactmirror_require_keys())
 )
 select locked.shard, now() as now
 from generate_series(@rotation::integer, @rotation::integer + 31) as place

@@ -14,7 +14,8 @@ func TestMarks_restoredRows(t *testing.T) {
 	const events = 10_000 // each lane is worth a mark
 	for name, restore := range map[string]string{
 		"into the truncated table": `truncate sync_queue; insert into sync_queue select * from backup; drop table backup`,
-		"into a schema of its own": `create schema other; alter table sync_queue set schema other; alter table backup rename to sync_queue`,
+		"into a schema of its own": `create schema other; alter table sync_queue set schema other; alter table backup rename to sync_queue;
+			alter index backup_pkey rename to sync_queue_pkey`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
