@@ -110,6 +110,30 @@ comment on column contacts.last_changed_by_associate_id is 'Who caused it; NULL 
 comment on column contacts.first_seen_at is 'When the row was first written here.';
 comment on column contacts.mirrored_at is 'When the row was last written here.';
 
+-- +goose StatementBegin
+create function contactmirror_utc(at timestamptz) returns text
+language sql stable parallel safe
+return (to_jsonb(at at time zone 'UTC') #>> '{}') || 'Z';
+-- +goose StatementEnd
+
+comment on function contactmirror_utc(timestamptz) is 'A time as jsonb holds it here: in UTC with a Z, whatever the session''s zone.';
+
+-- +goose StatementBegin
+create function contactmirror_row(contact contacts) returns jsonb
+language sql stable parallel safe
+return to_jsonb(contact) || jsonb_build_object(
+    'registered', contactmirror_utc(contact.registered),
+    'updated', contactmirror_utc(contact.updated),
+    'deleted_date', contactmirror_utc(contact.deleted_date),
+    'soft_deleted_at', contactmirror_utc(contact.soft_deleted_at),
+    'last_event_at', contactmirror_utc(contact.last_event_at),
+    'first_seen_at', contactmirror_utc(contact.first_seen_at),
+    'mirrored_at', contactmirror_utc(contact.mirrored_at)
+);
+-- +goose StatementEnd
+
+comment on function contactmirror_row(contacts) is 'A row of contacts as JSON, by column name, with its times in UTC.';
+
 create table contact_tombstones (
     context_identifier text not null,
     contact_id         bigint not null,
@@ -191,4 +215,6 @@ comment on column contact_audit_log.last_known is 'On a hard delete: the row tha
 
 drop table contact_audit_log;
 drop table contact_tombstones;
+drop function contactmirror_row;
+drop function contactmirror_utc;
 drop table contacts;

@@ -252,7 +252,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function seal_accounts is 'Counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found. NULL where another one is at it. Fails while keys are missing.';
+comment on function seal_accounts is 'seal_accounts(max_rows): counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found. NULL where another one is at it. Fails while keys are missing.';
 
 -- +goose StatementBegin
 create function contactmirror_advance_sequences()

@@ -563,28 +563,30 @@ end;
 comment on function contactmirror_standing is 'The mirror as of a time, by when facts occurred or by when they arrived.';
 
 -- +goose StatementBegin
-create function contacts_as_of(at timestamptz, tenant text default null, contact bigint default null) returns setof contact_as_of
+create function contacts_as_of(at timestamptz, context_identifier text default null, contact_id bigint default null)
+returns setof contact_as_of
 language sql stable parallel restricted
 rows 100000
 begin atomic
     select *
-    from contactmirror_standing(at, false, tenant, contact);
+    from contactmirror_standing(contacts_as_of.at, false, contacts_as_of.context_identifier, contacts_as_of.contact_id);
 end;
 -- +goose StatementEnd
 
-comment on function contacts_as_of is 'The mirror as it stood at the source at a time: all facts that occurred by then, whenever they arrived. Of all tenants and contacts, or of one.';
+comment on function contacts_as_of is 'contacts_as_of(at, context_identifier, contact_id): the mirror as it stood at the source at a time, from all facts that occurred by then, whenever they arrived. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
 
 -- +goose StatementBegin
-create function contacts_as_known_at(at timestamptz, tenant text default null, contact bigint default null) returns setof contact_as_of
+create function contacts_as_known_at(at timestamptz, context_identifier text default null, contact_id bigint default null)
+returns setof contact_as_of
 language sql stable parallel restricted
 rows 100000
 begin atomic
     select *
-    from contactmirror_standing(at, true, tenant, contact);
+    from contactmirror_standing(contacts_as_known_at.at, true, contacts_as_known_at.context_identifier, contacts_as_known_at.contact_id);
 end;
 -- +goose StatementEnd
 
-comment on function contacts_as_known_at is 'The mirror as this database knew it at a time: all facts recorded by then, exact to the longest apply transaction. Of all tenants and contacts, or of one.';
+comment on function contacts_as_known_at is 'contacts_as_known_at(at, context_identifier, contact_id): the mirror as this database knew it at a time, from all facts recorded by then, exact to the longest apply transaction. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
 
 -- As a subquery in the select list: it is asked for the lines of a page only, after
 -- they were sorted.
@@ -697,9 +699,10 @@ select d.context_identifier, d.contact_id, d.occurred_at as deleted_at,
     case when d.hard_deleted then 'hard' else 'soft' end as deletion,
     d.changed_by_associate_id as deleted_by_associate_id,
     coalesce(k.last_known ->> 'name', c.name) as name,
-    coalesce(k.last_known, to_jsonb(c)) as last_known,
+    coalesce(k.last_known, contactmirror_row(c)) as last_known,
     r.occurred_at as restored_at, t.deleted_at as hard_deleted_at,
-    d.event, d.event_id, d.event_seq, d.audit_seq, d.origin
+    d.event, d.event_id, d.event_seq, d.audit_seq, d.origin,
+    d.occurred_at, d.occurred_ticks, contactmirror_rank(d.event) as event_rank
 from contact_audit_log d
 left join contact_tombstones t on t.context_identifier = d.context_identifier and t.contact_id = d.contact_id
 left join contacts c on c.context_identifier = d.context_identifier and c.contact_id = d.contact_id
@@ -753,6 +756,9 @@ comment on column deleted_contacts.event_id is 'Its EventId.';
 comment on column deleted_contacts.event_seq is 'It in webhook_events; NULL where the fact did not come by webhook.';
 comment on column deleted_contacts.audit_seq is 'It in contact_audit_log.';
 comment on column deleted_contacts.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+comment on column deleted_contacts.occurred_at is 'The same as deleted_at.';
+comment on column deleted_contacts.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+comment on column deleted_contacts.event_rank is 'Place of the event''s kind among those of one instant.';
 
 create view restorable_contacts as
 select context_identifier, contact_id, name, department, soft_deleted_at,
@@ -791,64 +797,40 @@ comment on column pending_contacts.last_event_at is 'Timestamp of the newest eve
 comment on column pending_contacts.last_changed_by_associate_id is 'Who caused it; NULL where it does not say.';
 
 -- +goose StatementBegin
-create function column_provenance(contact bigint, tenant text default null) returns table (
-    context_identifier text, column_name text, source_name text, value jsonb, pending boolean,
-    occurred_at timestamptz, event text, event_id uuid, changed_by_associate_id bigint, origin text, pending_since timestamptz
+create function column_provenance(context_identifier text, contact_id bigint) returns table (
+    column_name text, source_name text, value jsonb, pending boolean, occurred_at timestamptz, event text, event_id uuid,
+    changed_by_associate_id bigint, origin text, pending_since timestamptz
 )
 language sql stable parallel safe
 rows 37
 -- To compile it takes longer than to run it: the planner overrates it.
 set jit = off
 begin atomic
-    with recursive tenants as (
-        -- Jumps from tenant to tenant in the index.
-        select coalesce(tenant, (
-            select c.context_identifier
-            from contacts c
-            order by c.context_identifier
-            limit 1
-        )) as context_identifier
-        union all
-        select next.context_identifier
-        from tenants t
-        cross join lateral (
-            select c.context_identifier
-            from contacts c
-            where tenant is null and c.context_identifier > t.context_identifier
-            order by c.context_identifier
-            limit 1
-        ) next
-    ), live as (
-        select t.context_identifier
-        from tenants t
-        cross join lateral (
-            select
-            from contacts c
-            where c.context_identifier = t.context_identifier and c.contact_id = contact
-            limit 1
-        ) c
+    with live as (
+        select
+        from contacts c
+        where c.context_identifier = column_provenance.context_identifier and c.contact_id = column_provenance.contact_id
+        limit 1
     ), facts as (
-        select t.context_identifier, a.*, row_number() over (
-            partition by t.context_identifier order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id
-        ) as place
-        from live t
+        select a.*, row_number() over (order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id) as place
+        from live
         cross join lateral (
             select l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id, l.origin,
                 l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns
             from contact_audit_log l
-            where l.context_identifier = t.context_identifier and l.contact_id = contact
+            where l.context_identifier = column_provenance.context_identifier and l.contact_id = column_provenance.contact_id
             offset 0 -- stays a subquery, and so an index scan
         ) a
     )
-    select t.context_identifier, s.column_name, s.source_name, contactmirror_value(s.type, s.source_name, g.field_values -> s.source_name),
-        g.place is null or n.place is not null, g.occurred_at, g.event, g.event_id, g.changed_by_associate_id, g.origin, n.occurred_at
-    from live t
+    select s.column_name, s.source_name, g.value, g.value is null or n.place is not null,
+        g.occurred_at, g.event, g.event_id, g.changed_by_associate_id, g.origin, n.occurred_at
+    from live
     cross join contact_columns s
     left join lateral (
         -- The last fact that gives the column a value.
-        select f.*
+        select f.*, contactmirror_value(s.type, s.source_name, f.field_values -> s.source_name) as value
         from facts f
-        where f.context_identifier = t.context_identifier and f.field_values ? s.source_name
+        where f.field_values ? s.source_name
         order by f.place desc
         limit 1
     ) g on true
@@ -856,7 +838,7 @@ begin atomic
         -- The first after it that says no more than that it changed.
         select f.place, f.occurred_at
         from facts f
-        where f.context_identifier = t.context_identifier and f.place > coalesce(g.place, 0)
+        where f.place > coalesce(g.place, 0)
             and s.source_name = any (f.changed_columns || f.unreadable_columns || coalesce(f.erased_columns, '{}'))
         order by f.place
         limit 1
@@ -865,7 +847,7 @@ begin atomic
 end;
 -- +goose StatementEnd
 
-comment on function column_provenance is 'Where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
+comment on function column_provenance is 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
 
 create view mirror_waiting as
 -- Not only the first of each lane: what comes out of a spool is older than what

@@ -110,7 +110,7 @@ func TestReportingSees(t *testing.T) {
 	if err := as(t, db, roles.Reporting, "select quarantined, balanced from event_accounting", "select * from changes_since(0)"); err != nil {
 		t.Error(err)
 	}
-	for _, query := range []string{"contacts_as_of(now())", "contacts_as_of(now(), 'Cust1', 7)", "contacts_as_known_at(now())", "column_provenance(7)"} {
+	for _, query := range []string{"contacts_as_of(now())", "contacts_as_of(now(), 'Cust1', 7)", "contacts_as_known_at(now())", "column_provenance('', 7)"} {
 		if err := as(t, db, roles.Reporting, "select * from "+query); err != nil {
 			t.Error(err)
 		}

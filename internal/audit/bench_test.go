@@ -118,7 +118,7 @@ func BenchmarkReports(b *testing.B) {
 		{"changes/contact", `select * from contact_changes where context_identifier = 'Cust1' and contact_id = 77`},
 		{"deletions/newest", `select * from deleted_contacts where context_identifier = 'Cust1' order by deleted_at desc limit 50`},
 		{"restorable/page", `select * from restorable_contacts where context_identifier = 'Cust1' order by soft_deleted_at limit 50`},
-		{"provenance/contact", `select * from column_provenance(77, 'Cust1')`},
+		{"provenance/contact", `select * from column_provenance('Cust1', 77)`},
 		{"freshness", `select * from mirror_freshness`},
 		{"as_of/contact", at(`select * from contacts_as_of('%s', 'Cust1', 77)`, end.Add(-60*day))},
 		{"as_known_at/contact", at(`select * from contacts_as_known_at('%s', 'Cust1', 77)`, end.Add(-60*day))},

@@ -123,18 +123,18 @@ func TestProvenance(t *testing.T) {
 	db := story(t)
 	const columns = `select concat_ws(' ', column_name, coalesce(value::text, '-'), case when pending then 'pending' end,
 			event, to_char(occurred_at at time zone 'UTC', 'DD'), 'by ' || changed_by_associate_id, 'since ' || to_char(pending_since at time zone 'UTC', 'DD')) from `
-	want(t, db, columns+`column_provenance(7, 'Cust1') where event is not null or pending_since is not null order by column_name`,
+	want(t, db, columns+`column_provenance('Cust1', 7) where event is not null or pending_since is not null order by column_name`,
 		`country_id 47 contact.changed 05 by 5`,
 		`deleted 0 contact.changed 09 by 9`,
 		`deleted_date "2026-01-10T12:00:00Z" contact.softdeleted 11 by 11`,
 		`name "Acme" pending contact.created 01 by 1 since 05`,
 		`updated "2026-01-04T23:00:00.123456Z" contact.changed 05 by 5`)
-	want(t, db, columns+`column_provenance(9) where event is not null or pending_since is not null order by column_name`,
+	want(t, db, columns+`column_provenance('Cust1', 9) where event is not null or pending_since is not null order by column_name`,
 		`country_id - pending since 03`, `name - pending since 03`, `xstop true contact.changed 03 by 3`)
-	want(t, db, `select count(*) || ' ' || count(*) filter (where pending) from column_provenance(7)`, "37 33")
-	want(t, db, `select count(*)::text from column_provenance(8)`, "0")
+	want(t, db, `select count(*) || ' ' || count(*) filter (where pending) from column_provenance('Cust1', 7)`, "37 33")
+	want(t, db, `select count(*)::text from column_provenance('Cust1', 8)`, "0")
 	// What is pending here is pending in the row.
-	want(t, db, `select c.contact_id::text from contacts c, column_provenance(c.contact_id, c.context_identifier) p
+	want(t, db, `select c.contact_id::text from contacts c, column_provenance(c.context_identifier, c.contact_id) p
 		group by c.contact_id, c.pending_columns
 		having array_agg(p.column_name order by p.column_name) filter (where p.pending) <> array(select unnest(c.pending_columns) order by 1)`, []string{}...)
 }
@@ -159,7 +159,7 @@ func TestOneContactIsFoundByIndex(t *testing.T) {
 	}
 	// The plan inside a function does not show; what it read does.
 	for query, n := range map[string]string{
-		`contacts_as_of('2026-03-01', 'Cust1', 77)`: "1", `contacts_as_known_at('2026-03-01', 'Cust1', 77)`: "1", `column_provenance(77, 'Cust1')`: "37",
+		`contacts_as_of('2026-03-01', 'Cust1', 77)`: "1", `contacts_as_known_at('2026-03-01', 'Cust1', 77)`: "1", `column_provenance('Cust1', 77)`: "37",
 	} {
 		before := sequential(t, db)
 		want(t, db, `select count(*)::text from `+query, n)
@@ -177,4 +177,74 @@ func sequential(t testing.TB, db *pgtest.DB) string {
 		t.Fatal(err)
 	}
 	return rows(t, db, `select string_agg(relname || ' ' || seq_scan, ', ' order by relname) from pg_stat_user_tables where relname in ('contacts', 'contact_audit_log')`)[0]
+}
+
+// Functions for people are called by the names of their arguments, which their
+// comments tell.
+func TestFunctions_takeNamedArguments(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	for _, call := range []string{
+		`contacts_as_of(at => now(), context_identifier => 'Cust1', contact_id => 7)`, `contacts_as_of(now(), contact_id => 7)`,
+		`contacts_as_known_at(at => now(), context_identifier => 'Cust1', contact_id => 7)`, `contacts_as_known_at(now(), 'Cust1', 7)`,
+	} {
+		want(t, db, `select concat_ws(' ', context_identifier, contact_id) from `+call, "Cust1 7")
+	}
+	want(t, db, `select count(*)::text from column_provenance(context_identifier => 'Cust1', contact_id => 7)`, "37")
+	want(t, db, `select count(*)::text from changes_since(after => 0, max_rows => 3)`, "0") // nothing is below the horizon yet
+	want(t, db, `
+		select p.proname::text
+		from pg_proc p
+		cross join lateral (
+			select string_agg(name, ', ' order by place) as names
+			from unnest(p.proargnames) with ordinality n (name, place)
+			where place <= p.pronargs
+		) a
+		where p.pronamespace = current_schema()::regnamespace and p.proname not like 'contactmirror%' and p.pronargs > 0
+			and obj_description(p.oid, 'pg_proc') not like p.proname || '(' || a.names || '):%'`, []string{}...)
+}
+
+// Every view of facts says where each stands in the source's order.
+func TestViews_placeFacts(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	want(t, db, `
+		select c.table_name || ' lacks ' || o.column_name
+		from information_schema.columns c
+		join information_schema.views v using (table_schema, table_name)
+		cross join unnest('{context_identifier,contact_id,occurred_at,occurred_ticks,event_rank,event_id}'::text[]) o (column_name)
+		where c.table_schema = current_schema() and c.column_name = 'event_id'
+			and not exists (
+				select from information_schema.columns h
+				where h.table_schema = c.table_schema and h.table_name = c.table_name and h.column_name = o.column_name
+			)`, []string{}...)
+}
+
+// Times in JSON are in UTC, whatever the session's zone.
+func TestJSON_timesInUTC(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	for _, statement := range []string{
+		`do $$ begin execute format('alter database %I set timezone = ''Asia/Kolkata''', current_database()); end $$`,
+		`select advance_log_horizon()`, `select advance_log_horizon()`,
+	} {
+		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Pool.Reset()
+	want(t, db, `
+		with shown (document) as (
+			select contact from changes_since(0)
+			union all
+			select last_known from deleted_contacts
+			union all
+			select jsonb_build_object('new_value', new_value, 'old_value', old_value) from contact_changes
+			union all
+			select jsonb_build_object('value', value) from column_provenance('Cust1', 7)
+		)
+		select concat_ws(' ', bool_or(value ->> 0 like '2026-%') , string_agg(distinct key || ' ' || value, ', ')
+			filter (where value ->> 0 ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T' and value ->> 0 not like '%Z'))
+		from shown cross join jsonb_each(document)`, "t")
+	want(t, db, `select contact ->> 'soft_deleted_at' from changes_since(0) where contact ->> 'soft_deleted_at' is not null limit 1`, "2026-01-10T12:00:00Z")
 }

@@ -356,7 +356,7 @@ func TestFollowersKeepCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, _ = r.Pool.Query(t.Context(), `select context_identifier, contact_id, to_jsonb(c)::text as row from contacts c`)
+	rows, _ = r.Pool.Query(t.Context(), `select context_identifier, contact_id, contactmirror_row(c)::text as row from contacts c`)
 	mirrored, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
 		Tenant string
 		ID     int64
