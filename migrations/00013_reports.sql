@@ -39,74 +39,213 @@ return case event when 'contact.created' then 0 when 'contact.changed' then 1 wh
 
 comment on function contactmirror_rank is 'Place of an event''s kind among those of one instant.';
 
--- The values in field_values have passed the program's decoder: what it refuses
--- is in unreadable_columns. So these read what it takes, and test nothing.
+-- The values in field_values have passed the program's decoder, contact.Decode.
+-- These functions are its second implementation, over a value's text: they read
+-- the same strings as the same values. Anything else is NULL and never an error,
+-- for one value that raises would fail every report of every tenant.
+--
+-- What almost every value looks like is read in SQL, which the planner inlines.
+-- The rest goes to a contactmirror_read_ function, which knows the whole grammar
+-- and costs several times as much.
 
 -- +goose StatementBegin
-create function contactmirror_integer(value text) returns bigint
-language sql stable parallel safe
-return trim(both '[I:]' from value)::numeric::bigint;
+create function contactmirror_read_integer(value text, lowest bigint, highest bigint) returns bigint
+language plpgsql immutable strict parallel safe
+as $$
+begin
+    if value like '[I:%]' then
+        value := substr(value, 4, length(value) - 4);
+    end if;
+    if octet_length(value) > 32 or value !~ '^-?(0|[1-9][0-9]*)(\.0+)?$' then
+        return null;
+    end if;
+    if value::numeric not between lowest and highest then
+        return null;
+    end if;
+    return value::numeric;
+end
+$$;
 -- +goose StatementEnd
 
-comment on function contactmirror_integer is 'An integer as events write it: 6, 6.0, [I:6].';
+comment on function contactmirror_read_integer(text, bigint, bigint) is 'The integer from lowest to highest that value is: 6, 6.0 or [I:6], without leading zeros and in at most 32 characters; NULL for any other text.';
+
+-- +goose StatementBegin
+create function contactmirror_bigint(value text) returns bigint
+language sql immutable parallel safe
+return case
+    when octet_length(value) < 19 and value <> '' and value not like '0_%' and ltrim(value, '0123456789') = '' then value::bigint
+    else contactmirror_read_integer(value, -9223372036854775808, 9223372036854775807)
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_bigint(text) is 'The bigint that value is, as events write it: 6, 6.0 or [I:6]; NULL where it is none.';
+
+-- +goose StatementBegin
+create function contactmirror_integer(value text) returns integer
+language sql immutable parallel safe
+return case
+    when octet_length(value) < 10 and value <> '' and value not like '0_%' and ltrim(value, '0123456789') = '' then value::integer
+    else contactmirror_read_integer(value, -2147483648, 2147483647)::integer
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_integer(text) is 'The integer that value is, as events write it: 6, 6.0 or [I:6]; NULL where it is none.';
 
 -- +goose StatementBegin
 create function contactmirror_boolean(value text) returns boolean
-language sql stable parallel safe
-return trim(both '[BI:]' from value)::boolean;
+language sql immutable parallel safe
+return case
+    when value in ('1', 'true', 'True', '[B:1]', '[B:true]', '[B:True]', '[I:1]', '[I:true]', '[I:True]') then true
+    when value in ('0', 'false', 'False', '[B:0]', '[B:false]', '[B:False]', '[I:0]', '[I:false]', '[I:False]') then false
+end;
 -- +goose StatementEnd
 
-comment on function contactmirror_boolean is 'A flag as events write it: 1, true, True, [B:1], [I:1].';
+comment on function contactmirror_boolean(text) is 'The flag that value is, as events write it: 1, true, True, [B:1] or [I:1]; NULL where it is none.';
+
+-- +goose StatementBegin
+create function contactmirror_deleted(value text) returns integer
+language sql immutable parallel safe
+return coalesce(contactmirror_integer(value), contactmirror_boolean(value)::integer);
+-- +goose StatementEnd
+
+comment on function contactmirror_deleted(text) is 'The value of the deleted column as events write it: an integer or a flag; NULL where it is neither.';
+
+-- The grammar of dates is written down in internal/contact/time.go.
+-- +goose StatementBegin
+create function contactmirror_read_time(value text) returns timestamp
+language plpgsql immutable strict parallel safe
+as $$
+declare
+    clock    text := left(value, 19); -- 2006-01-02T15:04:05
+    rest     text := substr(value, 20);
+    digits   text;
+    fields   bigint; -- 20060102150405
+    fraction text := '';
+    days     bigint;
+    minutes  integer := 0;
+    read     timestamp;
+begin
+    if value like '[DT:__/__/____ __:__:__%]' then
+        clock := substr(value, 11, 4) || '-' || substr(value, 5, 2) || '-' || substr(value, 8, 2) || 'T' || substr(value, 16, 8);
+        rest := substr(value, 24, length(value) - 24);
+        if ltrim(rest, '.0123456789') <> '' then
+            return null;
+        end if;
+    end if;
+
+    digits := translate(clock, '-T:', '');
+    if clock not like '____-__-__T__:__:__' or octet_length(digits) <> 14 or ltrim(digits, '0123456789') <> '' then
+        return null;
+    end if;
+    fields := digits::bigint;
+    days := case fields / 100000000 % 100
+        when 2 then
+            case when fields / 10000000000 % 4 = 0 and (fields / 10000000000 % 100 <> 0 or fields / 10000000000 % 400 = 0) then 29 else 28 end
+        when 4 then 30
+        when 6 then 30
+        when 9 then 30
+        when 11 then 30
+        else 31
+    end;
+    if fields / 100000000 % 100 not between 1 and 12 or fields / 1000000 % 100 not between 1 and days
+        or fields % 1000000 > 235959 or fields % 10000 > 5959 or fields % 100 > 59
+    then
+        return null;
+    end if;
+
+    if rest like '.%' then
+        digits := ltrim(substr(rest, 2), '0123456789');
+        fraction := left(rest, length(rest) - length(digits));
+        if fraction = '.' then
+            return null;
+        end if;
+        rest := digits;
+    end if;
+    if rest <> '' and rest <> 'Z' then
+        digits := substr(rest, 2, 2) || substr(rest, 5, 2);
+        if rest not like '___:__' or left(rest, 1) not in ('+', '-') or ltrim(digits, '0123456789') <> '' then
+            return null;
+        end if;
+        minutes := left(digits, 2)::integer * 60 + right(digits, 2)::integer;
+        if minutes > 14 * 60 or right(digits, 2)::integer > 59 then
+            return null;
+        end if;
+        if rest like '-%' then
+            minutes := -minutes;
+        end if;
+    end if;
+
+    if fields < 10000000000 then -- PostgreSQL has no year 0, and no offset leads out of what is not set
+        return '-infinity';
+    end if;
+    read := (clock || left(fraction, 7))::timestamp - minutes * interval '1 minute';
+    if read < '0001-01-03' or read between '1759-12-31' and '1760-01-02' then
+        return '-infinity';
+    end if;
+    return case when read < '10000-01-01' then read end;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_read_time(text) is 'The date that value is, in UTC, cut to microseconds; -infinity where it means that no date is set, NULL for any other text.';
+
+-- +goose StatementBegin
+create function contactmirror_usual_clock(value text) returns boolean
+language sql immutable parallel safe
+return value like '20__-__-__T__:__:__%'
+    and substr(value, 3, 2) = any ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}')
+    and substr(value, 6, 2) = any ('{01,02,03,04,05,06,07,08,09,10,11,12}')
+    and (
+        substr(value, 9, 2) = any ('{01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28}')
+        or substr(value, 6, 5) = any ('{01-29,01-30,01-31,03-29,03-30,03-31,04-29,04-30,05-29,05-30,05-31,06-29,06-30,07-29,07-30,07-31,08-29,08-30,08-31,09-29,09-30,10-29,10-30,10-31,11-29,11-30,12-29,12-30,12-31}')
+    )
+    and substr(value, 12, 2) = any ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23}')
+    and substr(value, 15, 2) = any ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}')
+    and substr(value, 18, 2) = any ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}');
+-- +goose StatementEnd
+
+comment on function contactmirror_usual_clock(text) is 'Whether value begins with a date and time of day of 2000 to 2059, but for 29 February. Hash lookups tell that sooner than a regular expression.';
 
 -- +goose StatementBegin
 create function contactmirror_time(value text) returns timestamp
 language sql stable parallel safe
 return case
-    when value like '0001-01-01T00:00:00%' or value like '[DT:01/01/0001 00:00:00%' then null
-    when value like '[%' then
-        (substr(value, 11, 4) || '-' || substr(value, 5, 2) || '-' || substr(value, 8, 2) || ' '
-            || rtrim(substr(value, 16, 15), ']'))::timestamp
-    when value like '%+0_:__' and value not like '0000%' then -- PostgreSQL reads these itself, at half the price
-        (left(value, least(26, length(value) - 6)) || right(value, 6))::timestamptz at time zone 'UTC'
-    when length(value) > 24 and substr(value, length(value) - 5, 1) in ('+', '-') then
-        case when value like '0000%' -- a year that PostgreSQL does not have, until the offset is taken off
-            then ('2000' || substr(left(value, least(26, length(value) - 6)), 5))::timestamp - interval '2000 years'
-            else left(value, least(26, length(value) - 6))::timestamp
-        end
-        - make_interval(
-            hours => substr(value, length(value) - 5, 3)::integer,
-            mins => (substr(value, length(value) - 5, 1) || right(value, 2))::integer
-        )
-    else rtrim(left(value, 26), 'Z')::timestamp
+    when value in ('0001-01-01T00:00:00', '0001-01-01T00:00:00Z') then null
+    -- What passes these tests PostgreSQL reads itself, and raises on none of it.
+    when (octet_length(value) = 19 or value like '___________________._%' and ltrim(substr(value, 21), '0123456789') = '')
+        and contactmirror_usual_clock(value)
+        then left(value, 26)::timestamp
+    when value like '___________________._%+0_:00'
+        and ltrim(substr(value, 21), '0123456789') = any ('{+00:00,+01:00,+02:00,+03:00,+04:00,+05:00,+06:00,+07:00,+08:00,+09:00}')
+        and contactmirror_usual_clock(value)
+        then (left(value, least(26, length(value) - 6)) || right(value, 6))::timestamptz at time zone 'UTC'
+    when (value like '___________________Z' or value like '___________________._%Z' and ltrim(substr(value, 21), '0123456789') = 'Z')
+        and contactmirror_usual_clock(value)
+        then rtrim(left(value, 26), 'Z')::timestamp
+    else nullif(contactmirror_read_time(value), '-infinity')
 end;
 -- +goose StatementEnd
 
-comment on function contactmirror_time is 'A date as events write it, in UTC, cut to microseconds; NULL for .NET''s 0001-01-01T00:00:00.';
-
--- +goose StatementBegin
-create function contactmirror_deleted(value text) returns integer
-language sql stable parallel safe
-return case value when 'true' then 1 when 'false' then 0 else contactmirror_integer(value)::integer end;
--- +goose StatementEnd
-
-comment on function contactmirror_deleted is 'The deleted column as events write it: an integer, or true and false.';
+comment on function contactmirror_time(text) is 'The date that value is, as events write it, in UTC, cut to microseconds; NULL where it means that no date is set, or is none.';
 
 -- +goose StatementBegin
 create function contactmirror_value(type text, source_name text, value jsonb) returns jsonb
 language sql stable parallel safe
 return case
-    when value is null or jsonb_typeof(value) = 'null' or type = 'text' then value
+    when jsonb_typeof(value) = 'null' then value
+    when type = 'text' then case jsonb_typeof(value) when 'string' then value end
     when source_name = 'deleted' then to_jsonb(contactmirror_deleted(value #>> '{}'))
-    when type in ('bigint', 'integer') then to_jsonb(contactmirror_integer(value #>> '{}'))
+    when type = 'bigint' then to_jsonb(contactmirror_bigint(value #>> '{}'))
+    when type = 'integer' then to_jsonb(contactmirror_integer(value #>> '{}'))
     when type = 'boolean' then to_jsonb(contactmirror_boolean(value #>> '{}'))
     else coalesce(
         to_jsonb((to_jsonb(contactmirror_time(value #>> '{}')) #>> '{}') || case type when 'timestamptz' then 'Z' else '' end),
-        'null'
+        case contactmirror_read_time(value #>> '{}') when '-infinity' then 'null'::jsonb end
     )
 end;
 -- +goose StatementEnd
 
-comment on function contactmirror_value is 'A value of field_values in the one form of its column''s type, so that equal ones are equal.';
+comment on function contactmirror_value(text, text, jsonb) is 'The value of a column of the type as JSON, in one form, so that equal values are equal: JSON''s null where it is NULL, SQL''s NULL where it can''t be read.';
 
 create aggregate contactmirror_values (jsonb) (sfunc = jsonb_concat, stype = jsonb, initcond = '{}', parallel = safe);
 
@@ -353,16 +492,16 @@ begin
         return query
         select a.context_identifier, a.contact_id,
             null::text, null::text, null::text, null::text, null::text, null::text, null::text, null::text,
-            contactmirror_integer(a.field_values ->> 'associate_id'), contactmirror_integer(a.field_values ->> 'country_id'),
-            contactmirror_integer(a.field_values ->> 'business_idx'), contactmirror_integer(a.field_values ->> 'category_idx'),
-            contactmirror_integer(a.field_values ->> 'registered_associate_id'), null::bigint, null::bigint, null::bigint,
-            contactmirror_integer(a.field_values ->> 'userdef_id'), contactmirror_integer(a.field_values ->> 'userdef2_id'), null::bigint,
+            contactmirror_bigint(v.associate_id), contactmirror_bigint(v.country_id),
+            contactmirror_bigint(v.business_idx), contactmirror_bigint(v.category_idx),
+            contactmirror_bigint(v.registered_associate_id), null::bigint, null::bigint, null::bigint,
+            contactmirror_bigint(v.userdef_id), contactmirror_bigint(v.userdef2_id), null::bigint,
             null::bigint, null::bigint, null::bigint, null::bigint, null::bigint, null::bigint,
-            contactmirror_integer(a.field_values ->> 'source')::integer, contactmirror_integer(a.field_values ->> 'activeInterests')::integer,
-            null::integer, contactmirror_deleted(a.field_values ->> 'deleted'), null::integer, null::boolean, null::boolean,
-            contactmirror_time(a.field_values ->> 'registered') at time zone 'UTC',
-            contactmirror_time(a.field_values ->> 'updated') at time zone 'UTC',
-            contactmirror_time(a.field_values ->> 'DeletedDate') at time zone 'UTC', null::timestamp, null::timestamp,
+            contactmirror_integer(v.source), contactmirror_integer(v."activeInterests"),
+            null::integer, contactmirror_deleted(v.deleted), null::integer, null::boolean, null::boolean,
+            contactmirror_time(v.registered) at time zone 'UTC',
+            contactmirror_time(v.updated) at time zone 'UTC',
+            contactmirror_time(v."DeletedDate") at time zone 'UTC', null::timestamp, null::timestamp,
             false, null::timestamptz,
             case when a.field_values is null or a.field_values = '{}' then array[
                 'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
@@ -375,7 +514,18 @@ begin
             ] end,
             a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id
         from unnest(newest) n
-        join contact_audit_log a on a.audit_seq = n;
+        join contact_audit_log a on a.audit_seq = n
+        -- "offset 0" takes each value out once, however often its function looks at it.
+        cross join lateral (
+            select a.field_values ->> 'associate_id' as associate_id, a.field_values ->> 'country_id' as country_id,
+                a.field_values ->> 'business_idx' as business_idx, a.field_values ->> 'category_idx' as category_idx,
+                a.field_values ->> 'registered_associate_id' as registered_associate_id,
+                a.field_values ->> 'userdef_id' as userdef_id, a.field_values ->> 'userdef2_id' as userdef2_id,
+                a.field_values ->> 'source' as source, a.field_values ->> 'activeInterests' as "activeInterests",
+                a.field_values ->> 'deleted' as deleted, a.field_values ->> 'registered' as registered,
+                a.field_values ->> 'updated' as updated, a.field_values ->> 'DeletedDate' as "DeletedDate"
+            offset 0
+        ) v;
 
         if others is null then
             return;
@@ -422,17 +572,17 @@ begin
     )
     select t.context_identifier, t.contact_id,
         r.name, r.kananame, r.department, r.number1, r.number2, r."orgNr", r."soundEx", r.dbi_key,
-        contactmirror_integer(r.associate_id), contactmirror_integer(r.country_id),
-        contactmirror_integer(r.business_idx), contactmirror_integer(r.category_idx),
-        contactmirror_integer(r.registered_associate_id), contactmirror_integer(r.updated_associate_id),
-        contactmirror_integer(r.text_id), contactmirror_integer(r.mother_id),
-        contactmirror_integer(r.userdef_id), contactmirror_integer(r.userdef2_id),
-        contactmirror_integer(r.group_id), contactmirror_integer(r."tzLocationId"),
-        contactmirror_integer(r."ticketPriorityId"), contactmirror_integer(r."supportLanguageId"),
-        contactmirror_integer(r."supportAssociateId"), contactmirror_integer(r."supportPersonId"),
-        contactmirror_integer(r.dbi_agent_id), contactmirror_integer(r.source)::integer,
-        contactmirror_integer(r."activeInterests")::integer, contactmirror_integer(r."updatedCount")::integer,
-        contactmirror_deleted(r.deleted), contactmirror_integer(r."activeErpLinks")::integer,
+        contactmirror_bigint(r.associate_id), contactmirror_bigint(r.country_id),
+        contactmirror_bigint(r.business_idx), contactmirror_bigint(r.category_idx),
+        contactmirror_bigint(r.registered_associate_id), contactmirror_bigint(r.updated_associate_id),
+        contactmirror_bigint(r.text_id), contactmirror_bigint(r.mother_id),
+        contactmirror_bigint(r.userdef_id), contactmirror_bigint(r.userdef2_id),
+        contactmirror_bigint(r.group_id), contactmirror_bigint(r."tzLocationId"),
+        contactmirror_bigint(r."ticketPriorityId"), contactmirror_bigint(r."supportLanguageId"),
+        contactmirror_bigint(r."supportAssociateId"), contactmirror_bigint(r."supportPersonId"),
+        contactmirror_bigint(r.dbi_agent_id), contactmirror_integer(r.source),
+        contactmirror_integer(r."activeInterests"), contactmirror_integer(r."updatedCount"),
+        contactmirror_deleted(r.deleted), contactmirror_integer(r."activeErpLinks"),
         contactmirror_boolean(r.xstop), contactmirror_boolean(r.nomailing),
         contactmirror_time(r.registered) at time zone 'UTC', contactmirror_time(r.updated) at time zone 'UTC',
         contactmirror_time(r."DeletedDate") at time zone 'UTC', contactmirror_time(r.dbi_last_syncronized),
@@ -620,7 +770,7 @@ comment on column contact_timeline.turn is 'The turn of the contact''s life that
 comment on column contact_timeline.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
 comment on column contact_timeline.changed_columns is 'SuperOffice''s Changes: names of columns, verbatim.';
 comment on column contact_timeline.field_values is 'The values the event gave contact columns, under SuperOffice''s names, as sent.';
-comment on column contact_timeline.unreadable_columns is 'Columns to which the event gave a value that their type can''t hold.';
+comment on column contact_timeline.unreadable_columns is 'Columns to which the event gave a value that can''t be read.';
 comment on column contact_timeline.id_values is 'SuperOffice''s Values, the ids of a dead row.';
 comment on column contact_timeline.soft_deleted is 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
 comment on column contact_timeline.hard_deleted is 'The event is a hard delete.';
@@ -646,7 +796,8 @@ from (
         coalesce(lag(value_known) over in_order, false) as old_known
     from (
         select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, contactmirror_rank(a.event) as event_rank,
-            a.changed_by_associate_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, s.column_name, s.new_value, s.value_known
+            a.changed_by_associate_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, s.column_name, s.new_value,
+            s.new_value is not null as value_known
         from (
             select l.context_identifier, l.contact_id, l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id,
                 l.outcome, l.origin, l.recorded_at, l.event_seq, l.audit_seq, l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns,
@@ -657,12 +808,12 @@ from (
             from contact_audit_log l
         ) a
         cross join lateral (
-            select c.column_name, contactmirror_value(c.type, c.source_name, g.value) as new_value, true as value_known
+            select c.column_name, contactmirror_value(c.type, c.source_name, g.value) as new_value
             from jsonb_each(a.field_values) g (source_name, value)
             join contact_columns c using (source_name)
             where c.column_name <> 'contact_id'
             union all
-            select distinct c.column_name, null::jsonb, false
+            select distinct c.column_name, null::jsonb
             from unnest(a.changed_columns || a.unreadable_columns || coalesce(a.erased_columns, '{}')) n (source_name)
             join contact_columns c using (source_name)
             where c.column_name <> 'contact_id' and not coalesce(a.field_values ? n.source_name, false)
@@ -963,10 +1114,14 @@ drop aggregate contactmirror_settled (text[], jsonb);
 drop function contactmirror_settle;
 drop aggregate contactmirror_values (jsonb);
 drop function contactmirror_value;
-drop function contactmirror_deleted;
 drop function contactmirror_time;
+drop function contactmirror_usual_clock;
+drop function contactmirror_read_time;
+drop function contactmirror_deleted;
 drop function contactmirror_boolean;
 drop function contactmirror_integer;
+drop function contactmirror_bigint;
+drop function contactmirror_read_integer;
 drop function contactmirror_rank;
 drop index contacts_recycle_bin;
 drop index contact_audit_log_recorded_at;

@@ -58,7 +58,7 @@ func (r *factRow) fact() (contact.Fact, error) {
 	if !ok {
 		return contact.Fact{}, fmt.Errorf("%q is no contact event", r.Event)
 	}
-	cells, err := event.Cells(r.FieldValues)
+	cells, err := event.Cells(r.FieldValues, contact.Ticks(r.OccurredTicks))
 	if err != nil {
 		return contact.Fact{}, err
 	}

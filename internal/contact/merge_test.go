@@ -2,6 +2,7 @@ package contact_test
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
@@ -173,7 +174,7 @@ func cell(t *testing.T, source string, s contact.Scalar) contact.Cell {
 	if !ok {
 		t.Fatalf("no column %s", source)
 	}
-	v, ok := contact.Decode(c, s)
+	v, ok := contact.Decode(c, s, math.MaxInt64)
 	if !ok {
 		t.Fatalf("%s can't be %+v", source, s)
 	}

@@ -78,14 +78,17 @@ func (v Value) Text() string { return v.s }
 // Time is v as a time in UTC; 1970 when it is none.
 func (v Value) Time() time.Time { return time.UnixMicro(v.n).UTC() }
 
-// Decode reads s as a value of column c. It reports false when s can't be read
-// as the column's type: then the value is unknown, not NULL.
+// Decode reads s as the value that an event of the time occurred gives column c.
+// It reports false when s can't be read as the column's type: then the value is
+// unknown, not NULL. So is a DeletedDate before 1980, or more than a day after
+// occurred.
 //
 // Accepted besides the plain JSON types are integers given as strings, 0 and 1
-// for booleans, true and false for the deleted flag, .NET's
-// 0001-01-01T00:00:00 for NULL, and SuperOffice's moniker encoding ([I:6],
-// [DT:09/16/2025 14:22:14], [B:1]), which its extra-table events use.
-func Decode(c Column, s Scalar) (Value, bool) {
+// for booleans, booleans for the deleted flag, dates that mean "not set" for
+// NULL, and SuperOffice's moniker encoding ([I:6], [DT:09/16/2025 14:22:14],
+// [B:1]), which its extra-table events use. The functions of the same types in
+// SQL, contactmirror_value and what it calls, read the same values.
+func Decode(c Column, s Scalar, occurred Ticks) (Value, bool) {
 	switch {
 	case s.Kind == Null:
 		return Value{}, true
@@ -96,16 +99,27 @@ func Decode(c Column, s Scalar) (Value, bool) {
 	case Bigint:
 		return decodeInt(s, math.MinInt64, math.MaxInt64)
 	case Integer:
-		if c == deletedColumn && s.Kind == Bool {
-			return IntValue(int64(strings.Count(s.Text, "true"))), true
+		v, ok := decodeInt(s, math.MinInt32, math.MaxInt32)
+		if !ok && c == deletedColumn {
+			v, ok = decodeBool(s)
+			v.kind = intValue
 		}
-		return decodeInt(s, math.MinInt32, math.MaxInt32)
+		return v, ok
 	case Boolean:
 		return decodeBool(s)
 	case Text:
 		return TextValue(s.Text), s.Kind == String
 	case Timestamptz, Timestamp:
-		return decodeTime(s)
+		t, ok := decodeTime(s)
+		switch {
+		case !ok:
+			return Value{}, false
+		case !t.set():
+			return Value{}, true
+		case c == deletedDateColumn && !plausibleDeletedDate(t, occurred):
+			return Value{}, false
+		}
+		return MicrosValue(t.Micros()), true
 	}
 	return Value{}, false
 }
@@ -155,35 +169,15 @@ func decodeBool(s Scalar) (Value, bool) {
 	return Value{}, false
 }
 
-// notSet is .NET's DateTime.MinValue, SuperOffice's way to say that a date is
-// not set. An offset behind it means nothing.
-const notSet = "0001-01-01T00:00:00"
-
-func decodeTime(s Scalar) (Value, bool) {
+// decodeTime reads a date by the grammar in time.go.
+func decodeTime(s Scalar) (Ticks, bool) {
 	if s.Kind != String {
-		return Value{}, false
+		return 0, false
 	}
-	var (
-		t   Ticks
-		err error
-	)
 	if inside := moniker(s, "DT"); inside != s.Text {
-		if strings.HasPrefix(inside, "01/01/0001 00:00:00") {
-			return Value{}, true
-		}
-		t, err = parseMonikerTime(inside)
-	} else {
-		t, err = ParseTime(s.Text)
-		if err == nil && strings.HasPrefix(s.Text, notSet) {
-			return Value{}, true
-		}
+		return parseMoniker(inside)
 	}
-	if err != nil {
-		return Value{}, false
-	}
-	// An offset can push a date over the edge of what JSON and SQL can write.
-	year := t.Time().Year()
-	return MicrosValue(t.Micros()), year >= 1 && year <= 9999
+	return parseISO(s.Text)
 }
 
 // moniker returns the inside of a string like [I:6] when its letters are one of

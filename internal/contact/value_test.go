@@ -7,7 +7,7 @@ import (
 	"contactmirror/internal/contact"
 )
 
-func TestDecode(t *testing.T) {
+func TestDecode_readsWhatTheTypeAllows(t *testing.T) {
 	t.Parallel()
 	instant := func(s string) contact.Value {
 		at, err := time.Parse(time.RFC3339Nano, s)
@@ -20,6 +20,7 @@ func TestDecode(t *testing.T) {
 	num := func(s string) contact.Scalar { return contact.Scalar{Kind: contact.Number, Text: s} }
 	boolean := func(s string) contact.Scalar { return contact.Scalar{Kind: contact.Bool, Text: s} }
 	const unreadable = "unreadable"
+	occurred := contact.TicksOf(time.Date(2025, 5, 14, 10, 0, 0, 0, time.UTC))
 	tests := []struct {
 		column string
 		in     contact.Scalar
@@ -49,6 +50,9 @@ func TestDecode(t *testing.T) {
 		{"deleted", num("1"), contact.IntValue(1)},
 		{"deleted", boolean("true"), contact.IntValue(1)},
 		{"deleted", boolean("false"), contact.IntValue(0)},
+		{"deleted", str("true"), contact.IntValue(1)},
+		{"deleted", str("[B:0]"), contact.IntValue(0)},
+		{"deleted", str("yes"), unreadable},
 		{"xstop", boolean("true"), contact.BoolValue(true)},
 		{"xstop", num("0"), contact.BoolValue(false)},
 		{"xstop", str("1"), contact.BoolValue(true)},
@@ -70,11 +74,42 @@ func TestDecode(t *testing.T) {
 		{"updated", num("0"), unreadable},
 		{"updated", str("2018.5-04-24T07:50:50Z"), unreadable},
 		{"updated", str("9999-12-31T23:59:59.9999999-05:00"), unreadable}, // year 10000
-		{"updated", str("0001-01-01T00:00:01+01:00"), unreadable},         // year 0
+		{"updated", str("2025-05-14T10:48:07,1Z"), unreadable},
+		{"updated", str("2025-05-14T10:48:07.Z"), unreadable},
+		{"updated", str("2025-05-14T10:48:07.1.2Z"), unreadable},
+		{"updated", str("2025-05-14 10:48:07"), unreadable},
+		{"updated", str("2025-05-14t10:48:07z"), unreadable},
+		{"updated", str("2025-05-14T10:48"), unreadable},
+		{"updated", str("2025-05-14T24:00:00"), unreadable},
+		{"updated", str("2025-05-14T23:59:60"), unreadable},
+		{"updated", str("2025-05-14T10:48:07+05:60"), unreadable},
+		{"updated", str("2025-05-14T10:48:07+14:00"), instant("2025-05-13T20:48:07Z")},
+		{"updated", str("2025-05-14T10:48:07+14:01"), unreadable},
+		{"updated", str("2025-05-14T10:48:07-0200"), unreadable},
+		{"updated", str("2025-05-14T10:48:07Z\n"), unreadable},
+		{"updated", str("２025-05-14T10:48:07"), unreadable},
+		{"updated", str("2024-02-29T10:48:07"), instant("2024-02-29T10:48:07Z")},
+		{"updated", str("1900-02-29T10:48:07"), unreadable},
+		{"updated", str("[DT:09/16/2025 14:22:14,0]"), unreadable},
+		{"updated", str("[DT:09/16/2025 14:22:14Z]"), unreadable},
+		{"updated", str("[DT:9/16/2025 14:22:14]"), unreadable},
+		{"updated", str("0001-01-02T23:59:59.9999999"), contact.Value{}},
+		{"updated", str("0001-01-03T00:00:00"), instant("0001-01-03T00:00:00Z")},
+		{"updated", str("0000-12-31T23:00:00"), contact.Value{}},
+		{"updated", str("1759-12-30T23:59:59.9999999"), instant("1759-12-30T23:59:59.999999Z")},
+		{"updated", str("1759-12-31T00:00:00"), contact.Value{}},
+		{"updated", str("1760-01-02T00:00:00"), contact.Value{}},
+		{"updated", str("1760-01-02T00:00:01"), instant("1760-01-02T00:00:01Z")},
 		{"DeletedDate", str("0001-01-01T00:00:00"), contact.Value{}},
 		{"DeletedDate", str("0001-01-01T00:00:00+01:00"), contact.Value{}},
 		{"DeletedDate", str("0001-01-01T00:00:00Zjunk"), unreadable},
-		{"DeletedDate", str("9999-12-31T23:59:59.9999999"), instant("9999-12-31T23:59:59.999999Z")},
+		{"DeletedDate", str("1979-12-31T23:59:59.9999999"), unreadable},
+		{"DeletedDate", str("1980-01-01T00:00:00"), instant("1980-01-01T00:00:00Z")},
+		{"DeletedDate", str("2025-05-15T10:00:00"), instant("2025-05-15T10:00:00Z")},
+		{"DeletedDate", str("2025-05-15T10:00:00.0000001"), unreadable},
+		{"DeletedDate", str("[DT:05/15/2025 10:00:01]"), unreadable},
+		{"DeletedDate", str("9999-12-31T23:59:59.9999999"), unreadable},
+		{"updated", str("9999-12-31T23:59:59.9999999"), instant("9999-12-31T23:59:59.999999Z")},
 		{"dbi_last_modified", str("2020-02-16T17:50:17.5"), instant("2020-02-16T17:50:17.5Z")},
 	}
 	for _, tt := range tests {
@@ -82,7 +117,7 @@ func TestDecode(t *testing.T) {
 		if !ok {
 			t.Fatalf("no column %s", tt.column)
 		}
-		got, ok := contact.Decode(c, tt.in)
+		got, ok := contact.Decode(c, tt.in, occurred)
 		if want, readable := tt.want.(contact.Value); ok != readable || ok && got != want {
 			t.Errorf("Decode(%s, %+v) = %+v, %t, want %+v", tt.column, tt.in, got, ok, tt.want)
 		}

@@ -44,7 +44,7 @@ type Contact struct {
 	// no Values.
 	IDValues []byte
 	// Unreadable is SuperOffice's names of the columns whose values can't be
-	// read as their type; never nil.
+	// read, see [contact.Decode]; never nil.
 	Unreadable []string
 	// Erased is set in a redacted event: SuperOffice's names of the columns to which
 	// it gave values.

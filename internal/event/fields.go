@@ -208,8 +208,8 @@ func storable(number string) bool {
 }
 
 // fieldValues reads the values of our columns into c.FieldValues and returns
-// them, with the columns that can't be read as their type.
-func (env *envelope) fieldValues(c *Contact) (cells []contact.Cell, unreadable contact.Set, err error) {
+// them, with the columns that an event of the time occurred can't mean by them.
+func (env *envelope) fieldValues(c *Contact, occurred contact.Ticks) (cells []contact.Cell, unreadable contact.Set, err error) {
 	v, err := env.object(fieldValues)
 	if v == nil {
 		return nil, 0, err
@@ -227,7 +227,7 @@ func (env *envelope) fieldValues(c *Contact) (cells []contact.Cell, unreadable c
 			return invalid(fieldValues, "holds %s twice", name)
 		}
 		seen |= contact.SetOf(column)
-		decoded, ok := contact.Decode(column, scalar(value))
+		decoded, ok := contact.Decode(column, scalar(value), occurred)
 		if !ok {
 			unreadable |= contact.SetOf(column)
 			return nil
@@ -243,15 +243,16 @@ func (env *envelope) fieldValues(c *Contact) (cells []contact.Cell, unreadable c
 	return cells, unreadable, err
 }
 
-// Cells reads back what [Contact] holds as FieldValues. A member that is no
-// readable value of a contact column is an error: Parse lets none pass.
-func Cells(fieldValues []byte) (cells []contact.Cell, err error) {
+// Cells reads back what [Contact] holds as FieldValues, of an event of the time
+// occurred. A member that is no readable value of a contact column is an error:
+// Parse lets none pass.
+func Cells(fieldValues []byte, occurred contact.Ticks) (cells []contact.Cell, err error) {
 	if fieldValues == nil {
 		return nil, nil
 	}
 	err = members(fieldValues, func(name []byte, value jsontext.Value) error {
 		column, known := contact.BySource(string(name))
-		decoded, ok := contact.Decode(column, scalar(value))
+		decoded, ok := contact.Decode(column, scalar(value), occurred)
 		if !known || !ok {
 			return fmt.Errorf("%s is no value of %s", cut(string(value), 40), cut(string(name), 40))
 		}

@@ -185,7 +185,7 @@ func (env *envelope) contents(c *Contact, order contact.Order) error {
 	if c.IDValues, err = env.idValues(); err != nil {
 		return err
 	}
-	cells, unreadable, err := env.fieldValues(c)
+	cells, unreadable, err := env.fieldValues(c, order.Ticks)
 	if err != nil {
 		return err
 	}

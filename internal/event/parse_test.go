@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -363,6 +364,20 @@ func FuzzParse(f *testing.F) {
 		}
 		if *e.PrimaryKey < 1 || len(e.Tenant) > event.MaxName {
 			t.Fatalf("accepted %+v", e)
+		}
+		// The log's reader makes the same fact of what is logged.
+		cells, err := event.Cells(e.Contact.FieldValues, *e.Occurred)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var unreadable contact.Set
+		for _, name := range e.Contact.Unreadable {
+			c, _ := contact.BySource(name)
+			unreadable |= contact.SetOf(c)
+		}
+		fact := e.Contact.Fact
+		if again := contact.NewFact(fact.Order, fact.ChangedBy, e.Contact.Changes, cells, unreadable); !reflect.DeepEqual(again, fact) {
+			t.Fatalf("parsed %+v, read back %+v", fact, again)
 		}
 	})
 }

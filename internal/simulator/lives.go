@@ -112,7 +112,7 @@ func (l *Lives) born() *life {
 		created: l.clock, unborn: true,
 		values: map[string]any{
 			"activeInterests": 0, "associate_id": l.small(), "business_idx": l.small(), "category_idx": l.small(),
-			"country_id": l.small(), "deleted": 0, "DeletedDate": "0001-01-01T00:00:00", "registered": l.clock.Format("2006-01-02T15:04:05"),
+			"country_id": l.small(), "deleted": 0, "DeletedDate": l.notSet(), "registered": l.clock.Format("2006-01-02T15:04:05"),
 			"registered_associate_id": l.small(), "source": 0, "updated": nil, "userdef2_id": 0, "userdef_id": l.small(),
 		},
 	}
@@ -202,7 +202,7 @@ func (l *Lives) event(c *life, kind string) []byte {
 func (l *Lives) change(c *life) (changed []string) {
 	if c.softDeleted && l.random.IntN(2) == 0 {
 		c.softDeleted = false
-		c.values["deleted"], c.values["DeletedDate"] = 0, "0001-01-01T00:00:00"
+		c.values["deleted"], c.values["DeletedDate"] = 0, l.notSet()
 		return []string{"deleted", "DeletedDate"}
 	}
 	for range 1 + l.random.IntN(3) {
@@ -213,6 +213,21 @@ func (l *Lives) change(c *life) (changed []string) {
 		changed = append(changed, name)
 	}
 	return changed
+}
+
+// notSet is a spelling of a date that is not set: mostly .NET's
+// DateTime.MinValue, at times what a conversion between zones makes of it, or
+// the database's own. It follows from the clock and draws nothing, so that a
+// seed still stands for the same lives.
+func (l *Lives) notSet() string {
+	spellings := [...]string{
+		"0001-01-01T08:00:00Z", "0001-01-01T02:00:00+02:00", "0001-01-01T00:00:00+01:00", "[DT:01/01/0001 00:00:00]",
+		"1760-01-01T00:00:00", "1759-12-31T23:00:00Z", "[DT:01/01/1760 00:00:00.0000000]",
+	}
+	if i := l.clock.Nanosecond() / 1000 % (4 * len(spellings)); i < len(spellings) {
+		return spellings[i]
+	}
+	return "0001-01-01T00:00:00"
 }
 
 // id is a new EventId, or at times the last event's, as in SuperOffice's

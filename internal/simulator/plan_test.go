@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
 )
 
@@ -135,5 +136,35 @@ func TestLivesStayTheSame(t *testing.T) {
 	const want = `{"ChangedByAssociateId":6,"Changes":["contact_id","department","updated","updated_associate_id"],"ContextIdentifier":"Cust1","Entity":"contact","Event":"contact.changed","EventId":"f44fdcc8-2788-efd8-122a-ff211491c0ac","PrimaryKey":2,"Timestamp":"2020-01-01T00:02:31.3264433Z","WebhookName":"contact mirror"}`
 	if got := string(last); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// What an event says of the recycle bin is what the life knows, however a date
+// that is not set is spelled.
+func TestLives_notSet(t *testing.T) {
+	t.Parallel()
+	lives := NewLives(1, []string{"Cust1"}, 40, start)
+	spelled := map[string]bool{}
+	for range 2000 {
+		e, err := event.Parse(lives.Next(), start.AddDate(1, 0, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		life := lives.last
+		if !life.v11 || e.Contact.Fact.Order.Kind == contact.Deleted {
+			continue
+		}
+		if says := e.Contact.Fact.SoftDeleted() == contact.IsDeleted; says != life.softDeleted {
+			t.Fatalf("%s says deleted: %t, of a contact with %v", e.Name, says, life.values["DeletedDate"])
+		}
+		if len(e.Contact.Unreadable) > 0 {
+			t.Fatalf("%v can't be read", e.Contact.Unreadable)
+		}
+		if !life.softDeleted {
+			spelled[life.values["DeletedDate"].(string)] = true
+		}
+	}
+	if len(spelled) != 8 {
+		t.Errorf("only %d spellings: %v", len(spelled), spelled)
 	}
 }
