@@ -88,11 +88,13 @@ create trigger contact_audit_log_only_erasure_of_rows
 
 -- What is put for a contact, but not queued for it, is stripped as it comes. It and
 -- an erasure wait for one another here: by a lock, for there is no row yet that both
--- could lock. Each statement of the function sees what was committed before it.
+-- could lock. Contacts share 64 locks: a batch may be about more contacts than the
+-- server has room for locks. Each statement of the function sees what was committed
+-- before it.
 -- +goose StatementBegin
 create function contactmirror_lock_erasure(context_identifier text, contact_id bigint) returns void
 language sql as $$
-select pg_advisory_xact_lock(hashtextextended(concat_ws(' ', 'contactmirror erasure of', contact_id, context_identifier), 0))
+select pg_advisory_xact_lock(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer)
 $$;
 -- +goose StatementEnd
 
@@ -102,7 +104,7 @@ comment on function contactmirror_lock_erasure(text, bigint) is 'Keeps contactmi
 create function contactmirror_erased(context_identifier text, contact_id bigint) returns boolean
 language plpgsql volatile security definer as $$
 begin
-    perform pg_advisory_xact_lock_shared(hashtextextended(concat_ws(' ', 'contactmirror erasure of', contact_id, context_identifier), 0));
+    perform pg_advisory_xact_lock_shared(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer);
     return exists (
         select from erasures x
         where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null

@@ -9,8 +9,9 @@ import (
 	"contactmirror/internal/contact"
 )
 
-// redactedHeader is the first line of a redacted body. No delivery can begin with
-// it: it is not JSON.
+// redactedHeader is the first line of a redacted body. No event can begin with it,
+// for it is not JSON; a delivery that is none can, so bytes are read as redacted
+// only where they were stored as an event, or the database says that it redacted them.
 const redactedHeader = "contactmirror redacted body 1\n"
 
 // redacted is what [Redact] keeps of a contact event.
@@ -31,24 +32,23 @@ var envelopeFields = []field{eventID, timestamp, eventName, entity, primaryKey, 
 // Redact returns body, a contact event, without its values. What is left is read
 // by [ParseStored] as the fact without its values: it has the same order, author
 // and names of columns, and says the same of the soft-delete flag. A redacted
-// body is returned as it is. ok is false where body is no contact event that can
+// body stays one. ok is false where body is no contact event that can
 // be read, so that nothing tells its envelope from its values.
 func Redact(body []byte) (without []byte, ok bool) {
-	if e, err := parseRedacted(body, time.Time{}); err == nil {
-		return body, e.Contact != nil
+	if text, ok := bytes.CutPrefix(body, []byte(redactedHeader)); ok {
+		var r redacted
+		if _, err := parseRedacted(body, time.Time{}); err != nil || json.Unmarshal(text, &r) != nil {
+			return nil, false
+		}
+		r.Event = Scan(r.Event).redactedEnvelope()
+		return r.body()
 	}
 	s := Scan(body)
 	e, err := s.Event(time.Time{})
 	if err != nil || e.Contact == nil {
 		return nil, false
 	}
-	envelope := newObject(len(body))
-	for _, f := range envelopeFields {
-		if value, err := s.env.value(f); err == nil && value != nil {
-			envelope.add(fieldNames[f], value)
-		}
-	}
-	r := redacted{Event: envelope.bytes(), ErasedColumns: []string{}, Unreadable: e.Contact.Unreadable}
+	r := redacted{Event: s.redactedEnvelope(), ErasedColumns: []string{}, Unreadable: e.Contact.Unreadable}
 	for _, cell := range e.Contact.Fact.Given {
 		r.ErasedColumns = append(r.ErasedColumns, cell.Column.Spec().Source)
 	}
@@ -57,6 +57,21 @@ func Redact(body []byte) (without []byte, ok bool) {
 		deleted := flag == contact.IsDeleted
 		r.SoftDeleted = &deleted
 	}
+	return r.body()
+}
+
+// redactedEnvelope is the members of the envelope that are no values.
+func (s *Scanned) redactedEnvelope() []byte {
+	envelope := newObject(512)
+	for _, f := range envelopeFields {
+		if value, err := s.env.value(f); err == nil && value != nil {
+			envelope.add(fieldNames[f], value)
+		}
+	}
+	return envelope.bytes()
+}
+
+func (r *redacted) body() (body []byte, ok bool) {
 	text, err := json.Marshal(r)
 	if err != nil {
 		return nil, false
@@ -91,12 +106,17 @@ func parseRedacted(body []byte, at time.Time) (Event, error) {
 		return Event{}, &InvalidError{Reason: "the redacted body is no contact event"}
 	}
 	c := e.Contact
+	if c.FieldValues != nil || c.IDValues != nil {
+		return Event{}, &InvalidError{Reason: "the redacted body holds values"}
+	}
 	c.Unreadable, c.Erased = append([]string{}, r.Unreadable...), append([]string{}, r.ErasedColumns...)
 	var said contact.Set
 	for _, name := range slices.Concat(c.Unreadable, c.Erased) {
-		if column, ok := contact.BySource(name); ok {
-			said |= contact.SetOf(column)
+		column, ok := contact.BySource(name)
+		if !ok {
+			return Event{}, &InvalidError{Reason: "the redacted body names a column that does not exist"}
 		}
+		said |= contact.SetOf(column)
 	}
 	c.Fact = contact.NewFact(c.Fact.Order, c.Fact.ChangedBy, c.Changes, nil, said).Erase()
 	switch {

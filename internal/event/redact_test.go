@@ -142,3 +142,43 @@ func FuzzRedact(f *testing.F) {
 		}
 	})
 }
+
+// A body that only looks redacted keeps nothing that is no envelope.
+func TestRedact_ofABodyThatASenderWrote(t *testing.T) {
+	t.Parallel()
+	without, ok := event.Redact(body(map[string]string{"FieldValues": `{"country_id":1}`}))
+	if !ok {
+		t.Fatal("the event can't be redacted")
+	}
+	for name, change := range map[string][2]string{
+		"values":           {`"Changes":`, `"FieldValues":{"name":"secret"},"Changes":`},
+		"ids":              {`"Changes":`, `"Values":{"name":"secret"},"Changes":`},
+		"an unknown key":   {`"Changes":`, `"x":"secret","Changes":`},
+		"a column of none": {`"country_id"`, `"secret"`},
+		"an unknown field": {`{"event":`, `{"x":"secret","event":`},
+	} {
+		forged := bytes.Replace(without, []byte(change[0]), []byte(change[1]), 1)
+		if bytes.Equal(forged, without) {
+			t.Fatalf("%s: %s is not in %s", name, change[0], without)
+		}
+		if again, ok := event.Redact(forged); ok && bytes.Contains(again, []byte("secret")) {
+			t.Errorf("%s: %s", name, again)
+		}
+	}
+}
+
+// A body names at most 16 contacts, for each one costs a look-up and a lock where
+// it is stored.
+func TestSubjects_areBounded(t *testing.T) {
+	t.Parallel()
+	for ids, told := range map[int]bool{0: false, 1: true, 16: true, 17: false, 50_000: false} {
+		text := []byte(`{"Event":"contact.changed"`)
+		for i := range ids {
+			text = fmt.Appendf(text, `,"PrimaryKey":%d,"PrimaryKey":%d`, i+1, i+1)
+		}
+		found, ok := event.Subjects(append(text, '}'))
+		if ok != told || told && len(found) != ids {
+			t.Errorf("%d ids: found %d, told: %t", ids, len(found), ok)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -14,8 +15,14 @@ var (
 	namedEvent = regexp.MustCompile(`(?i)"Event"\s*:\s*"([^"]*)"`)
 )
 
-// Subjects returns the ids of the contacts that a stored body names. told is false
-// where it may be about a contact, but nobody can tell which.
+// mostSubjects is how many contacts a body may name and still be one that is
+// about them. An event has one PrimaryKey; each id costs a look-up and may cost a
+// lock where the body is stored.
+const mostSubjects = 16
+
+// Subjects returns the ids of the contacts that a stored body names, each once.
+// told is false where it may be about a contact, but nobody can tell which: it
+// names none, or more than [mostSubjects].
 func Subjects(body []byte) (ids []int64, told bool) {
 	if e, err := ParseStored(body, time.Time{}); err == nil && e.Contact != nil {
 		return []int64{e.Contact.Key.ID}, true
@@ -29,9 +36,14 @@ func Subjects(body []byte) (ids []int64, told bool) {
 		return nil, true
 	}
 	for _, key := range namedKey.FindAllSubmatch(body, -1) {
-		if id, err := strconv.ParseInt(string(key[1]), 10, 64); err == nil {
-			ids = append(ids, id)
+		id, err := strconv.ParseInt(string(key[1]), 10, 64)
+		if err != nil || slices.Contains(ids, id) {
+			continue
 		}
+		if len(ids) == mostSubjects {
+			return nil, false
+		}
+		ids = append(ids, id)
 	}
 	return ids, len(ids) > 0
 }

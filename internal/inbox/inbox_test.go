@@ -618,3 +618,35 @@ func TestPut_doesNotRetryAProgrammingError(t *testing.T) {
 		})
 	}
 }
+
+// However many contacts malformed deliveries name, alone or together, they are kept
+// in time, and with default settings of the server.
+func TestPut_malformedDeliveriesThatNameManyContacts(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := start(t, db.Pool)
+	tenant := "Cust1"
+	malformed := func(n, ids int) inbox.Delivery {
+		text := fmt.Appendf(nil, `{"Event":"contact.changed","n":%d`, n)
+		for i := range ids {
+			text = fmt.Appendf(text, `,"PrimaryKey":%d`, n*ids+i+1)
+		}
+		return inbox.Delivery{Body: append(text, '}'), ReceivedAt: received, Reason: "PrimaryKey occurs several times", Tenant: &tenant}
+	}
+	if got := put(t, in, malformed(0, 50_000)); got != inbox.Quarantined {
+		t.Errorf("many ids: %s", got)
+	}
+	// Together, more ids than the server has room for locks.
+	var puts sync.WaitGroup
+	for n := range 1500 {
+		puts.Go(func() {
+			if got, err := in.Put(t.Context(), malformed(n+1, 16)); got != inbox.Quarantined || err != nil {
+				t.Errorf("delivery %d: %s, %v", n, got, err)
+			}
+		})
+	}
+	puts.Wait()
+	if got := texts(t, db.Pool, `select count(*)::text from quarantined_deliveries`); got[0] != "1501" {
+		t.Errorf("%s are kept, want 1501", got[0])
+	}
+}

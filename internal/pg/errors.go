@@ -15,12 +15,19 @@ import (
 )
 
 // DataFault reports whether the server refused the rows it was given: SQLSTATE
-// class 22 (data exception) or 23 (integrity constraint violation), but for
-// [NumberTaken]. Making the same call again can't help; the rows without the
-// faulty one may pass.
+// class 22 (data exception), 23 (integrity constraint violation) or 54 (program
+// limit exceeded, such as an index row that is too long), but for [NumberTaken].
+// Making the same call again can't help; the rows without the faulty one may pass.
 func DataFault(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && len(e.Code) == 5 && (e.Code[:2] == "22" || e.Code[:2] == "23") && !NumberTaken(err)
+	if !ok || len(e.Code) != 5 || NumberTaken(err) {
+		return false
+	}
+	switch e.Code[:2] {
+	case "22", "23", "54":
+		return true
+	}
+	return false
 }
 
 // NumberTaken reports whether a row could not be written because a number that the
@@ -54,7 +61,8 @@ func Transient(err error) bool {
 		return true
 	}
 	switch e.Code {
-	case "55P03", "57P01", "57P02", "57P03", "57014", "25006": // locked; stopping or starting; cancelled; read-only after a demotion
+	case "55P03", "57P01", "57P02", "57P03", "57P04", "57P05", "57014", // locked; stopping, starting, dropped, idle for too long; cancelled
+		"25006", "25P03", "25P04": // read-only after a demotion; transaction idle or under way for too long
 		return true
 	}
 	return false
