@@ -207,9 +207,14 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64, v Verifier) error
 	return nil
 }
 
-// Discard closes an entry that is not worth another try.
+// Discard closes an entry that is not worth another try. It locks the contact's
+// shard first, as Retry does, so that an erasure sees the entry either open or
+// discarded.
 func Discard(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
 	err := pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
+		if _, err := lockContact(ctx, tx, seq); err != nil {
+			return err
+		}
 		if _, err := open(ctx, tx, seq); err != nil {
 			return err
 		}
@@ -312,13 +317,13 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d *entry, locked *contact.Key
 	if d.Now.After(at) {
 		at = d.Now
 	}
-	e, err := event.ParseStored(d.Body, at)
+	parse := event.Parse
+	if d.BytesRemovedAt != nil { // only then the form of a redacted body is ours, and no sender's
+		parse = event.ParseStored
+	}
+	e, err := parse(d.Body, at)
 	if err != nil {
-		reason := err.Error()
-		if _, err := attempt.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": d.QuarantineSeq, "reason": reason}); err != nil {
-			return err
-		}
-		return &StillInvalidError{Reason: reason}
+		return stillInvalid(ctx, tx, d.QuarantineSeq, err.Error())
 	}
 	if err := v.verify(d, e.Tenant); err != nil {
 		return err
@@ -327,7 +332,14 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d *entry, locked *contact.Key
 	if key != nil && (locked == nil || *locked != *key) { // an erasure changes bodies, but not whom they are about
 		return fmt.Errorf("its body now is about contact %d, which is not locked", key.ID)
 	}
-	if _, err := inbox.PutIn(ctx, tx, inbox.Delivery{Body: d.Body, ReceivedAt: d.ReceivedAt, Event: &e}); err != nil {
+	err = pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+		_, err := inbox.PutIn(ctx, savepoint, inbox.Delivery{Body: d.Body, ReceivedAt: d.ReceivedAt, Event: &e})
+		return err
+	})
+	switch {
+	case pg.DataFault(err):
+		return stillInvalid(ctx, tx, d.QuarantineSeq, pg.Explain(err))
+	case err != nil:
 		return err
 	}
 	if err := close(ctx, tx, d.QuarantineSeq, "retried"); err != nil || key == nil {
@@ -337,6 +349,14 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d *entry, locked *contact.Key
 		"quarantine_seq": d.QuarantineSeq, "context_identifier": key.Tenant, "contact_id": key.ID,
 	})
 	return err
+}
+
+// stillInvalid notes another try that failed, and returns why as a [*StillInvalidError].
+func stillInvalid(ctx context.Context, tx pgx.Tx, seq int64, reason string) error {
+	if _, err := attempt.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq, "reason": reason}); err != nil {
+		return err
+	}
+	return &StillInvalidError{Reason: reason}
 }
 
 func close(ctx context.Context, tx pgx.Tx, seq int64, resolution string) error {

@@ -159,14 +159,44 @@ func TestRetry_ofAnEventThatTheDatabaseRefused(t *testing.T) {
 	if diff := cmp.Diff(map[string][]string{http.CanonicalHeaderKey(signature.Header): {d.Signature}}, entry.Headers); diff != "" {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
+	// Refused again, it counts one more attempt, and keeps no other entry waiting.
+	err = quarantine.Retry(t.Context(), db.Pool, 1, verifier)
+	if _, invalid := errors.AsType[*quarantine.StillInvalidError](err); !invalid {
+		t.Errorf("refused again: %v, want a StillInvalidError", err)
+	}
+	if entry, err := quarantine.Show(t.Context(), db.Pool, 1); err != nil || entry.Attempts != 2 || entry.ResolvedAt != nil {
+		t.Errorf("refused again: %+v, %v", entry, err)
+	}
 	if _, err := db.Pool.Exec(t.Context(), `alter table webhook_events drop constraint poison`); err != nil {
 		t.Fatal(err)
 	}
 	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); err != nil {
 		t.Error(err)
 	}
-	if got := state(t, db); !strings.HasSuffix(got, " 1 retried 1 1 t") {
+	if got := state(t, db); !strings.HasSuffix(got, " 2 retried 1 1 t") {
 		t.Errorf("entry %q", got)
+	}
+}
+
+// The form of a redacted body is no sender's to use: such a delivery stays what it
+// is, however it is signed.
+func TestRetry_refusesARedactedBodyThatASenderWrote(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	in := inbox.New(db.Pool, func(...string) {})
+	run(t, in.Run)
+	without, ok := event.Redact(eventAt("B", time.Now()))
+	if !ok {
+		t.Fatal("the event can't be redacted")
+	}
+	tenant := "B"
+	d := inbox.Delivery{Body: without, ReceivedAt: time.Now(), Reason: "is not JSON", Tenant: &tenant, Signature: signature.Sign(secret, without)}
+	if result, err := in.Put(t.Context(), d); err != nil || result != inbox.Quarantined {
+		t.Fatal(result, err)
+	}
+	err := quarantine.Retry(t.Context(), db.Pool, 1, verifier)
+	if _, invalid := errors.AsType[*quarantine.StillInvalidError](err); !invalid {
+		t.Errorf("%v, want a StillInvalidError", err)
 	}
 }
 
