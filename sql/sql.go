@@ -210,6 +210,8 @@ var (
 	ErasureDeliveries string
 	//go:embed erasure_events.sql
 	ErasureEvents string
+	//go:embed erasure_spooled.sql
+	ErasureSpooled string
 	//go:embed erasure_queued.sql
 	ErasureQueued string
 	//go:embed erasure_erase.sql

@@ -29,6 +29,7 @@ var (
 	queued     = pg.Column[int64](sql.ErasureQueued)
 	erase      = pg.Query[erased](sql.ErasureErase)
 	lift       = pg.Column[bool](sql.ErasureLift)
+	spooled    = pg.Column[int64](sql.ErasureSpooled)
 )
 
 type row struct {
@@ -103,13 +104,37 @@ func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) 
 	return a, nil
 }
 
+// WaitingError tells that an erasure can't be lifted yet: events that came while it
+// was in force are still to be applied, and would keep their values.
+type WaitingError struct {
+	// Queued is how many events of the contact are queued, and Spooled how many
+	// deliveries, of any contact, are in the spools of the receivers.
+	Queued, Spooled int64
+}
+
+func (e *WaitingError) Error() string {
+	return fmt.Sprintf("%d events of the contact are queued, and %d deliveries are in spools; they came while it was erased, and must be applied first", e.Queued, e.Spooled)
+}
+
 // Lift lets later events of the contact be kept with their values again. What
-// was erased stays so.
+// was erased stays so, and what came before must have been applied: else that is a
+// [*WaitingError].
 func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key) error {
 	err := inTransaction(ctx, pool, key, func(tx pgx.Tx) error {
 		found, err := lift.One(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
-		if err == nil && !found {
-			err = ErrNotErased
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return ErrNotErased
+		}
+		var waiting WaitingError
+		waiting.Queued, err = queued.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard(), "context_identifier": key.Tenant, "contact_id": key.ID})
+		if err == nil {
+			waiting.Spooled, err = spooled.One(ctx, tx, nil)
+		}
+		if err == nil && waiting != (WaitingError{}) {
+			return &waiting
 		}
 		return err
 	})

@@ -3,6 +3,7 @@ package erasure_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -134,6 +135,54 @@ func TestErase_besideRetry(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An entry is discarded before an erasure or after it, and leaves no value either
+// way.
+func TestErase_besideDiscard(t *testing.T) {
+	t.Parallel()
+	for entryName, quarantined := range entryKinds {
+		t.Run(entryName, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1)
+			r.run(r.worker.Run)
+			quarantined(r, "contact.changed")
+			r.overlap("erasures", func() { r.erase(contact.Key{Tenant: "Cust1", ID: 7}) }, func() {
+				if err := quarantine.Discard(context.Background(), r.service, 1); err != nil {
+					t.Error(err)
+				}
+			})
+			if got := r.mentions("secret"); len(got) > 0 {
+				t.Errorf("left in %q", got)
+			}
+			if got := r.texts(`select (count(*) filter (where not balanced))::text from event_accounting`); got[0] != "0" {
+				t.Errorf("%s tenants do not balance", got[0])
+			}
+		})
+	}
+}
+
+// What came while the contact was erased must be applied before the erasure is
+// lifted, or it would keep its values.
+func TestLift_waitsForWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	key := contact.Key{Tenant: "Cust1", ID: 7}
+	r.put(secretEvent("contact.changed", "", received.Add(-time.Hour)))
+	r.erase(key)
+	err := erasure.Lift(t.Context(), r.Pool, key)
+	if waiting, ok := errors.AsType[*erasure.WaitingError](err); !ok || waiting.Queued != 1 {
+		t.Errorf("lifted with an event queued: %v, want a WaitingError", err)
+	}
+	r.run(r.worker.Run)
+	r.drain()
+	if err := erasure.Lift(t.Context(), r.Pool, key); err != nil {
+		t.Error(err)
+	}
+	if got := r.mentions("secret"); len(got) > 0 {
+		t.Errorf("left in %q", got)
+	}
+	r.verify()
 }
 
 // A redacted event says the same, whether the erasure is still in force when it is

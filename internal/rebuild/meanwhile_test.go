@@ -81,7 +81,8 @@ func (r *rig) erase(key contact.Key) {
 
 func (r *rig) lift(key contact.Key) {
 	r.t.Helper()
-	if err := erasure.Lift(context.Background(), r.pool, key); err != nil && !errors.Is(err, erasure.ErrNotErased) {
+	err := erasure.Lift(context.Background(), r.pool, key)
+	if _, waiting := errors.AsType[*erasure.WaitingError](err); err != nil && !waiting && !errors.Is(err, erasure.ErrNotErased) {
 		r.t.Error(err)
 	}
 }
