@@ -136,7 +136,7 @@ func Discard(dir, name string) error {
 	if _, err := lstatMoved(dir, name); err != nil {
 		return err
 	}
-	err := os.Remove(filepath.Join(dir, name))
+	err := os.RemoveAll(filepath.Join(dir, name)) // it may be a directory
 	if err == nil {
 		err = syncDir(dir)
 	}

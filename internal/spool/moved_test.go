@@ -381,6 +381,54 @@ func TestSpool_directoryRemovedWhileDraining(t *testing.T) {
 	}
 }
 
+// A closed segment that was removed is written again with the next append, and
+// without one: a kill must find it.
+func TestSpool_closedSegmentRemoved(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := open(t, dir, roomy)
+	run(t, s)
+	appendAll(t, s, "Cust1", "first")
+	if _, err := s.Peek(t.Context()); err != nil { // closes the segment
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, "Cust1", "second")
+	if n := len(segments(t, dir)); n != 2 {
+		t.Errorf("%d segments after the next append, want 2", n)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if names, _ := filepath.Glob(filepath.Join(dir, "*.spool")); len(names) > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the segments were not written again")
+		}
+	}
+}
+
+// What is written again keeps its number, the earliest time of what it holds.
+func TestSpool_relocatedSegmentKeepsItsAge(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "spool")
+	s := open(t, dir, roomy)
+	run(t, s)
+	appendAll(t, s, "Cust1", "first")
+	name := segmentIn(dir)
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	appendAll(t, s, "Cust1", "second")
+	if got := segmentIn(dir); got != name {
+		t.Errorf("written again as %s, want %s", got, name)
+	}
+}
+
 // Removed between the last append and the end, it is written again too.
 func TestSpool_removedBeforeTheEnd(t *testing.T) {
 	t.Parallel()

@@ -18,6 +18,9 @@ const (
 	segmentSize = 8 << 20
 	// maxBatch bounds the bytes of one write and fsync.
 	maxBatch = 8 << 20
+	// lookInterval is how often closed segments are looked for: one that was removed
+	// is written again, as long as this process has it open.
+	lookInterval = time.Second
 	// tenantShare is the part of the spool that one tenant may fill.
 	tenantShare = 0.75
 )
@@ -130,9 +133,15 @@ func (s *Spool) Run(ctx context.Context) error {
 	var following sync.WaitGroup
 	defer following.Wait()
 	following.Go(func() { s.follow(ctx) })
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
+		case <-look.C:
+			if s.missing() {
+				s.restore()
+			}
 		case first := <-s.waiting:
 			s.store(s.gather(first))
 		case <-s.rotate:
@@ -261,11 +270,15 @@ func (s *Spool) sync(batch []*request) error {
 		frames = append(frames, r.frame...)
 	}
 	if s.file == nil {
-		file, err := s.begin(nil)
+		lock := s.lock
+		file, err := s.begin(time.Now().UnixMicro(), nil)
 		if err != nil {
 			return fmt.Errorf("spool: begin a segment: %w", err)
 		}
 		s.use(file, segment{byTenant: map[string]int64{}})
+		if s.lock != lock { // the directory was removed, and closed segments with it
+			s.restore()
+		}
 	}
 	err := write(s.file, frames)
 	if err == nil && atPath(s.file) != nil {
@@ -298,13 +311,13 @@ func write(file *os.File, content []byte) error {
 	return file.Sync()
 }
 
-// begin makes a new segment with this content. Its name is on disk before any
-// record is.
-func (s *Spool) begin(content []byte) (*os.File, error) {
+// begin makes a new segment with this number, or the next one that is free, and
+// this content. Its name is on disk before any record is.
+func (s *Spool) begin(number int64, content []byte) (*os.File, error) {
 	if err := s.ensureDir(); err != nil {
 		return nil, err
 	}
-	file, err := s.create()
+	file, err := s.create(number)
 	if err != nil {
 		return nil, err
 	}
@@ -321,8 +334,8 @@ func (s *Spool) begin(content []byte) (*os.File, error) {
 	return file, nil
 }
 
-func (s *Spool) create() (*os.File, error) {
-	for number := time.Now().UnixMicro(); ; number++ {
+func (s *Spool) create(number int64) (*os.File, error) {
+	for ; ; number++ {
 		file, err := os.OpenFile(s.path(number), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
 		if !errors.Is(err, os.ErrExist) {
 			return file, err
@@ -367,7 +380,8 @@ func (s *Spool) relocate(more []byte) error {
 	_, err := old.ReadAt(content, 0)
 	var file *os.File
 	if err == nil {
-		file, err = s.begin(append(content, more...))
+		// Its number stays: it is the earliest time of what the segment holds.
+		file, err = s.begin(holds.number, append(content, more...))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s was removed; write its records again: %w", old.Name(), err), old.Truncate(holds.bytes))
@@ -377,6 +391,14 @@ func (s *Spool) relocate(more []byte) error {
 	_ = old.Close() // has no name any more
 	s.restore()
 	return nil
+}
+
+// missing reports whether the file of a closed segment was removed, or is being
+// removed because the segment was drained.
+func (s *Spool) missing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.closed, func(g segment) bool { return g.file != nil && atPath(g.file) != nil })
 }
 
 // restore writes closed segments again that were removed or moved before they
