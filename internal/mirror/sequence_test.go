@@ -110,3 +110,48 @@ func TestWorker_sequenceAtAGapBelowTheHorizon(t *testing.T) {
 		t.Errorf("audit rows, all above the horizon: %s, want 2 t", got[0])
 	}
 }
+
+// An event that is queued again from a copy of the queue has its outcome already: it
+// is neither applied twice nor quarantined. A sequence at its end is the server's
+// fault, and quarantines nothing either.
+func TestWorker_doesNotBlameEventsForTheServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := r.Pool.Exec(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`create table copied (like sync_queue)`)
+	r.deliver(changed(1, 1, "a"), changed(2, 1, "b"), changed(3, 2, "c"))
+	exec(`insert into copied select * from sync_queue`)
+	failed := make(chan error, 1)
+	r.worker.Observe = func(b mirror.Batch) {
+		select {
+		case failed <- b.Err:
+		default:
+		}
+	}
+	r.run(r.worker.Run)
+	r.drain()
+	exec(`insert into sync_queue select * from copied; drop table copied`)
+	r.deliver(changed(4, 3, "d"))
+	r.drain()
+
+	exec(`alter sequence contact_audit_log_audit_seq_seq maxvalue 100; select setval('contact_audit_log_audit_seq_seq', 100)`)
+	r.deliver(changed(5, 3, "e"))
+	for err := range failed {
+		if err != nil {
+			if !strings.Contains(err.Error(), "contact_audit_log_audit_seq_seq") {
+				t.Errorf("failed with %v", err)
+			}
+			break
+		}
+	}
+	exec(`alter sequence contact_audit_log_audit_seq_seq no maxvalue`)
+	r.drain()
+	if got := column(t, r.Pool, `select concat_ws(' ', count(*), count(distinct event_seq), (select count(*) from quarantined_deliveries)) from contact_audit_log`); got[0] != "5 5 0" {
+		t.Errorf("logged, of events, quarantined: %s, want 5 5 0", got[0])
+	}
+}

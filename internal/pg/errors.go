@@ -18,9 +18,12 @@ import (
 // class 22 (data exception), 23 (integrity constraint violation) or 54 (program
 // limit exceeded, such as an index row that is too long), but for [NumberTaken].
 // Making the same call again can't help; the rows without the faulty one may pass.
+//
+// Two errors of these classes are the server's own: a sequence that is at its end
+// (2200H), and a partition that is missing (23514 without a constraint).
 func DataFault(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || len(e.Code) != 5 || NumberTaken(err) {
+	if !ok || len(e.Code) != 5 || NumberTaken(err) || e.Code == "2200H" || e.Code == "23514" && e.ConstraintName == "" {
 		return false
 	}
 	switch e.Code[:2] {
@@ -85,6 +88,13 @@ func unreachable(err error) bool {
 	return slices.ContainsFunc([]error{
 		pgconn.ErrConnClosed, net.ErrClosed, io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, context.DeadlineExceeded, context.Canceled,
 	}, func(known error) bool { return errors.Is(err, known) })
+}
+
+// Violates reports whether err is that a row violates the named constraint or
+// unique index.
+func Violates(err error, constraint string) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && strings.HasPrefix(e.Code, "23") && e.ConstraintName == constraint
 }
 
 // LockTimeout reports whether err is that a lock was not to be had in the time
