@@ -93,12 +93,12 @@ set jit = off
 as $$
 begin
     if (
-        select count(*) < 7
+        select count(*) < 8
         from pg_index i
         where i.indisvalid and i.indexrelid = any (array[
             to_regclass('webhook_events_pkey')::oid, to_regclass('webhook_bodies_pkey'), to_regclass('sync_queue_pkey'),
             to_regclass('contact_audit_log_pkey'), to_regclass('contact_audit_log_event_seq'),
-            to_regclass('contacts_pkey'), to_regclass('contact_tombstones_pkey')
+            to_regclass('contacts_pkey'), to_regclass('contact_tombstones_pkey'), to_regclass('log_horizon_pkey')
         ])
     ) then
         raise exception 'the tables lack keys: a restore is under way, or has failed'

@@ -152,6 +152,8 @@ var (
 	//go:embed settle_recount.sql
 	SettleRecount string
 
+	//go:embed feed_ready.sql
+	FeedReady string
 	//go:embed feed_changes.sql
 	FeedChanges string
 	//go:embed feed_end.sql

@@ -33,6 +33,7 @@ import (
 var (
 	changesStmt = pg.Query[Change](sql.FeedChanges)
 	endStmt     = pg.Column[int64](sql.FeedEnd)
+	readyStmt   = pg.Column[bool](sql.FeedReady)
 	rowsStmt    = pg.Query[row](sql.FeedRows)
 )
 
@@ -123,6 +124,9 @@ func (f *Feed) Now(ctx context.Context) (Cursor, error) {
 	defer cancel()
 	var now Cursor
 	err := pgx.BeginTxFunc(ctx, f.pool, snapshot, func(tx pgx.Tx) error {
+		if _, err := readyStmt.One(ctx, tx, nil); err != nil {
+			return err
+		}
 		end, err := endStmt.One(ctx, tx, nil)
 		if err != nil {
 			return err
@@ -163,6 +167,9 @@ func (f *Feed) Read(ctx context.Context, after Cursor, limit int) (page []Change
 }
 
 func read(ctx context.Context, tx pgx.Tx, after Cursor, limit int) (page []Change, next Cursor, err error) {
+	if _, err := readyStmt.One(ctx, tx, nil); err != nil {
+		return nil, after, err
+	}
 	found, err := rows(ctx, tx, after.rows()...)
 	if err != nil {
 		return nil, after, err

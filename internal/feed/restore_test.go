@@ -411,3 +411,27 @@ func TestParseCursor(t *testing.T) {
 		}
 	}
 }
+
+// In the middle of a restore, before the keys are made, rows may be missing: nothing
+// is handed out, and no cursor is refused for good.
+func TestFeed_failsDuringARestore(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	f := feed.New(db.Pool, quiet)
+	for name, alter := range map[string]string{
+		"contacts": `alter table contacts drop constraint contacts_pkey`,
+		"horizon":  `alter table log_horizon drop constraint log_horizon_pkey`,
+	} {
+		tx := begin(t, db.Pool)
+		if _, err := tx.Exec(t.Context(), alter); err != nil {
+			t.Fatal(err)
+		}
+		commit(t, tx)
+		if _, err := f.Now(t.Context()); err == nil || errors.Is(err, feed.ErrLost) {
+			t.Errorf("%s: now: %v", name, err)
+		}
+		if _, _, err := f.Read(t.Context(), feed.Cursor{}, 1); err == nil || errors.Is(err, feed.ErrLost) {
+			t.Errorf("%s: read: %v", name, err)
+		}
+	}
+}

@@ -74,13 +74,20 @@ func (s *Settler) Wake() {
 	}
 }
 
+// lookInterval is how often the settler looks unasked: a failover or a restore can
+// take log_horizon back without a row to follow.
+const lookInterval = 30 * time.Second
+
 // Run settles what comes until ctx ends.
 func (s *Settler) Run(ctx context.Context) error {
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
+		case <-look.C:
 		}
 		s.settle(ctx)
 	}
