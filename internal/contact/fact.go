@@ -133,6 +133,16 @@ func (f Fact) Erase() Fact {
 	return f
 }
 
+// Complete reports whether f gives a value for every column of [Sent]: nothing
+// earlier than f decides what those columns are after it.
+func (f *Fact) Complete() bool {
+	given := Set(0)
+	for _, cell := range f.Given {
+		given |= SetOf(cell.Column)
+	}
+	return Sent.Without(given) == 0
+}
+
 // Said is the columns that f says anything of.
 func (f *Fact) Said() Set {
 	said := f.Unknown

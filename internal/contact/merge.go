@@ -19,9 +19,46 @@ const (
 	AfterDelete Outcome = "after_delete"
 )
 
-// Result is the outcome of one merged fact.
+// Effect is what merging a fact did to the contact as the mirror holds it. A
+// consumer that applies effects in the order in which the facts were merged agrees
+// with the mirror on whether the contact has a row and on the soft-delete flag.
+type Effect string
+
+// The values of [Effect], as they stand in contact_audit_log.
+const (
+	EffectUpserted Effect = "upserted"
+	// EffectSoftDeleted is that the flag was set, or that the contact was first
+	// seen with the flag set.
+	EffectSoftDeleted Effect = "soft_deleted"
+	EffectRestored    Effect = "restored"
+	EffectDeleted     Effect = "deleted"
+	// EffectErased is the effect of an erasure, which is no fact.
+	EffectErased Effect = "erased"
+	// EffectUnchanged is that at most the last event, or the time of the hard delete,
+	// changed.
+	EffectUnchanged Effect = "unchanged"
+)
+
+// effect is what a fact with this outcome did, which found a contact in the state
+// life and flag, and left s.
+func (s *State) effect(life Life, flag bool, outcome Outcome) Effect {
+	switch {
+	case outcome != Applied || life == Gone:
+		return EffectUnchanged
+	case s.Life == Gone:
+		return EffectDeleted
+	case s.Row.SoftDeleted && !flag:
+		return EffectSoftDeleted
+	case !s.Row.SoftDeleted && flag:
+		return EffectRestored
+	}
+	return EffectUpserted
+}
+
+// Result is what became of one merged fact.
 type Result struct {
 	Outcome Outcome
+	Effect  Effect
 	// LastKnown is the row that a hard delete took away; nil for any other fact,
 	// and when no row was known.
 	LastKnown *State
@@ -54,7 +91,9 @@ func (s *State) Merge(facts, history []Fact) []Result {
 	results := make([]Result, len(facts))
 	past := timeline{facts: history}
 	for _, i := range byOrder {
+		life, flag := s.Life, s.Row.SoftDeleted
 		results[i] = s.merge(&facts[i], &past)
+		results[i].Effect = s.effect(life, flag, results[i].Outcome)
 	}
 	return results
 }

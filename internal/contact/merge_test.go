@@ -131,6 +131,7 @@ func TestMergeIsAFunctionOfTheSet(t *testing.T) {
 			before := got
 			results := got.Merge(batch, slices.Clone(history))
 			checkOutcomes(t, before, got, batch, results)
+			checkEffects(t, before, got, batch, results)
 			rest = rest[n:]
 		}
 		if diff := cmp.Diff(want, got, cmp.AllowUnexported(contact.Value{})); diff != "" {
@@ -161,6 +162,50 @@ func checkOutcomes(t *rapid.T, before, after contact.State, batch []contact.Fact
 	tombstoneMoved := before.Life == contact.Gone && before.Last != after.Last
 	if changed := before.Row != after.Row || before.Life != after.Life || tombstoneMoved; changed != (applied == 1) {
 		t.Fatalf("outcome %s of %+v, but changed is %t", results[0].Outcome, batch[0], changed)
+	}
+}
+
+// checkEffects applies the effects of one batch, in the order of its facts, as a
+// consumer does that knows nothing else.
+func checkEffects(t *rapid.T, before, after contact.State, batch []contact.Fact, results []contact.Result) {
+	type known struct{ exists, softDeleted bool }
+	of := func(s contact.State) known {
+		return known{s.Life == contact.Live, s.Row.SoftDeleted}
+	}
+	places := make([]int, len(batch))
+	for i := range places {
+		places[i] = i
+	}
+	slices.SortFunc(places, func(a, b int) int { return batch[a].Order.Compare(batch[b].Order) })
+	consumer, unchanged := of(before), true
+	for _, i := range places {
+		effect := results[i].Effect
+		switch effect {
+		case contact.EffectUpserted:
+			consumer.exists = true
+		case contact.EffectSoftDeleted:
+			consumer = known{exists: true, softDeleted: true}
+		case contact.EffectRestored:
+			if !consumer.softDeleted {
+				t.Fatalf("%v restores a contact that is not soft-deleted", batch[i].Order)
+			}
+			consumer.softDeleted = false
+		case contact.EffectDeleted:
+			consumer = known{}
+		case contact.EffectUnchanged:
+		default:
+			t.Fatalf("%v has the effect %q", batch[i].Order, effect)
+		}
+		unchanged = unchanged && effect == contact.EffectUnchanged
+		if results[i].Outcome != contact.Applied && effect != contact.EffectUnchanged {
+			t.Fatalf("%v is %s and has the effect %q", batch[i].Order, results[i].Outcome, effect)
+		}
+	}
+	if consumer != of(after) {
+		t.Fatalf("after the effects %+v, in the mirror %+v", consumer, of(after))
+	}
+	if unchanged && (before.Row != after.Row || before.Life != after.Life) {
+		t.Fatalf("unchanged by its effects, but %+v became %+v", before, after)
 	}
 }
 
