@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"contactmirror/internal/operator"
 )
 
 // right is what the two kinds of roles may do with a relation, or a function.
@@ -47,6 +49,7 @@ var rights = []right{
 	{"mirror_freshness", "select", "select"},
 	{"receivers", "select, insert, update, delete", "select"},
 	{"receiver_secrets", "select, insert, update, delete", ""},
+	{"operator_actions", "select, insert", "select"},
 	{"schema_roles", "", ""},
 	{"goose_db_version", "select", "select"},
 }
@@ -73,11 +76,13 @@ var functions = []right{
 }
 
 // sequences are those whose numbers the service draws itself.
-const sequences = "webhook_events_event_seq_seq, contact_audit_log_audit_seq_seq"
+const sequences = "webhook_events_event_seq_seq, contact_audit_log_audit_seq_seq, operator_actions_action_seq_seq"
 
 // Roles are the roles to let in. An empty Reporting is none.
 type Roles struct {
 	Service, Reporting string
+	// Actor is who lets them in.
+	Actor operator.Actor
 	// Create makes those that do not exist. Nobody can log in as them until the
 	// owner says otherwise.
 	Create bool
@@ -115,7 +120,9 @@ func Grant(ctx context.Context, url string, roles Roles) (done []Granted, err er
 			}
 			done = append(done, granted)
 		}
-		return nil
+		return operator.Record(ctx, tx, operator.Entry{
+			Actor: roles.Actor, Action: operator.Grant, Detail: operator.Detail{"service": roles.Service, "reporting": roles.Reporting},
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("migrations: grants: %w", err)

@@ -93,7 +93,7 @@ func TestEveryRelationHasRights(t *testing.T) {
 func TestReportingSees(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	roles := migrations.Roles{Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting"), Create: true}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting"), Create: true}
 	grant(t, db.URL, roles)
 	for _, relation := range migrations.Relations() {
 		err := as(t, db, roles.Reporting, "select * from "+relation+" limit 0")
@@ -127,7 +127,7 @@ func TestReportingSees(t *testing.T) {
 func TestServiceMayNot(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	roles := migrations.Roles{Service: roleName(t, db, "service"), Create: true}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Create: true}
 	grant(t, db.URL, roles)
 	for _, statement := range []string{
 		"update webhook_events set event = ''", "delete from webhook_events", "truncate webhook_events",
@@ -160,7 +160,7 @@ func TestServiceMayNot(t *testing.T) {
 func TestGrantMakesRolesOnlyWhenTold(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	roles := migrations.Roles{Service: roleName(t, db, "Ser\"vice"), Reporting: roleName(t, db, "reporting")}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "Ser\"vice"), Reporting: roleName(t, db, "reporting")}
 	if _, err := db.Pool.Exec(t.Context(), "create role "+quoted(roles.Service)+" login"); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestGrantMakesRolesOnlyWhenTold(t *testing.T) {
 func TestGrantTakesAway(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	roles := migrations.Roles{Service: roleName(t, db, "service"), Create: true}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Create: true}
 	grant(t, db.URL, roles)
 	if _, err := db.Pool.Exec(t.Context(), "grant all on all tables in schema public to "+quoted(roles.Service)+
 		"; grant update (event) on webhook_events to "+quoted(roles.Service)); err != nil {
@@ -202,14 +202,14 @@ func TestGrantTakesAway(t *testing.T) {
 	if err := as(t, db, roles.Service, "update webhook_events set event = ''"); !denied(err) {
 		t.Errorf("a right from before is left: %v", err)
 	}
-	if _, err := migrations.Grant(t.Context(), db.URL, migrations.Roles{Service: roles.Service, Reporting: roles.Service}); err == nil {
+	if _, err := migrations.Grant(t.Context(), db.URL, migrations.Roles{Actor: "tester", Service: roles.Service, Reporting: roles.Service}); err == nil {
 		t.Error("one role is both")
 	}
 	var owner string
 	if err := db.Pool.QueryRow(t.Context(), "select current_user").Scan(&owner); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := migrations.Grant(t.Context(), db.URL, migrations.Roles{Service: owner}); err == nil || !strings.Contains(err.Error(), "owns the tables") {
+	if _, err := migrations.Grant(t.Context(), db.URL, migrations.Roles{Actor: "tester", Service: owner}); err == nil || !strings.Contains(err.Error(), "owns the tables") {
 		t.Errorf("the owner as the service: %v", err)
 	}
 }
@@ -217,7 +217,7 @@ func TestGrantTakesAway(t *testing.T) {
 func TestGrantWarns(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	roles := migrations.Roles{Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting")}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting")}
 	if _, err := db.Pool.Exec(t.Context(), "create role "+quoted(roles.Service)+" login superuser; create role "+quoted(roles.Reporting)+
 		" login; grant create on schema public to public"); err != nil {
 		t.Fatal(err)
@@ -240,7 +240,7 @@ func TestGrantWarns(t *testing.T) {
 func TestUpRepeatsGrants(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	roles := migrations.Roles{Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting"), Create: true}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting"), Create: true}
 	grant(t, db.URL, roles)
 	if _, err := db.Pool.Exec(t.Context(), "revoke all on all tables in schema public from "+quoted(roles.Reporting)+
 		"; revoke all on receivers from "+quoted(roles.Service)); err != nil { // as if it were new
@@ -264,13 +264,13 @@ func TestGrantInAnotherSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	elsewhere := withParameter(t, db.URL, "search_path", `"Contact Mirror"`)
-	if _, err := migrations.Grant(t.Context(), elsewhere, migrations.Roles{Service: "nobody"}); !isVersionError(err) {
+	if _, err := migrations.Grant(t.Context(), elsewhere, migrations.Roles{Actor: "tester", Service: "nobody"}); !isVersionError(err) {
 		t.Errorf("an empty schema: %v", err)
 	}
 	if _, err := migrations.Up(t.Context(), elsewhere); err != nil {
 		t.Fatal(err)
 	}
-	roles := migrations.Roles{Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting"), Create: true}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting"), Create: true}
 	grant(t, elsewhere, roles)
 	if err := as(t, db, roles.Reporting, `set local search_path = "Contact Mirror"`, "select from contacts"); err != nil {
 		t.Error(err)
@@ -288,7 +288,7 @@ func TestGrantAsPlainOwner(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	owner := roleName(t, db, "owner")
-	roles := migrations.Roles{Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting")}
+	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting")}
 	for _, statement := range []string{
 		"create role " + owner, "create role " + roles.Service, "create role " + roles.Reporting,
 		"create schema plain authorization " + owner,

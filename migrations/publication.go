@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/operator"
 )
 
 // published are the tables that others may want to follow: what is mirrored, and
@@ -28,13 +30,15 @@ type Published struct {
 // what this build publishes. It is to be run as the owner, on the schema version
 // of this build, and may be repeated. A publication that somebody else has made,
 // of other tables, is an error.
-func Publish(ctx context.Context, url, name string) (done Published, err error) {
+func Publish(ctx context.Context, url, name string, by operator.Actor) (done Published, err error) {
 	err = asOwner(ctx, url, func(tx pgx.Tx) error {
 		if err := Check(ctx, tx); err != nil {
 			return err
 		}
-		done, err = publish(ctx, tx, name)
-		return err
+		if done, err = publish(ctx, tx, name); err != nil {
+			return err
+		}
+		return operator.Record(ctx, tx, operator.Entry{Actor: by, Action: operator.Publish, Detail: operator.Detail{"publication": name}})
 	})
 	if err != nil {
 		return Published{}, fmt.Errorf("migrations: publication %s: %w", name, err)

@@ -70,7 +70,7 @@ func TestSubscriberFollows(t *testing.T) {
 	}
 	s.put("contact.created", 1, `,"FieldValues":{"name":"before"}`, inbox.Accepted)
 	s.until(outcomes, "0 0 1 0 0 0 t")
-	done, err := migrations.Publish(t.Context(), s.URL, "Followers")
+	done, err := migrations.Publish(t.Context(), s.URL, "Followers", "tester")
 	if want := (migrations.Published{Tables: []string{"contact_audit_log", "contact_tombstones", "contacts"}, Created: true}); err != nil || !cmp.Equal(done, want) {
 		t.Fatalf("published %+v, %v, want %+v", done, err, want)
 	}
@@ -122,7 +122,7 @@ func TestSubscriberFollows(t *testing.T) {
 func TestPublishWhereNobodyCanSubscribe(t *testing.T) {
 	t.Parallel()
 	url, pool := subscriber(t)
-	done, err := migrations.Publish(t.Context(), url, "followers")
+	done, err := migrations.Publish(t.Context(), url, "followers", "tester")
 	want := []string{"nobody can subscribe while the server's wal_level is replica: alter system set wal_level = logical, and restart the server"}
 	if err != nil || !cmp.Equal(done.Warnings, want) {
 		t.Errorf("warnings %q, %v, want %q", done.Warnings, err, want)
@@ -141,7 +141,7 @@ func TestPublishIdentifiesRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := migrations.Publish(t.Context(), db.URL, "followers"); err != nil {
+		if _, err := migrations.Publish(t.Context(), db.URL, "followers", "tester"); err != nil {
 			t.Fatal(err)
 		}
 	}

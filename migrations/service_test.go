@@ -18,6 +18,7 @@ import (
 	"contactmirror/internal/heartbeat"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
+	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
 	"contactmirror/internal/quarantine"
@@ -41,7 +42,7 @@ func newService(t *testing.T) *service {
 	t.Helper()
 	s := &service{DB: pgtest.New(t), t: t}
 	role := roleName(t, s.DB, "service")
-	grant(t, s.URL, migrations.Roles{Service: role, Create: true})
+	grant(t, s.URL, migrations.Roles{Actor: "tester", Service: role, Create: true})
 	var err error
 	if s.pool, err = pg.Open(withParameter(t, s.URL, "role", role), 8); err != nil {
 		t.Fatal(err)
@@ -194,20 +195,20 @@ func TestServiceMayQuarantine(t *testing.T) {
 	}
 	var invalid *quarantine.StillInvalidError
 	entries := s.quarantined()
-	if err := quarantine.Retry(t.Context(), s.pool, entries[0].QuarantineSeq, verifier); !errors.As(err, &invalid) {
+	if err := quarantine.Retry(t.Context(), s.pool, "tester", entries[0].QuarantineSeq, verifier); !errors.As(err, &invalid) {
 		t.Errorf("retry what can't be understood: %v", err)
 	}
-	if err := quarantine.Discard(t.Context(), s.pool, entries[0].QuarantineSeq); err != nil {
+	if err := quarantine.Discard(t.Context(), s.pool, "tester", entries[0].QuarantineSeq); err != nil {
 		t.Error(err)
 	}
-	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), s.pool, "tester", entries[1].QuarantineSeq, verifier); err != nil {
 		t.Error(err)
 	}
 	s.until(`select attempts::text from quarantined_deliveries where event_seq is not null and resolved_at is null`, "2")
 	if _, err := s.Pool.Exec(t.Context(), `alter table contacts drop constraint poison`); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), s.pool, entries[1].QuarantineSeq, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), s.pool, "tester", entries[1].QuarantineSeq, verifier); err != nil {
 		t.Error(err)
 	}
 	s.until(outcomes, "0 0 1 0 0 0 t")
@@ -245,7 +246,7 @@ func TestServiceMayVerifyAndRebuild(t *testing.T) {
 	if err != nil || report.Differences() != 1 {
 		t.Errorf("verify: %+v, %v", report, err)
 	}
-	result, err := rebuild.Run(t.Context(), pool, rebuild.Options{Wait: time.Minute})
+	result, err := rebuild.Run(t.Context(), pool, rebuild.Options{Actor: "tester", Action: operator.Rebuild, Wait: time.Minute})
 	if err != nil || result.Rows != 1 {
 		t.Errorf("rebuild: %+v, %v", result, err)
 	}

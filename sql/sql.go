@@ -161,6 +161,9 @@ var (
 	//go:embed feed_rows.sql
 	FeedRows string
 
+	//go:embed operator_record.sql
+	OperatorRecord string
+
 	//go:embed heartbeat_beat.sql
 	HeartbeatBeat string
 	//go:embed heartbeat_leave.sql

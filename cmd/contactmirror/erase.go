@@ -71,14 +71,14 @@ func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool
 		if err := e.confirm(call, question); err != nil {
 			return err
 		}
-		if err := erasure.Lift(ctx, pool, key); err != nil {
+		if err := erasure.Lift(ctx, pool, key, call.actor()); err != nil {
 			return err
 		}
 		fmt.Fprintln(call.stderr, "Later events of the contact are kept with their values again.")
 		return nil
 	}
 	if !e.DryRun && !e.Yes {
-		would, err := erasure.Erase(ctx, pool, key, erasure.Options{DryRun: true})
+		would, err := erasure.Erase(ctx, pool, key, erasure.Options{Actor: call.actor(), DryRun: true})
 		if err == nil {
 			err = writeErased(call.stderr, would)
 		}
@@ -89,7 +89,7 @@ func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool
 			return err
 		}
 	}
-	account, err := erasure.Erase(ctx, pool, key, erasure.Options{Reason: e.Reason, DryRun: e.DryRun})
+	account, err := erasure.Erase(ctx, pool, key, erasure.Options{Actor: call.actor(), Reason: e.Reason, DryRun: e.DryRun})
 	switch {
 	case err != nil:
 		return err

@@ -24,7 +24,7 @@ func (m *migrateGrantsCmd) Run(ctx context.Context, call *invocation) error {
 		return misused("--service: %q: give a role of its own", m.Service)
 	}
 	return withSchema(ctx, call, func(url string) error {
-		done, err := migrations.Grant(ctx, url, migrations.Roles{Service: m.Service, Reporting: m.Reporting, Create: m.Create})
+		done, err := migrations.Grant(ctx, url, migrations.Roles{Service: m.Service, Reporting: m.Reporting, Actor: call.actor(), Create: m.Create})
 		var missing *migrations.MissingRoleError
 		if errors.As(err, &missing) {
 			return fmt.Errorf("%w: make it, or add --create; nothing was granted", missing)

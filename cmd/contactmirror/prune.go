@@ -82,7 +82,7 @@ func (p *pruneCmd) Run(ctx context.Context, call *invocation) error {
 
 func (p *pruneCmd) prune(ctx context.Context, call *invocation, pool *pgxpool.Pool, keep time.Duration, dryRun bool) (retention.Account, error) {
 	return retention.Prune(ctx, pool, retention.Options{
-		Keep: keep, DryRun: dryRun,
+		Keep: keep, DryRun: dryRun, Actor: call.actor(),
 		Progress: func(done retention.Partition) { fmt.Fprintln(call.stderr, pruned(done, dryRun)) },
 	})
 }

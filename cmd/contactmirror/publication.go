@@ -21,7 +21,7 @@ func (m *migratePublicationCmd) Run(ctx context.Context, call *invocation) error
 		return misused("NAME: give the publication a name")
 	}
 	return withSchema(ctx, call, func(url string) error {
-		done, err := migrations.Publish(ctx, url, m.Name)
+		done, err := migrations.Publish(ctx, url, m.Name, call.actor())
 		if err != nil {
 			return err
 		}

@@ -154,7 +154,7 @@ func (q *quarantineRetryCmd) Run(ctx context.Context, call *invocation) error {
 			}
 		}
 		retry := func(ctx context.Context, pool *pgxpool.Pool, number int64) error {
-			return quarantine.Retry(ctx, pool, number, verifier)
+			return quarantine.Retry(ctx, pool, call.actor(), number, verifier)
 		}
 		return eachEntry(ctx, call, pool, numbers, "retried", retry)
 	})
@@ -169,7 +169,10 @@ type quarantineDiscardCmd struct {
 // Run closes each entry.
 func (q *quarantineDiscardCmd) Run(ctx context.Context, call *invocation) error {
 	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
-		return eachEntry(ctx, call, pool, q.Number, "discarded", quarantine.Discard)
+		discard := func(ctx context.Context, pool *pgxpool.Pool, number int64) error {
+			return quarantine.Discard(ctx, pool, call.actor(), number)
+		}
+		return eachEntry(ctx, call, pool, q.Number, "discarded", discard)
 	})
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/operator"
 	"contactmirror/internal/rebuild"
 	"contactmirror/internal/refold"
 )
@@ -84,7 +85,7 @@ func (f *RepairFlags) repair(ctx context.Context, call *invocation, command stri
 		return err
 	}
 	return withWideMirror(ctx, config, call, rebuild.Conns, func(pool *pgxpool.Pool) error {
-		options := rebuild.Options{Scope: scope, DryRun: f.DryRun, Wait: f.Wait, Found: f.teller(call.stdout)}
+		options := rebuild.Options{Actor: call.actor(), Action: operator.Action(command), Scope: scope, DryRun: f.DryRun, Wait: f.Wait, Found: f.teller(call.stdout)}
 		update, finish := factCounter(call.stderr, command)
 		options.Progress = update
 		result, err := rebuild.Run(ctx, pool, options)

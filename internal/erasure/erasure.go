@@ -14,6 +14,7 @@ import (
 	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/mirror"
+	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/sequence"
 	"contactmirror/sql"
@@ -52,6 +53,8 @@ var ErrNotErased = errors.New("the contact is not erased")
 
 // Options say how [Erase] goes about it.
 type Options struct {
+	// Actor is who erases.
+	Actor operator.Actor
 	// Reason is kept in erasures; nil for none.
 	Reason *string
 	// DryRun does everything and takes it back.
@@ -96,7 +99,10 @@ func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) 
 		if o.DryRun {
 			return errDryRun
 		}
-		return nil
+		return operator.Record(ctx, tx, operator.Entry{
+			Actor: o.Actor, Action: operator.Erase, Tenant: &key.Tenant, ContactID: &key.ID,
+			Detail: operator.Detail{"reason": o.Reason, "already": a.Already, "audit_rows": a.AuditRows, "bodies": a.Bodies, "quarantined": a.Quarantined},
+		})
 	})
 	if err != nil && !errors.Is(err, errDryRun) {
 		return a, fmt.Errorf("erasure: erase %v: %w", key, err)
@@ -119,7 +125,7 @@ func (e *WaitingError) Error() string {
 // Lift lets later events of the contact be kept with their values again. What
 // was erased stays so, and what came before must have been applied: else that is a
 // [*WaitingError].
-func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key) error {
+func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by operator.Actor) error {
 	err := inTransaction(ctx, pool, key, func(tx pgx.Tx) error {
 		found, err := lift.One(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
 		switch {
@@ -133,10 +139,13 @@ func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key) error {
 		if err == nil {
 			waiting.Spooled, err = spooled.One(ctx, tx, nil)
 		}
-		if err == nil && waiting != (WaitingError{}) {
+		switch {
+		case err != nil:
+			return err
+		case waiting != (WaitingError{}):
 			return &waiting
 		}
-		return err
+		return operator.Record(ctx, tx, operator.Entry{Actor: by, Action: operator.LiftErasure, Tenant: &key.Tenant, ContactID: &key.ID})
 	})
 	if err != nil {
 		return fmt.Errorf("erasure: lift that of %v: %w", key, err)

@@ -62,7 +62,7 @@ func newRig(t *testing.T, loops int) *rig {
 		t.Fatal(err)
 	}
 	role := "service" + database[strings.LastIndex(database, "_"):]
-	if _, err := migrations.Grant(t.Context(), r.URL, migrations.Roles{Service: role, Create: true}); err != nil {
+	if _, err := migrations.Grant(t.Context(), r.URL, migrations.Roles{Actor: "tester", Service: role, Create: true}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { r.execute("drop owned by " + role + "; drop role " + role) })
@@ -145,7 +145,7 @@ func (r *rig) drain() {
 
 func (r *rig) erase(key contact.Key) erasure.Account {
 	r.t.Helper()
-	a, err := erasure.Erase(context.Background(), r.Pool, key, erasure.Options{Reason: new("asked for")})
+	a, err := erasure.Erase(context.Background(), r.Pool, key, erasure.Options{Actor: "tester", Reason: new("asked for")})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -374,14 +374,14 @@ func TestAccount(t *testing.T) {
 	r.run(r.worker.Run)
 	r.drain()
 
-	if _, err := erasure.Erase(t.Context(), r.service, key, erasure.Options{}); !errors.Is(err, erasure.ErrNotAllowed) {
+	if _, err := erasure.Erase(t.Context(), r.service, key, erasure.Options{Actor: "tester"}); !errors.Is(err, erasure.ErrNotAllowed) {
 		t.Errorf("erased by the service: %v", err)
 	}
 	before := r.mentions("Acme")
 	want := erasure.Account{
 		ContextIdentifier: "Cust1", ContactID: 7, DryRun: true, Rewritten: true, AuditRows: 1, Bodies: 2, Duplicates: 1, Quarantined: 1, Unattributed: []int64{2},
 	}
-	dry, err := erasure.Erase(t.Context(), r.Pool, key, erasure.Options{DryRun: true})
+	dry, err := erasure.Erase(t.Context(), r.Pool, key, erasure.Options{Actor: "tester", DryRun: true})
 	if diff := gocmp.Diff(want, dry); diff != "" || err != nil {
 		t.Errorf("dry run: %v (-want +got):\n%s", err, diff)
 	}
@@ -395,7 +395,7 @@ func TestAccount(t *testing.T) {
 	if got := r.mentions("Acme"); !slices.Equal(got, []string{"quarantined_deliveries"}) { // that nobody can attribute
 		t.Errorf("left in %q", got)
 	}
-	if err := quarantine.Discard(t.Context(), r.service, 2); err != nil {
+	if err := quarantine.Discard(t.Context(), r.service, "tester", 2); err != nil {
 		t.Error(err)
 	}
 	// A late duplicate leaves no hash, a new event no value, a delivery that is
@@ -411,7 +411,7 @@ func TestAccount(t *testing.T) {
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("quarantine: %+v, %v", entries, err)
 	}
-	if err := quarantine.Retry(t.Context(), r.service, entries[1].QuarantineSeq, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), r.service, "tester", entries[1].QuarantineSeq, verifier); err != nil {
 		t.Fatal(err)
 	}
 	r.drain()
@@ -436,10 +436,10 @@ func TestAccount(t *testing.T) {
 
 	// Lifted, it is kept again; what was erased stays so. Erased once more, that
 	// goes too.
-	if err := erasure.Lift(t.Context(), r.Pool, key); err != nil {
+	if err := erasure.Lift(t.Context(), r.Pool, key, "tester"); err != nil {
 		t.Fatal(err)
 	}
-	if err := erasure.Lift(t.Context(), r.Pool, key); !errors.Is(err, erasure.ErrNotErased) {
+	if err := erasure.Lift(t.Context(), r.Pool, key, "tester"); !errors.Is(err, erasure.ErrNotErased) {
 		t.Errorf("lifted twice: %v", err)
 	}
 	r.put(body(6, "contact.changed", `,"FieldValues":{"name":"Renamed"}`))
@@ -490,7 +490,7 @@ func TestQuarantinedEvent(t *testing.T) {
 	if got := r.texts(`select concat_ws(' ', accepted, quarantined, balanced) from event_accounting`); got[0] != "1 1 t" {
 		t.Errorf("account %q", got[0])
 	}
-	if err := quarantine.Retry(t.Context(), r.service, 1, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), r.service, "tester", 1, verifier); err != nil {
 		t.Errorf("retry: %v", err)
 	}
 	r.drain()

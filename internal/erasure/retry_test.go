@@ -105,11 +105,11 @@ func TestErase_besideRetry(t *testing.T) {
 					}
 					mend()
 					run(r, func() {
-						if err := quarantine.Retry(context.Background(), r.service, 1, verifier); err != nil {
+						if err := quarantine.Retry(context.Background(), r.service, "tester", 1, verifier); err != nil {
 							t.Error(err)
 						}
 					}, func() {
-						if _, err := erasure.Erase(context.Background(), r.Pool, contact.Key{Tenant: "Cust1", ID: 7}, erasure.Options{}); err != nil {
+						if _, err := erasure.Erase(context.Background(), r.Pool, contact.Key{Tenant: "Cust1", ID: 7}, erasure.Options{Actor: "tester"}); err != nil {
 							t.Error(err)
 						}
 					})
@@ -148,7 +148,7 @@ func TestErase_besideDiscard(t *testing.T) {
 			r.run(r.worker.Run)
 			quarantined(r, "contact.changed")
 			r.overlap("erasures", func() { r.erase(contact.Key{Tenant: "Cust1", ID: 7}) }, func() {
-				if err := quarantine.Discard(context.Background(), r.service, 1); err != nil {
+				if err := quarantine.Discard(context.Background(), r.service, "tester", 1); err != nil {
 					t.Error(err)
 				}
 			})
@@ -170,13 +170,13 @@ func TestLift_waitsForWhatCameBefore(t *testing.T) {
 	key := contact.Key{Tenant: "Cust1", ID: 7}
 	r.put(secretEvent("contact.changed", "", received.Add(-time.Hour)))
 	r.erase(key)
-	err := erasure.Lift(t.Context(), r.Pool, key)
+	err := erasure.Lift(t.Context(), r.Pool, key, "tester")
 	if waiting, ok := errors.AsType[*erasure.WaitingError](err); !ok || waiting.Queued != 1 {
 		t.Errorf("lifted with an event queued: %v, want a WaitingError", err)
 	}
 	r.run(r.worker.Run)
 	r.drain()
-	if err := erasure.Lift(t.Context(), r.Pool, key); err != nil {
+	if err := erasure.Lift(t.Context(), r.Pool, key, "tester"); err != nil {
 		t.Error(err)
 	}
 	if got := r.mentions("secret"); len(got) > 0 {
@@ -199,11 +199,11 @@ func TestErase_liftedBeforeARetry(t *testing.T) {
 			if a := r.erase(key); a.Redacted != 1 || a.Quarantined != 1 {
 				t.Errorf("%+v", a)
 			}
-			if err := erasure.Lift(t.Context(), r.Pool, key); err != nil {
+			if err := erasure.Lift(t.Context(), r.Pool, key, "tester"); err != nil {
 				t.Fatal(err)
 			}
 			mend()
-			if err := quarantine.Retry(t.Context(), r.service, 1, verifier); err != nil {
+			if err := quarantine.Retry(t.Context(), r.service, "tester", 1, verifier); err != nil {
 				t.Fatal(err)
 			}
 			r.drain()
@@ -232,7 +232,7 @@ func TestErase_leavesWhatWasNotVerified(t *testing.T) {
 	if _, err := event.Parse(body, received); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), r.service, 1, verifier); err == nil {
+	if err := quarantine.Retry(t.Context(), r.service, "tester", 1, verifier); err == nil {
 		t.Error("retried under a tenant that did not sign it")
 	}
 	if got := r.texts(`select concat_ws(' ', accepted) from event_accounting`); len(got) != 0 {
@@ -286,7 +286,7 @@ func TestErase_besidePut(t *testing.T) {
 				t.Parallel()
 				r := newRig(t, 1)
 				run(r, kind.table, func() { r.put(kind.body) }, func() {
-					if _, err := erasure.Erase(context.Background(), r.Pool, key, erasure.Options{}); err != nil {
+					if _, err := erasure.Erase(context.Background(), r.Pool, key, erasure.Options{Actor: "tester"}); err != nil {
 						t.Error(err)
 					}
 				})

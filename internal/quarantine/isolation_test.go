@@ -28,9 +28,11 @@ func TestRetry_atAnyDefaultIsolation(t *testing.T) {
 			defer pool.Close()
 			for name, resolve := range map[string]func(context.Context, *pgxpool.Pool, int64) error{
 				"retry": func(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
-					return quarantine.Retry(ctx, pool, seq, verifier)
+					return quarantine.Retry(ctx, pool, "tester", seq, verifier)
 				},
-				"discard": quarantine.Discard,
+				"discard": func(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
+					return quarantine.Discard(ctx, pool, "tester", seq)
+				},
 			} {
 				var seq int64
 				err := db.Pool.QueryRow(t.Context(), `insert into quarantined_deliveries (received_at, reason, body, body_sha256)

@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
+	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/sequence"
 	"contactmirror/internal/signature"
@@ -171,7 +173,7 @@ func (v Verifier) verify(d *entry, tenant string) error {
 // read as must have been signed with a secret of the tenant that it names now, else
 // it stays too, unchanged: that is an [*UnverifiedError]. An event was verified
 // when it became one.
-func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64, v Verifier) error {
+func Retry(ctx context.Context, pool *pgxpool.Pool, by operator.Actor, seq int64, v Verifier) error {
 	var invalid *StillInvalidError
 	retry := func(tx pgx.Tx) error {
 		key, err := lockContact(ctx, tx, seq)
@@ -179,17 +181,18 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64, v Verifier) error
 			return err
 		}
 		d, err := open(ctx, tx, seq)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case d.EventSeq != nil:
-			return retryEvent(ctx, tx, seq, key)
 		}
-		err = retryDelivery(ctx, tx, &d, key, v)
-		if errors.As(err, &invalid) { // a result, to be committed
-			return nil
+		if d.EventSeq != nil {
+			err = retryEvent(ctx, tx, seq, key)
+		} else {
+			err = retryDelivery(ctx, tx, &d, key, v)
 		}
-		return err
+		if err != nil && !errors.As(err, &invalid) { // that is a result, to be committed
+			return err
+		}
+		return record(ctx, tx, by, operator.RetryQuarantine, seq, key, operator.Detail{"resolved": err == nil})
 	}
 	// What was committed while the shard was waited for must be seen.
 	err := pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, retry)
@@ -210,20 +213,34 @@ func Retry(ctx context.Context, pool *pgxpool.Pool, seq int64, v Verifier) error
 // Discard closes an entry that is not worth another try. It locks the contact's
 // shard first, as Retry does, so that an erasure sees the entry either open or
 // discarded.
-func Discard(ctx context.Context, pool *pgxpool.Pool, seq int64) error {
+func Discard(ctx context.Context, pool *pgxpool.Pool, by operator.Actor, seq int64) error {
 	err := pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
-		if _, err := lockContact(ctx, tx, seq); err != nil {
+		key, err := lockContact(ctx, tx, seq)
+		if err != nil {
 			return err
 		}
 		if _, err := open(ctx, tx, seq); err != nil {
 			return err
 		}
-		return close(ctx, tx, seq, "discarded")
+		if err := close(ctx, tx, seq, "discarded"); err != nil {
+			return err
+		}
+		return record(ctx, tx, by, operator.DiscardQuarantine, seq, key, nil)
 	})
 	if err != nil {
 		return fmt.Errorf("quarantine: discard %d: %w", seq, err)
 	}
 	return nil
+}
+
+// record records what by did with an entry; key is nil where it names no contact.
+func record(ctx context.Context, tx pgx.Tx, by operator.Actor, action operator.Action, seq int64, key *contact.Key, detail operator.Detail) error {
+	e := operator.Entry{Actor: by, Action: action, Detail: operator.Detail{"quarantine_seq": seq}}
+	maps.Copy(e.Detail, detail)
+	if key != nil {
+		e.Tenant, e.ContactID = &key.Tenant, &key.ID
+	}
+	return operator.Record(ctx, tx, e)
 }
 
 // entry is an open entry, locked.

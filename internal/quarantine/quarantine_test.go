@@ -84,7 +84,7 @@ func TestEvent(t *testing.T) {
 	seq := entries[0].QuarantineSeq
 
 	// In vain, while nothing has been mended: it comes back, and is counted.
-	if err := quarantine.Retry(t.Context(), db.Pool, seq, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", seq, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, `select attempts::text from quarantined_deliveries where resolved_at is null`, "2")
@@ -92,11 +92,11 @@ func TestEvent(t *testing.T) {
 	if _, err := db.Pool.Exec(t.Context(), `alter table contacts drop constraint poison`); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), db.Pool, seq, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", seq, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, account, "0 0 1 t")
-	if err := quarantine.Retry(t.Context(), db.Pool, seq, verifier); !errors.Is(err, quarantine.ErrResolved) {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", seq, verifier); !errors.Is(err, quarantine.ErrResolved) {
 		t.Errorf("retry of a resolved entry: %v", err)
 	}
 }
@@ -125,7 +125,7 @@ func TestDiscardedEventGoesOnCounting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Discard(t.Context(), db.Pool, 1); err != nil {
+	if err := quarantine.Discard(t.Context(), db.Pool, "tester", 1); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, account, "0 1 0 t")
@@ -135,7 +135,7 @@ func TestDiscardedEventGoesOnCounting(t *testing.T) {
 	if all, err := quarantine.List(t.Context(), db.Pool, nil, true); err != nil || len(all) != 1 {
 		t.Errorf("all entries %+v, %v", all, err)
 	}
-	if err := quarantine.Discard(t.Context(), db.Pool, 2); !errors.Is(err, quarantine.ErrNotFound) {
+	if err := quarantine.Discard(t.Context(), db.Pool, "tester", 2); !errors.Is(err, quarantine.ErrNotFound) {
 		t.Errorf("discard of nothing: %v", err)
 	}
 }
@@ -156,14 +156,14 @@ func TestDelivery(t *testing.T) {
 		}
 	}
 	var invalid *quarantine.StillInvalidError
-	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); !errors.As(err, &invalid) {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier); !errors.As(err, &invalid) {
 		t.Errorf("retry of garbage: %v", err)
 	}
 	d, err := quarantine.Show(t.Context(), db.Pool, 1)
 	if err != nil || d.Attempts != 2 || !strings.Contains(d.Reason, "not JSON") || string(d.Body) != "{" || d.ResolvedAt != nil {
 		t.Errorf("after a retry in vain: %+v, %v", d, err)
 	}
-	if err := quarantine.Retry(t.Context(), db.Pool, 2, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", 2, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, account, "1 0 0 t")
@@ -180,11 +180,11 @@ func TestRetryWithoutABody(t *testing.T) {
 		values (now(), 'for the test', 'Cust1', 1, '', '')`); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); !errors.Is(err, quarantine.ErrBodyGone) {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier); !errors.Is(err, quarantine.ErrBodyGone) {
 		t.Errorf("retry: %v", err)
 	}
 	until(t, db.Pool, account, "0 1 0 t")
-	if err := quarantine.Discard(t.Context(), db.Pool, 1); err != nil {
+	if err := quarantine.Discard(t.Context(), db.Pool, "tester", 1); err != nil {
 		t.Error(err)
 	}
 }
@@ -211,7 +211,7 @@ func TestRetry_sequencesBehindTheirTables(t *testing.T) {
 		}
 	}
 	db.ResetSequences(t)
-	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier); err != nil {
 		t.Fatal(err)
 	}
 	until(t, db.Pool, account, "2 0 0 t")

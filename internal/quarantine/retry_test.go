@@ -103,7 +103,7 @@ func TestRetry_verifiesAgain(t *testing.T) {
 				d.Signature = signature.Sign(test.key, body)
 			}
 			keep(t, db, d)
-			err := quarantine.Retry(t.Context(), db.Pool, 1, test.verifier)
+			err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, test.verifier)
 			if test.ok {
 				if got, want := state(t, db), "for the test 1 retried 1 1 t"; err != nil || got != want {
 					t.Errorf("%v, then %q, want %q", err, got, want)
@@ -131,7 +131,7 @@ func TestRetry_asksTheTenantOfTheBody(t *testing.T) {
 	keep(t, db, inbox.Delivery{Body: body, ReceivedAt: received, Tenant: new("A"), Signature: signature.Sign("a", body)})
 	keyring := signature.NewKeyring(nil, map[string][]signature.Secret{"A": {{Key: "a"}}, "B": {{Key: "b"}}})
 	var unverified *quarantine.UnverifiedError
-	if err := quarantine.Retry(t.Context(), db.Pool, 1, quarantine.Verifier{Keyring: keyring}); !errors.As(err, &unverified) || unverified.Tenant != "B" {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, quarantine.Verifier{Keyring: keyring}); !errors.As(err, &unverified) || unverified.Tenant != "B" {
 		t.Errorf("retry: %v", err)
 	}
 }
@@ -160,7 +160,7 @@ func TestRetry_ofAnEventThatTheDatabaseRefused(t *testing.T) {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
 	// Refused again, it counts one more attempt, and keeps no other entry waiting.
-	err = quarantine.Retry(t.Context(), db.Pool, 1, verifier)
+	err = quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier)
 	if _, invalid := errors.AsType[*quarantine.StillInvalidError](err); !invalid {
 		t.Errorf("refused again: %v, want a StillInvalidError", err)
 	}
@@ -170,7 +170,7 @@ func TestRetry_ofAnEventThatTheDatabaseRefused(t *testing.T) {
 	if _, err := db.Pool.Exec(t.Context(), `alter table webhook_events drop constraint poison`); err != nil {
 		t.Fatal(err)
 	}
-	if err := quarantine.Retry(t.Context(), db.Pool, 1, verifier); err != nil {
+	if err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier); err != nil {
 		t.Error(err)
 	}
 	if got := state(t, db); !strings.HasSuffix(got, " 2 retried 1 1 t") {
@@ -194,7 +194,7 @@ func TestRetry_refusesARedactedBodyThatASenderWrote(t *testing.T) {
 	if result, err := in.Put(t.Context(), d); err != nil || result != inbox.Quarantined {
 		t.Fatal(result, err)
 	}
-	err := quarantine.Retry(t.Context(), db.Pool, 1, verifier)
+	err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier)
 	if _, invalid := errors.AsType[*quarantine.StillInvalidError](err); !invalid {
 		t.Errorf("%v, want a StillInvalidError", err)
 	}
@@ -225,7 +225,7 @@ func TestRetry_judgesTheTimestampByTheLaterClock(t *testing.T) {
 			run(t, w.Run)
 			body := eventAt("B", test.occurs)
 			keep(t, db, inbox.Delivery{Body: body, ReceivedAt: test.received, Signature: signature.Sign(secret, body)})
-			err := quarantine.Retry(t.Context(), db.Pool, 1, verifier)
+			err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier)
 			if !test.ok {
 				var invalid *quarantine.StillInvalidError
 				if !errors.As(err, &invalid) {

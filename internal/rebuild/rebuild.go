@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/contact"
+	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/refold"
 	"contactmirror/sql"
@@ -24,6 +25,9 @@ type Options struct {
 	// Scope is the contacts meant. Where it says Logged, rows and tombstones that the
 	// log knows nothing of stay.
 	refold.Scope
+	// Actor is who does it, and Action one of rebuild and replay.
+	Actor  operator.Actor
+	Action operator.Action
 	// DryRun finds out what differs, and writes and locks nothing.
 	DryRun bool
 	// Wait is how long is waited for the lock of each shard, which a worker's batch
@@ -143,9 +147,24 @@ func (r *run) write(ctx context.Context, pool *pgxpool.Pool) error {
 			return err
 		}
 		r.result.Locked = time.Since(locked)
-		_, err := drop.Run(ctx, tx, nil)
-		return err
+		if _, err := drop.Run(ctx, tx, nil); err != nil {
+			return err
+		}
+		return operator.Record(ctx, tx, r.record())
 	})
+}
+
+// record is what operator_actions is to say.
+func (r *run) record() operator.Entry {
+	o, done := r.options, r.result
+	return operator.Entry{
+		Actor: o.Actor, Action: o.Action, Tenant: o.Tenant,
+		Detail: operator.Detail{
+			"contact_id": o.ContactID, "since": o.Since, "until": o.Until, "contacts": done.Contacts, "different": done.Different,
+			"rows_written": done.Rows, "rows_removed": done.RowsRemoved,
+			"tombstones_written": done.Tombstones, "tombstones_removed": done.TombstonesRemoved,
+		},
+	}
 }
 
 func (r *run) lockShards(ctx context.Context, tx pgx.Tx) error {

@@ -16,6 +16,7 @@ import (
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
+	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
 	"contactmirror/internal/rebuild"
@@ -116,6 +117,7 @@ func (r *rig) exec(statement string) {
 }
 
 func (r *rig) run(options rebuild.Options) *rebuild.Result {
+	options.Actor, options.Action = "tester", operator.Rebuild
 	r.t.Helper()
 	options.Wait = time.Minute
 	result, err := rebuild.Run(context.Background(), r.pool, options)

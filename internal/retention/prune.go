@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -55,6 +56,9 @@ type Options struct {
 	Keep time.Duration
 	// DryRun only counts.
 	DryRun bool
+	// Actor is the operator who prunes; empty where serve does by itself, which is
+	// not recorded.
+	Actor operator.Actor
 	// Progress, when set, is told of each partition that something was done to.
 	Progress func(Partition)
 }
@@ -96,6 +100,12 @@ func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) 
 	var err error
 	if a.Before, err = cutoff.One(ctx, pool, pgx.StrictNamedArgs{"keep": o.Keep.Microseconds()}); err != nil {
 		return a, fmt.Errorf("retention: %w", err)
+	}
+	if o.Actor != "" && !o.DryRun { // first: what is dropped stays so, whatever becomes of the rest
+		e := operator.Entry{Actor: o.Actor, Action: operator.Prune, Detail: operator.Detail{"before": a.Before}}
+		if err := operator.Record(ctx, pool, e); err != nil {
+			return a, fmt.Errorf("retention: %w", err)
+		}
 	}
 	names, err := partitions.All(ctx, pool, nil)
 	if err != nil {
