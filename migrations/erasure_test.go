@@ -23,7 +23,7 @@ func TestOnlyErasureUpdatesTheLog(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `
 		insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
 			changed_columns, unreadable_columns, hard_deleted, outcome, origin, field_values, salt, chain, chain_seq)
-		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'webhook', '{"name": "a"}', 'salt', 'link', 1);
+		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'webhook', '{"name": "a"}', uuid_send(gen_random_uuid()), decode(repeat('00', 36), 'hex'), 1);
 		set local contactmirror.erasing = 'on'`); err != nil {
 		t.Fatal(err)
 	}
@@ -36,14 +36,14 @@ func TestOnlyErasureUpdatesTheLog(t *testing.T) {
 		_, err = savepoint.Exec(t.Context(), "update contact_audit_log set "+set)
 		return err
 	}
-	const erasure = "field_values = null, salt = null, commitment = 'c', erased_columns = '{name}'"
+	const erasure = "field_values = null, salt = null, commitment = sha256('c'), erased_columns = '{name}'"
 	if err := try(erasure); err != nil {
 		t.Errorf("an erasure: %v", err)
 	}
 	for _, set := range []string{
-		"outcome = 'no_op'", "field_values = null", "salt = null", "erased_columns = '{}'", erasure + ", outcome = 'no_op'", erasure + ", chain = 'other'",
-		"field_values = null, salt = null, erased_columns = '{name}'", "field_values = null, commitment = 'c', erased_columns = '{name}'",
-		"salt = null, commitment = 'c', erased_columns = '{name}'",
+		"outcome = 'no_op'", "field_values = null", "salt = null", "erased_columns = '{}'", erasure + ", outcome = 'no_op'", erasure + ", chain = decode(repeat('01', 36), 'hex')",
+		"field_values = null, salt = null, erased_columns = '{name}'", "field_values = null, commitment = sha256('c'), erased_columns = '{name}'",
+		"salt = null, commitment = sha256('c'), erased_columns = '{name}'",
 	} {
 		if err := try(set); err == nil {
 			t.Errorf("%s is allowed", set)
@@ -60,6 +60,9 @@ func TestOnlyErasureUpdatesTheLog(t *testing.T) {
 	}
 }
 
+// beforeErasure is the schema version before erasures.
+const beforeErasure = 7
+
 // Down leaves the log as append-only as it was, and erased rows erased.
 func TestErasureDown(t *testing.T) {
 	t.Parallel()
@@ -67,11 +70,11 @@ func TestErasureDown(t *testing.T) {
 	if _, err := db.Pool.Exec(t.Context(), `
 		insert into erasures (context_identifier, contact_id, erased_by) values ('Cust1', 7, 'somebody');
 		insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-			changed_columns, unreadable_columns, hard_deleted, outcome, origin, commitment, erased_columns)
-		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'fetch', 'c', '{name}')`); err != nil {
+			changed_columns, unreadable_columns, hard_deleted, outcome, origin, chain_seq, chain, commitment, erased_columns)
+		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'fetch', 1, decode(repeat('00', 36), 'hex'), sha256('c'), '{name}')`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := migrations.Down(t.Context(), db.URL, 11, false); err != nil {
+	if _, err := migrations.Down(t.Context(), db.URL, beforeErasure, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.Pool.Exec(t.Context(), `update contact_audit_log set outcome = 'no_op'`); err == nil {

@@ -30,7 +30,7 @@ var rights = []right{
 	{"duplicate_deliveries", "select, insert", "select"},
 	{"quarantined_deliveries", "select, insert, update (reason, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
-	{"sync_shards", "select, update (lock_right, audit_count, audit_head, audit_seal)", "select"},
+	{"sync_shards", "select, update (audit_count, audit_head, audit_seal)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},
@@ -65,6 +65,7 @@ var functions = []right{
 	{"contactmirror_number_taken(text)", "execute", ""},
 	{"contactmirror_require_keys()", "execute", ""},
 	{"changes_since(bigint, integer)", "execute", "execute"},
+	{"contactmirror_bodies(bigint[], timestamptz, timestamptz)", "execute", ""},
 	{"contactmirror_extend_bodies()", "execute", ""},
 	{"contactmirror_drop_bodies(text, timestamptz, boolean)", "execute", ""},
 	{"contactmirror_delete_bodies(text, timestamptz, bigint, integer, boolean)", "execute", ""},
@@ -75,8 +76,8 @@ var functions = []right{
 	{"contactmirror_strip_delivery(bigint, text, bigint)", "execute", ""},
 }
 
-// sequences are those whose numbers the service draws itself.
-const sequences = "webhook_events_event_seq_seq, contact_audit_log_audit_seq_seq, operator_actions_action_seq_seq"
+// sequences are those that number the rows which the service inserts.
+const sequences = "webhook_events_event_seq_seq, duplicate_deliveries_duplicate_seq_seq, quarantined_deliveries_quarantine_seq_seq, contact_audit_log_audit_seq_seq, operator_actions_action_seq_seq"
 
 // Roles are the roles to let in. An empty Reporting is none.
 type Roles struct {

@@ -51,7 +51,7 @@ func TestAdvanceSequences(t *testing.T) {
 		insert into "Own Sequence" select from generate_series(1, 8);
 		create table empty (empty_seq bigint generated always as identity primary key);
 		insert into webhook_events (context_identifier, event, received_at, ignored, keyless_sha256) values ('', 'test', now(), true, '\x00'), ('', 'test', now(), true, '\x01');
-		insert into webhook_bodies (event_seq, body) values (40, '');
+		insert into webhook_bodies (event_seq, received_at, ignored, body) values (40, now(), true, '');
 		update log_horizon set noted_audit_seq = 30;
 		insert into quarantined_deliveries (quarantine_seq, received_at, reason, body, body_sha256) values (-5, now(), '', '', '')`)
 	if got := texts(t, db.Pool, advance); !cmp.Equal(got, []string{

@@ -2,7 +2,7 @@
 select q.event_seq, b.body
 from quarantined_deliveries q
 cross join lateral (
-    select w.context_identifier, w.primary_key
+    select w.context_identifier, w.primary_key, w.received_at
     from webhook_events w
     where w.event_seq = q.event_seq
     limit 1
@@ -10,7 +10,7 @@ cross join lateral (
 left join lateral (
     select k.body
     from webhook_bodies k
-    where k.event_seq = q.event_seq
+    where k.event_seq = q.event_seq and k.received_at = e.received_at and not k.ignored -- reads one partition
     limit 1
 ) b on true
 where q.resolved_at is null and q.bytes_removed_at is null

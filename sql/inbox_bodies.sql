@@ -1,5 +1,3 @@
--- The bodies of some events. The bounds of their numbers, which say nothing new, are
--- what partitions that hold none of them are left out by.
+-- The bodies of some contact events that were received within a range of time.
 select event_seq, body
-from webhook_bodies
-where event_seq = any (@event_seqs::bigint[]) and event_seq between @first::bigint and @last::bigint
+from contactmirror_bodies(@event_seqs::bigint[], @first::timestamptz, @last::timestamptz)

@@ -54,8 +54,9 @@ with writer as materialized (
     from incoming
     where (event_seq in (select event_seq from stored union all select event_seq from stored_keyless)) is true
 ), bodies as (
-    insert into webhook_bodies (event_seq, body)
-    select event_seq, body from new
+    insert into webhook_bodies (event_seq, received_at, ignored, body)
+    select event_seq, received_at, shard is null, body
+    from new
     -- The worker strips what is queued; of an ignored event of an erased contact no
     -- body is kept.
     where shard is not null or not (

@@ -5,5 +5,5 @@ select e.event_seq, e.context_identifier, e.event_id, e.event, e.primary_key, e.
     a.erased_columns is not null as erased
 from webhook_events e
 join contact_audit_log a on a.event_seq = e.event_seq
-left join webhook_bodies b on b.event_seq = e.event_seq
+left join webhook_bodies b on b.event_seq = e.event_seq and not b.ignored
 where (@context_identifier::text is null or e.context_identifier = @context_identifier::text)

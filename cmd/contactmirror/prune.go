@@ -31,7 +31,7 @@ type pruneCmd struct {
 func (pruneCmd) Help() string {
 	return `Drops the bodies that events came in, and the bytes of resolved quarantine entries. Events, duplicates, the audit log and quarantine's rows stay, so nothing is deduped or accounted for differently. The body of an event that is queued or in open quarantine is never dropped.
 
-Whole partitions of a million events go at once; rows are deleted where a partition also holds events more than a day younger. On a terminal it shows what it would drop and asks; elsewhere it needs --yes. serve does the same every hour where CONTACTMIRROR_BODY_RETENTION is set. Copies in backups, replicas and the write-ahead log are not reached.`
+Bodies of a day are dropped at once, when all of the day is old enough; rows are deleted only where one of its bodies must stay, or where the day had no partition of its own. On a terminal it shows what it would drop and asks; elsewhere it needs --yes. serve does the same every hour where CONTACTMIRROR_BODY_RETENTION is set. Copies in backups, replicas and the write-ahead log are not reached.`
 }
 
 // Run prunes, and says what went. What could not be locked is left for another

@@ -168,7 +168,6 @@ func chainRows(options verify.Options, c *verify.Chain) [][]string {
 		add(c.Unkeyed, "%s linked without a key: who can write all tables could have linked them anew", count(c.Unkeyed, "row was", "rows were"))
 		add(c.OtherKey, "NOT CHECKED: the links of %s, made with a key: set CONTACTMIRROR_AUDIT_KEY", count(c.OtherKey, "row", "rows"))
 	}
-	add(c.Older, "NOT CHECKED: %s older than the chain", count(c.Older, "row is", "rows are"))
 	add(c.Erased, "NOT CHECKED: the values of %s, which were erased", count(c.Erased, "row", "rows"))
 	switch {
 	case options.Against != nil && len(c.Breaks) == 0:

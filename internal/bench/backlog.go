@@ -104,9 +104,9 @@ func (b *Backlog) store(ctx context.Context, tx pgx.Tx, events []Event) error {
 		return err
 	}
 	var room []byte
-	err = each("webhook_bodies", []string{"event_seq", "body"}, func(i int, e Event) []any {
+	err = each("webhook_bodies", []string{"event_seq", "received_at", "ignored", "body"}, func(i int, e Event) []any {
 		room = b.AppendBody(room[:0], e)
-		return []any{seq(i), room}
+		return []any{seq(i), received, false, room}
 	})
 	if err != nil {
 		return err

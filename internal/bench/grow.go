@@ -12,8 +12,8 @@ const growStep = 500_000
 
 // Grow fills the tables as if traffic's first n contacts had been created, and
 // each event been applied: rows in contacts, webhook_events with bodies, and
-// contact_audit_log. It is done in SQL, without the worker, and the audit rows
-// belong to no chain. t's events go on with number 1.
+// contact_audit_log. It is done in SQL, without the worker, and the links of the
+// audit rows are zeros, which verify would not accept. t's events go on with number 1.
 func Grow(ctx context.Context, pool *pgxpool.Pool, t *Traffic, n int) error {
 	const statement = `
 with made as materialized (
@@ -25,8 +25,8 @@ with made as materialized (
     insert into webhook_events (event_seq, context_identifier, event_id, event, entity, primary_key, occurred_at, occurred_ticks, received_at, ignored)
     select seq, tenant, event_id, 'contact.created', 'contact', id, at, ticks, at, false from made
 ), bodies as (
-    insert into webhook_bodies (event_seq, body)
-    select seq, decode(repeat(md5(id::text), 40), 'hex') from made
+    insert into webhook_bodies (event_seq, received_at, ignored, body)
+    select seq, at, false, decode(repeat(md5(id::text), 40), 'hex') from made
 ), rows as (
     insert into contacts (context_identifier, contact_id, associate_id, country_id, business_idx, category_idx, registered_associate_id,
         userdef_id, userdef2_id, source, active_interests, deleted, registered, updated, soft_deleted, pending_columns,
@@ -37,11 +37,11 @@ with made as materialized (
     from made
 )
 insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-    changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, changed_by_associate_id, webhook_name, origin)
+    changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, changed_by_associate_id, webhook_name, origin, chain_seq, chain, salt)
 select seq, id % 32, tenant, id, 'contact.created', event_id, at, ticks, at, at,
     '{contact_id,name,department,number1,number2,text_id,orgNr,soundEx,updatedCount,group_id,updated,updated_associate_id}',
     jsonb_build_object('source', 0, 'deleted', 0, 'updated', at, 'country_id', 578, 'userdef_id', id, 'associate_id', id % 97, 'business_idx', id % 11),
-    '{}', false, false, 'applied', id % 97, 'contact mirror', 'webhook'
+    '{}', false, false, 'applied', id % 97, 'contact mirror', 'webhook', id, decode(repeat('00', 36), 'hex'), uuid_send(event_id)
 from made`
 	for from := 1; from <= n; from += growStep {
 		to := min(n, from+growStep-1)

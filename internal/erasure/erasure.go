@@ -35,7 +35,6 @@ var (
 
 type row struct {
 	AuditSeq                         int64
-	Chained                          bool
 	Salt                             []byte
 	FieldValues, IDValues, LastKnown []byte
 }
@@ -235,8 +234,7 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, reason 
 	return err
 }
 
-// commit makes the commitments to the values of the contact's audit rows. Rows
-// older than the chain have none.
+// commit makes the commitments to the values of the contact's audit rows.
 func commit(ctx context.Context, tx pgx.Tx, key contact.Key) (seqs []int64, commitments [][]byte, err error) {
 	found, err := rows.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
 	if err != nil {
@@ -244,15 +242,11 @@ func commit(ctx context.Context, tx pgx.Tx, key contact.Key) (seqs []int64, comm
 	}
 	linker := chain.NewLinker(nil) // commitments need no key
 	for _, r := range found {
-		var commitment []byte
-		if r.Chained {
-			c, err := linker.Commit(r.Salt, chain.Values{FieldValues: r.FieldValues, IDValues: r.IDValues, LastKnown: r.LastKnown})
-			if err != nil {
-				return nil, nil, fmt.Errorf("audit row %d: %w", r.AuditSeq, err)
-			}
-			commitment = c[:]
+		c, err := linker.Commit(r.Salt, chain.Values{FieldValues: r.FieldValues, IDValues: r.IDValues, LastKnown: r.LastKnown})
+		if err != nil {
+			return nil, nil, fmt.Errorf("audit row %d: %w", r.AuditSeq, err)
 		}
-		seqs, commitments = append(seqs, r.AuditSeq), append(commitments, commitment)
+		seqs, commitments = append(seqs, r.AuditSeq), append(commitments, c[:])
 	}
 	return seqs, commitments, nil
 }

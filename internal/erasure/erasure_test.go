@@ -522,25 +522,6 @@ func TestQueuedEvent(t *testing.T) {
 	}
 }
 
-// Rows that are older than the chain are erased without a commitment.
-func TestUnchained(t *testing.T) {
-	t.Parallel()
-	r := newRig(t, 1)
-	r.put([]byte(`{"EventId":"00000000-0000-0000-0000-000000000001","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed","PrimaryKey":7,"FieldValues":{"name":"Acme"}}`))
-	r.run(r.worker.Run)
-	r.drain()
-	r.execute(`alter table contact_audit_log disable trigger user; update contact_audit_log set chain = null, chain_seq = null, salt = null; alter table contact_audit_log enable trigger user`)
-	if a := r.erase(contact.Key{ID: 7}); a.AuditRows != 1 {
-		t.Errorf("%+v", a)
-	}
-	if got := r.mentions("Acme"); len(got) > 0 {
-		t.Errorf("left in %q", got)
-	}
-	if got := r.texts(`select concat_ws(' ', erased_columns, commitment is null) from contact_audit_log`); got[0] != "{name} t" {
-		t.Errorf("log %q", got[0])
-	}
-}
-
 // The function refuses what has not been prepared under the lock, so that no
 // row is left out.
 func TestFunctionRefusesHalfAnErasure(t *testing.T) {

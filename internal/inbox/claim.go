@@ -131,34 +131,66 @@ func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claim
 	if len(rows) == 0 {
 		return nil, nil
 	}
-	claimed, numbers := make([]Claimed, len(rows)), make([]int64, len(rows))
+	claimed := make([]Claimed, len(rows))
 	place := make(map[int64]int, len(rows))
 	for i, row := range rows {
-		claimed[i].claimRow, numbers[i], place[row.EventSeq] = row, row.EventSeq, i
+		claimed[i].claimRow, place[row.EventSeq] = row, i
 	}
-	found, err := bodies.All(ctx, tx, pgx.StrictNamedArgs{
-		"event_seqs": numbers, "first": slices.Min(numbers), "last": slices.Max(numbers),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("inbox: bodies of %d claimed events: %w", len(rows), err)
-	}
-	for _, row := range found {
-		claimed[place[row.EventSeq]].Body = row.Body
+	for _, day := range byDay(rows) {
+		found, err := bodies.All(ctx, tx, pgx.StrictNamedArgs{"event_seqs": day.eventSeqs, "first": day.first, "last": day.last})
+		if err != nil {
+			return nil, fmt.Errorf("inbox: bodies of %d claimed events: %w", len(rows), err)
+		}
+		for _, row := range found {
+			claimed[place[row.EventSeq]].Body = row.Body
+		}
 	}
 	return claimed, nil
 }
 
-// Blame quarantines a claimed event that can't be applied, for reason; of an
-// erased contact without its values, so that it can still be applied later.
-func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, reason string) error {
-	n, err := blame.Run(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "reason": reason})
+// received is events that were received on the same day, by UTC: their bodies are in
+// one partition.
+type received struct {
+	eventSeqs   []int64
+	first, last time.Time
+}
+
+// byDay groups events by the day on which they were received. It is one day, unless a
+// spool was drained or it is midnight.
+func byDay(rows []claimRow) []received {
+	const day = 24 * time.Hour
+	var days []received
+	for _, row := range rows {
+		at := row.ReceivedAt.UTC()
+		i := slices.IndexFunc(days, func(d received) bool { return d.first.Truncate(day).Equal(at.Truncate(day)) })
+		if i < 0 {
+			i = len(days)
+			days = append(days, received{first: at, last: at})
+		}
+		d := &days[i]
+		d.eventSeqs = append(d.eventSeqs, row.EventSeq)
+		if at.Before(d.first) {
+			d.first = at
+		}
+		if at.After(d.last) {
+			d.last = at
+		}
+	}
+	return days
+}
+
+// Blame quarantines a claimed event, received at receivedAt, that can't be applied,
+// for reason; of an erased contact without its values, so that it can still be
+// applied later.
+func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, receivedAt time.Time, reason string) error {
+	n, err := blame.Run(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "received_at": receivedAt, "reason": reason})
 	if err != nil {
 		return fmt.Errorf("inbox: quarantine event %d: %w", eventSeq, err)
 	}
 	if n != 1 {
 		return fmt.Errorf("inbox: quarantine event %d: no such event", eventSeq)
 	}
-	found, err := erasedBody.All(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq})
+	found, err := erasedBody.All(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "received_at": receivedAt})
 	if err == nil && len(found) == 1 {
 		redacted, _ := event.Redact(found[0]) // nil where nothing of it can be kept
 		_, err = redact.One(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "redacted": redacted})

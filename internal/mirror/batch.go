@@ -108,7 +108,7 @@ func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.
 	for _, c := range found {
 		e, err := read(c)
 		if err != nil {
-			if err := inbox.Blame(ctx, tx, c.EventSeq, err.Error()); err != nil {
+			if err := inbox.Blame(ctx, tx, c.EventSeq, c.ReceivedAt, err.Error()); err != nil {
 				return nil, err
 			}
 			continue
@@ -154,7 +154,7 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claim
 	case len(events) == 1 && pg.Violates(err, "contact_audit_log_event_seq"):
 		return nil, nil // applied before, and queued again from a copy: it has its outcome
 	case len(events) == 1:
-		return nil, inbox.Blame(ctx, tx, events[0].seq, pg.Explain(err))
+		return nil, inbox.Blame(ctx, tx, events[0].seq, events[0].receivedAt, pg.Explain(err))
 	}
 	half := len(events) / 2
 	first, err := applyOrBlame(ctx, tx, key, events[:half], now)

@@ -83,16 +83,29 @@ func TestWorker_waitsForKeys(t *testing.T) {
 	}
 	for table, columns := range map[string]string{
 		"webhook_events": "event_seq", "sync_queue": "shard, context_identifier, written_by, event_seq", "contact_audit_log": "audit_seq",
-		"contacts": "context_identifier, contact_id", "contact_tombstones": "context_identifier, contact_id",
+		"contacts": "context_identifier, contact_id", "contact_tombstones": "context_identifier, contact_id", "erasures": "erasure_seq",
+		"sync_shards": "shard", "quarantined_deliveries": "quarantine_seq", "duplicate_deliveries": "duplicate_seq",
 	} {
 		change("alter table " + table + " drop constraint " + table + "_pkey")
 		refused()
 		change("alter table " + table + " add primary key (" + columns + ")")
 	}
 	// As pg_restore makes it: on the table alone, and then on its partitions.
-	change(`alter table webhook_bodies drop constraint webhook_bodies_pkey; alter table only webhook_bodies add primary key (event_seq)`)
+	const keyed = "webhook_bodies add primary key (event_seq, received_at, ignored)"
+	change(`alter table webhook_bodies drop constraint webhook_bodies_pkey; alter table only ` + keyed)
 	refused()
-	change(`alter table webhook_bodies drop constraint webhook_bodies_pkey; alter table webhook_bodies add primary key (event_seq)`)
+	change(`alter table webhook_bodies drop constraint webhook_bodies_pkey; alter table ` + keyed)
+	// And those that say what an event repeats, and what was erased.
+	for without, again := range map[string]string{
+		"alter table webhook_events drop constraint webhook_events_key": "alter table webhook_events add constraint webhook_events_key unique (context_identifier, event_id, event, primary_key)",
+		"drop index webhook_events_keyless_sha256":                      "create unique index webhook_events_keyless_sha256 on webhook_events (keyless_sha256) where keyless_sha256 is not null",
+		"drop index contact_audit_log_event_seq":                        "create unique index contact_audit_log_event_seq on contact_audit_log (event_seq)",
+		"drop index erasures_in_force":                                  "create unique index erasures_in_force on erasures (context_identifier, contact_id) where lifted_at is null",
+	} {
+		change(without)
+		refused()
+		change(again)
+	}
 	if n, _, err := w.batch(t.Context(), 100); err != nil || n != 10 {
 		t.Errorf("applied %d, %v, want 10", n, err)
 	}

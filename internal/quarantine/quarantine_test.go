@@ -120,7 +120,7 @@ func TestDiscardedEventGoesOnCounting(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return inbox.Blame(t.Context(), tx, claimed[0].EventSeq, "for the test")
+		return inbox.Blame(t.Context(), tx, claimed[0].EventSeq, claimed[0].ReceivedAt, "for the test")
 	})
 	if err != nil {
 		t.Fatal(err)

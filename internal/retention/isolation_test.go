@@ -32,11 +32,13 @@ func TestPrune_atAnyDefaultIsolation(t *testing.T) {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.New(t)
-			store(t, db.Pool, 10*day, 1, 2, 3)
+			partition(t, db.Pool, true, 11*day)
+			store(t, db.Pool, 11*day, 1, 2)
+			store(t, db.Pool, 10*day, 3)
 			store(t, db.Pool, 0, 4)
 			a, err := retention.Prune(t.Context(), poolAt(t, db, level), retention.Options{Keep: 2 * day})
-			if err != nil || a.Bodies != 3 {
-				t.Errorf("%d bodies are gone, %v; want 3", a.Bodies, err)
+			if err != nil || a.Bodies != 3 || a.Dropped != 1 {
+				t.Errorf("%d bodies are gone, and %d partitions, %v; want 3 and 1", a.Bodies, a.Dropped, err)
 			}
 		})
 	}
@@ -49,7 +51,7 @@ func TestExtend_atAnyDefaultIsolation(t *testing.T) {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
 			db := pgtest.New(t)
-			execute(t, db.Pool, `select setval('webhook_events_event_seq_seq', 1000001)`)
+			drop(t, db.Pool, name(t, db.Pool, false, -7*day))
 			tx, err := db.Pool.Begin(t.Context())
 			if err != nil {
 				t.Fatal(err)

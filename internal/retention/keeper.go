@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// extendInterval is how often partitions are made ahead: two of a million
-	// events stand ready, so nothing comes faster than that.
+	// extendInterval is how often partitions are made ahead. There are some for a
+	// week to come, so it only bounds how soon a failed attempt is repeated.
 	extendInterval = time.Minute
 	// pruneInterval is how often expired bodies are looked for.
 	pruneInterval = time.Hour

@@ -17,26 +17,27 @@ const (
 	// Least is the shortest retention: the database refuses to drop anything
 	// younger, whoever asks.
 	Least = 24 * time.Hour
-	// slack is how long expired bodies wait for the rest of their partition, so
-	// that where a partition fills within a day nothing is ever deleted row by row.
-	slack = 24 * time.Hour
 	// batch is how many rows one statement looks at.
 	batch = 5000
 )
 
 var (
 	cutoff        = pg.Column[time.Time](sql.RetentionCutoff)
-	partitions    = pg.Column[string](sql.RetentionPartitions)
+	partitions    = pg.Query[partition](sql.RetentionPartitions)
 	dropPartition = pg.Query[verdict](sql.RetentionDrop)
 	deleteBodies  = pg.Query[deleted](sql.RetentionDelete)
 	emptyEntries  = pg.Query[emptied](sql.RetentionQuarantine)
 )
 
+type partition struct {
+	PartitionName string
+	// IsDefault is set for partitions that are of no day, and never dropped.
+	IsDefault bool
+}
+
 type verdict struct {
 	Verdict       string
 	Bodies, Bytes int64
-	// NextExpiresAt is when the youngest event looked at came.
-	NextExpiresAt *time.Time
 }
 
 type deleted struct {
@@ -107,12 +108,12 @@ func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) 
 			return a, fmt.Errorf("retention: %w", err)
 		}
 	}
-	names, err := partitions.All(ctx, pool, nil)
+	begun, err := partitions.All(ctx, pool, pgx.StrictNamedArgs{"before": a.Before})
 	if err != nil {
 		return a, fmt.Errorf("retention: list the partitions: %w", err)
 	}
-	for _, name := range names {
-		p, err := a.partition(ctx, pool, name)
+	for _, found := range begun {
+		p, err := a.partition(ctx, pool, found)
 		if p.Bodies > 0 || p.Dropped {
 			a.Partitions = append(a.Partitions, p)
 			a.Bodies += p.Bodies
@@ -121,7 +122,7 @@ func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) 
 			}
 		}
 		if err != nil {
-			return a, fmt.Errorf("retention: %s: %w", name, err)
+			return a, fmt.Errorf("retention: %s: %w", found.PartitionName, err)
 		}
 	}
 	if err := a.quarantine(ctx, pool); err != nil {
@@ -140,36 +141,33 @@ func call[T any](ctx context.Context, pool *pgxpool.Pool, do func(tx pgx.Tx) (T,
 	return result, err
 }
 
-// partition drops one, or deletes what has expired in it.
-func (a *Account) partition(ctx context.Context, pool *pgxpool.Pool, name string) (Partition, error) {
-	p := Partition{Name: name}
-	found, err := call(ctx, pool, func(tx pgx.Tx) ([]verdict, error) {
-		return dropPartition.All(ctx, tx, pgx.StrictNamedArgs{"partition_name": name, "before": a.Before, "really": !a.DryRun})
+// partition drops a partition of which everything has expired, or deletes what has
+// expired in it and can't be dropped with it.
+func (a *Account) partition(ctx context.Context, pool *pgxpool.Pool, found partition) (Partition, error) {
+	p := Partition{Name: found.PartitionName}
+	if found.IsDefault {
+		return p, a.deleteRows(ctx, pool, &p)
+	}
+	verdicts, err := call(ctx, pool, func(tx pgx.Tx) ([]verdict, error) {
+		return dropPartition.All(ctx, tx, pgx.StrictNamedArgs{"partition_name": p.Name, "before": a.Before, "really": !a.DryRun})
 	})
 	if err != nil {
 		return p, err
 	}
-	v := found[0]
-	switch v.Verdict {
+	switch v := verdicts[0]; v.Verdict {
 	case "dropped":
 		a.Dropped++
 		p.Dropped, p.Bodies, p.Bytes = true, v.Bodies, v.Bytes
-		return p, nil
 	case "busy":
-		a.Busy = append(a.Busy, name)
-		return p, nil
+		a.Busy = append(a.Busy, p.Name)
 	case "held":
-		a.Held = append(a.Held, name)
-	default:
-		if v.NextExpiresAt != nil && v.NextExpiresAt.Sub(a.Before) <= slack {
-			return p, nil
-		}
+		a.Held = append(a.Held, p.Name)
+		return p, a.deleteRows(ctx, pool, &p)
 	}
-	return p, a.deleteRows(ctx, pool, &p)
+	return p, nil
 }
 
-// deleteRows goes through a partition from its lowest number on, until a batch
-// has nothing to delete: later events have come later.
+// deleteRows goes through all of a partition, a batch at a time.
 func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partition) error {
 	for after := int64(-1 << 63); ; {
 		found, err := call(ctx, pool, func(tx pgx.Tx) ([]deleted, error) {
@@ -180,7 +178,7 @@ func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partiti
 		if err != nil {
 			return err
 		}
-		if len(found) == 0 || found[0].Reached == nil || found[0].Bodies == 0 {
+		if len(found) == 0 || found[0].Reached == nil {
 			return nil
 		}
 		after = *found[0].Reached

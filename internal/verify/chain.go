@@ -16,11 +16,10 @@ import (
 
 // Chain is what was found of the chains.
 type Chain struct {
-	// Rows is the number of rows in the log. Of these, Older are older than the
-	// chain, Unkeyed are linked without a key, Keyed with the key given, and
-	// OtherKey with one that was not given; the links of those could not be checked.
+	// Rows is the number of rows in the log. Of these, Unkeyed are linked without a
+	// key, Keyed with the key given, and OtherKey with one that was not given; the
+	// links of those could not be checked.
 	Rows     int64 `json:"rows"`
-	Older    int64 `json:"older_than_the_chain"`
 	Unkeyed  int64 `json:"linked_without_a_key"`
 	Keyed    int64 `json:"linked_with_the_key"`
 	OtherKey int64 `json:"linked_with_another_key"`
@@ -151,7 +150,6 @@ type shardChain struct {
 	stored storedHead
 	head   chain.Head
 	broken bool
-	older  int64
 	// suspect is a row that does not follow head. If the shard's next row does, it
 	// was inserted.
 	suspect *suspect
@@ -218,7 +216,9 @@ func (c *chains) row(r *logRow) {
 	}
 	s := c.shards[r.Shard]
 	if r.chainSeq == nil {
-		c.older(s, r)
+		if !s.broken { // the table's own constraint was removed
+			c.breaks(s, Inserted, r.ref(), "it has no place in the chain")
+		}
 		return
 	}
 	link, ok := chain.ParseLink(r.link)
@@ -264,19 +264,6 @@ func places(from, to int64) string {
 		return fmt.Sprintf("place %d", from)
 	}
 	return fmt.Sprintf("places %d to %d", from, to)
-}
-
-// older counts a row without a link.
-func (c *chains) older(s *shardChain, r *logRow) {
-	s.older++
-	c.found.Older++
-	switch {
-	case s.broken:
-	case s.head.Count > 0:
-		c.breaks(s, Inserted, r.ref(), "it has no place in the chain, but comes after rows that have")
-	case s.older > s.stored.AuditUnchained:
-		c.breaks(s, Inserted, r.ref(), fmt.Sprintf("it or one before has no place in the chain, and only %d rows are older than that", s.stored.AuditUnchained))
-	}
 }
 
 // follows reports whether r follows head, as far as can be told.
@@ -330,8 +317,6 @@ func (c *chains) end() Chain {
 		case s.broken:
 		case s.head.Count < s.stored.AuditCount:
 			c.breaks(s, Missing, nil, fmt.Sprintf("%s at its end, behind row %s", places(s.head.Count+1, s.stored.AuditCount), s.lastSeq()))
-		case s.older < s.stored.AuditUnchained:
-			c.breaks(s, Missing, nil, fmt.Sprintf("%d of the %d rows that are older than the chain", s.stored.AuditUnchained-s.older, s.stored.AuditUnchained))
 		case !ok && s.stored.AuditHead != nil || stored != s.head.Link:
 			c.breaks(s, Altered, nil, "its end in sync_shards is not the last row's link")
 		}

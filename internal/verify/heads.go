@@ -16,11 +16,10 @@ import (
 var heads = pg.Query[storedHead](sql.VerifyHeads)
 
 type storedHead struct {
-	Shard          int16
-	AuditUnchained int64
-	AuditCount     int64
-	AuditHead      []byte
-	AuditSeal      []byte
+	Shard      int16
+	AuditCount int64
+	AuditHead  []byte
+	AuditSeal  []byte
 }
 
 // Heads is the ends of all chains at one instant, to be kept where nobody who

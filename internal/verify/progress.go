@@ -15,7 +15,7 @@ type progress struct {
 func newProgress(stored []storedHead, passes int, report func(read, total int64)) *progress {
 	p := &progress{report: report}
 	for _, s := range stored {
-		p.total += int64(passes) * (s.AuditCount + s.AuditUnchained)
+		p.total += int64(passes) * s.AuditCount
 	}
 	return p
 }

@@ -1,10 +1,21 @@
--- Erasure: what is personal of one contact goes, for good and for whatever comes
--- later; that there was something, and in which columns, stays.
+-- Erasure: the personal values of one contact are removed everywhere, those of later
+-- events too. That there were values, and of which columns, stays.
+--
+-- The log's own rule for erasure (contactmirror_only_erasure) is in 00004_audit_log.
+-- The functions of this file change what the service may not change itself; the
+-- service may call those that can only remove bytes of a contact that is erased.
 
 -- +goose Up
 
+-- The functions of this file run as the owner. They find its tables and nothing that
+-- a caller puts in the way: a temporary table would come first unless pg_temp is
+-- named last. The setting lasts as long as the migration's transaction.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+create sequence erasures_erasure_seq_seq as bigint;
+
 create table erasures (
-    erasure_seq        bigint generated always as identity primary key,
+    erasure_seq        bigint default nextval('erasures_erasure_seq_seq') primary key,
     context_identifier text not null,
     contact_id         bigint not null,
     erased_at          timestamptz not null default now(),
@@ -12,12 +23,15 @@ create table erasures (
     reason             text,
     lifted_at          timestamptz,
     lifted_by          text,
+    constraint erasures_contact_id check (contact_id > 0),
     constraint erasures_lifted check ((lifted_at is null) = (lifted_by is null))
 );
 
+alter sequence erasures_erasure_seq_seq owned by erasures.erasure_seq;
+
 create unique index erasures_in_force on erasures (context_identifier, contact_id) where lifted_at is null;
 
-comment on table erasures is 'Contacts whose personal values were erased. While one is not lifted, the values of every later event of the contact are erased as it is applied, or where it never is, as it is stored.';
+comment on table erasures is 'Contacts whose personal values were erased. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
 comment on column erasures.erasure_seq is 'Key.';
 comment on column erasures.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column erasures.contact_id is 'The contact.';
@@ -26,71 +40,14 @@ comment on column erasures.erased_by is 'The database role that did it.';
 comment on column erasures.reason is 'Why, as the operator put it.';
 comment on column erasures.lifted_at is 'Since when later events are kept with their values again; NULL while the erasure is in force.';
 comment on column erasures.lifted_by is 'The database role that lifted it.';
+comment on index erasures_pkey is 'Keeps numbers unique; the table is small enough to be read as a whole.';
+comment on index erasures_in_force is 'One erasure in force for each contact. For contactmirror_erased, mirror_tombstones and every other statement that asks for it.';
 
--- Ignored events can be about a contact too, and no audit row leads to them.
-create index webhook_events_ignored on webhook_events (context_identifier, primary_key) where ignored;
-
-alter table contact_audit_log add column erased_columns text[];
-
--- Not valid, which spares reading the log: it holds for the rows that are there,
--- for the column is new, and is checked for all others.
-alter table contact_audit_log add constraint contact_audit_log_erased check (
-    erased_columns is null or field_values is null and id_values is null and last_known is null and salt is null
-) not valid;
-
-comment on column contact_audit_log.erased_columns is 'Of a row whose values were erased: the names under which field_values gave values to columns, in SuperOffice''s spelling. The columns count as changed to what is not known. NULL where nothing was erased.';
-comment on table contact_audit_log is 'One row for each contact event, written in the transaction that applied it; never changed, but by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do.';
-
--- An update of the log is an erasure or it is refused: a row loses its values and
--- its salt, gains the commitment to them, and nothing else of it changes. The
--- setting only keeps an update from happening in passing.
--- +goose StatementBegin
-create function contactmirror_only_erasure() returns trigger
-language plpgsql as $$
-declare
-    erasable constant text[] := array['field_values', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
-begin
-    if current_setting('contactmirror.erasing', true) is distinct from 'on' then
-        raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
-            using errcode = 'insufficient_privilege';
-    end if;
-    if tg_level = 'ROW' then
-        if to_jsonb(new) - erasable is distinct from to_jsonb(old) - erasable
-            or old.erased_columns is not null or new.erased_columns is null
-            or num_nonnulls(new.field_values, new.id_values, new.last_known, new.salt) > 0
-            or (new.commitment is null) is distinct from (old.chain is null)
-        then
-            raise exception '% is append-only: this update is no erasure', tg_table_name
-                using errcode = 'insufficient_privilege';
-        end if;
-        return new;
-    end if;
-    return null;
-end
-$$;
--- +goose StatementEnd
-
-comment on function contactmirror_only_erasure() is 'Lets nothing but an erasure update the audit log.';
-
-drop trigger contact_audit_log_append_only on contact_audit_log;
-
-create trigger contact_audit_log_append_only
-    before delete or truncate on contact_audit_log
-    for each statement execute function contactmirror_append_only();
-
-create trigger contact_audit_log_only_erasure
-    before update on contact_audit_log
-    for each statement execute function contactmirror_only_erasure();
-
-create trigger contact_audit_log_only_erasure_of_rows
-    before update on contact_audit_log
-    for each row execute function contactmirror_only_erasure();
-
--- What is put for a contact, but not queued for it, is stripped as it comes. It and
--- an erasure wait for one another here: by a lock, for there is no row yet that both
--- could lock. Contacts share 64 locks: a batch may be about more contacts than the
--- server has room for locks. Each statement of the function sees what was committed
--- before it.
+-- What arrives for a contact and is not queued is redacted when it is stored. Such a
+-- put and an erasure wait for each other by an advisory lock, because there is no row
+-- that both could lock. Contacts share 64 locks: a batch may be about more contacts
+-- than the server has room for locks. contactmirror_erased is in PL/pgSQL so that its
+-- second statement sees what was committed while the first one waited.
 -- +goose StatementBegin
 create function contactmirror_lock_erasure(context_identifier text, contact_id bigint) returns void
 language sql as $$
@@ -102,7 +59,9 @@ comment on function contactmirror_lock_erasure(text, bigint) is 'Keeps contactmi
 
 -- +goose StatementBegin
 create function contactmirror_erased(context_identifier text, contact_id bigint) returns boolean
-language plpgsql volatile security definer as $$
+language plpgsql volatile security definer
+set search_path from current
+as $$
 begin
     perform pg_advisory_xact_lock_shared(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer);
     return exists (
@@ -115,8 +74,7 @@ $$;
 
 comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for one under way, and keeps the next one waiting until the transaction ends.';
 
--- What a reason may quote of a delivery goes: only the member at fault and the
--- SQLSTATE stay.
+-- A reason may quote the delivery: only the member at fault and the SQLSTATE stay.
 -- +goose StatementBegin
 create function contactmirror_reason_without_values(reason text) returns text
 language sql immutable as $$
@@ -129,33 +87,46 @@ $$;
 
 comment on function contactmirror_reason_without_values(text) is 'The reason of a quarantine entry without what it quotes of the delivery.';
 
--- An event that has not been applied keeps its body: only what an audit row, or
--- nothing at all, needs is removed here.
+-- An event that has not been applied keeps its body: only bodies that an audit row
+-- stands for, or that nothing needs, are removed here.
 -- +goose StatementBegin
 create function contactmirror_strip_events(event_seqs bigint[]) returns bigint
-language plpgsql security definer as $$
+language plpgsql security definer
+set search_path from current
+set plan_cache_mode = force_custom_plan -- a plan for all days would open all partitions
+as $$
 declare
-    erased bigint[];
-    removed bigint;
+    erased  bigint[];
+    removed bigint := 0;
+    part    record;
+    bodies  bigint;
 begin
-    select array_agg(e.event_seq) into erased
-    from unnest(event_seqs) as s (event_seq)
-    cross join lateral (
-        select w.event_seq, w.context_identifier, w.primary_key, w.ignored
-        from webhook_events w
-        where w.event_seq = s.event_seq
-        limit 1
-    ) e
-    cross join lateral (
-        select from erasures x
-        where x.context_identifier = e.context_identifier and x.contact_id = e.primary_key and x.lifted_at is null
-        limit 1
-    ) x
-    where e.ignored
-        or exists (select from contact_audit_log a where a.event_seq = e.event_seq)
-        or exists (select from quarantined_deliveries q where q.event_seq = e.event_seq and q.resolution = 'discarded');
-    delete from webhook_bodies where event_seq = any (erased);
-    get diagnostics removed = row_count;
+    for part in
+        select e.ignored, date_trunc('day', e.received_at, 'UTC') as day, array_agg(e.event_seq) as event_seqs
+        from unnest(event_seqs) as s (event_seq)
+        cross join lateral (
+            select w.event_seq, w.context_identifier, w.primary_key, w.received_at, w.ignored
+            from webhook_events w
+            where w.event_seq = s.event_seq
+            limit 1
+        ) e
+        cross join lateral (
+            select from erasures x
+            where x.context_identifier = e.context_identifier and x.contact_id = e.primary_key and x.lifted_at is null
+            limit 1
+        ) x
+        where e.ignored
+            or exists (select from contact_audit_log a where a.event_seq = e.event_seq)
+            or exists (select from quarantined_deliveries q where q.event_seq = e.event_seq and q.resolution = 'discarded')
+        group by e.ignored, day
+    loop
+        delete from webhook_bodies b
+        where b.event_seq = any (part.event_seqs) and b.ignored = part.ignored
+            and b.received_at >= part.day and b.received_at < part.day + interval '24 hours';
+        get diagnostics bodies = row_count;
+        removed := removed + bodies;
+        erased := erased || part.event_seqs;
+    end loop;
     update duplicate_deliveries set body_sha256 = '' where event_seq = any (erased) and body_sha256 <> '';
     update quarantined_deliveries
     set reason = contactmirror_reason_without_values(reason), headers = null, body = '', body_sha256 = '', bytes_removed_at = now()
@@ -169,7 +140,12 @@ comment on function contactmirror_strip_events(bigint[]) is 'Removes the bytes o
 
 -- +goose StatementBegin
 create function contactmirror_redact_event(event_seq bigint, redacted bytea) returns boolean
-language plpgsql security definer as $$
+language plpgsql security definer
+set search_path from current
+set plan_cache_mode = force_custom_plan -- as in contactmirror_strip_events
+as $$
+declare
+    received timestamptz;
 begin
     if redacted is not null and position('contactmirror redacted body 1\012'::bytea in redacted) <> 1 then
         raise exception 'this is no redacted body';
@@ -187,10 +163,14 @@ begin
     if not found then
         return false;
     end if;
+    select w.received_at
+    into strict received
+    from webhook_events w
+    where w.event_seq = $1;
     if redacted is null then
-        delete from webhook_bodies b where b.event_seq = $1;
+        delete from webhook_bodies b where b.event_seq = $1 and b.received_at = received and not b.ignored;
     else
-        update webhook_bodies b set body = redacted where b.event_seq = $1;
+        update webhook_bodies b set body = redacted where b.event_seq = $1 and b.received_at = received and not b.ignored;
     end if;
     update duplicate_deliveries d set body_sha256 = '' where d.event_seq = $1 and d.body_sha256 <> '';
     return true;
@@ -202,7 +182,9 @@ comment on function contactmirror_redact_event(bigint, bytea) is 'Puts a redacte
 
 -- +goose StatementBegin
 create function contactmirror_strip_delivery(quarantine_seq bigint, context_identifier text, contact_id bigint) returns boolean
-language plpgsql security definer as $$
+language plpgsql security definer
+set search_path from current
+as $$
 begin
     update quarantined_deliveries q
     set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
@@ -223,7 +205,10 @@ create function contactmirror_erase(
     context_identifier text, contact_id bigint, audit_seqs bigint[], commitments bytea[],
     event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[], reason text
 ) returns table (already boolean, audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
-language plpgsql security definer set lock_timeout = '500ms' as $$
+language plpgsql security definer
+set search_path from current
+set lock_timeout = '500ms'
+as $$
 #variable_conflict use_column
 declare
     events bigint[];
@@ -254,8 +239,8 @@ begin
         raise exception 'rows were logged meanwhile: the caller must hold the lock of the contact''s shard';
     end if;
 
-    -- Nobody notes a duplicate before this commits, and who waited sees it then.
-    -- One erasure waits for another here, or both would wait in a circle.
+    -- No duplicate is noted before this commits, and a session that waited sees the
+    -- erasure then. Erasures wait for each other here, or they could deadlock.
     lock table duplicate_deliveries in share row exclusive mode;
     select array_agg(e.event_seq) into events
     from (
@@ -276,7 +261,7 @@ begin
     select count(*) into quarantined from quarantined_deliveries q where q.event_seq = any (events || $5) and q.bytes_removed_at is null;
     bodies := contactmirror_strip_events(events);
 
-    -- What has not been applied keeps its envelope, so that it still can be.
+    -- An event that has not been applied keeps its envelope, so that it can still be applied.
     redacted := 0;
     for waiting in select e.event_seq, e.body from unnest($5, $6) as e (event_seq, body) loop
         if contactmirror_redact_event(waiting.event_seq, waiting.body) then
@@ -311,7 +296,9 @@ comment on function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[
 
 -- +goose StatementBegin
 create function contactmirror_lift_erasure(context_identifier text, contact_id bigint) returns boolean
-language plpgsql security definer as $$
+language plpgsql security definer
+set search_path from current
+as $$
 begin
     update erasures x
     set lifted_at = now(), lifted_by = session_user
@@ -323,45 +310,21 @@ $$;
 
 comment on function contactmirror_lift_erasure(text, bigint) is 'Lets later events of a contact be kept with their values again. Reports whether it was erased. For the owner, or whom the owner grants it to.';
 
--- +goose StatementBegin
-do $$
-declare
-    f regprocedure;
-begin
-    foreach f in array array[
-        'contactmirror_erased(text, bigint)',
-        'contactmirror_strip_events(bigint[])', 'contactmirror_redact_event(bigint, bytea)', 'contactmirror_strip_delivery(bigint, text, bigint)',
-        'contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text)', 'contactmirror_lift_erasure(text, bigint)'
-    ]::regprocedure[] loop
-        execute format('alter function %s set search_path = %I, pg_temp', f, current_schema());
-        execute format('revoke all on function %s from public', f);
-    end loop;
-end
-$$;
--- +goose StatementEnd
+revoke all on function contactmirror_erased(text, bigint) from public;
+revoke all on function contactmirror_strip_events(bigint[]) from public;
+revoke all on function contactmirror_redact_event(bigint, bytea) from public;
+revoke all on function contactmirror_strip_delivery(bigint, text, bigint) from public;
+revoke all on function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text) from public;
+revoke all on function contactmirror_lift_erasure(text, bigint) from public;
 
 -- +goose Down
 
-drop function contactmirror_lift_erasure;
-drop function contactmirror_erase;
-drop function contactmirror_strip_delivery;
-drop function contactmirror_redact_event;
-drop function contactmirror_strip_events;
-drop function contactmirror_reason_without_values;
-drop function contactmirror_erased;
-drop function contactmirror_lock_erasure;
-
-drop trigger contact_audit_log_only_erasure_of_rows on contact_audit_log;
-drop trigger contact_audit_log_only_erasure on contact_audit_log;
-drop trigger contact_audit_log_append_only on contact_audit_log;
-drop function contactmirror_only_erasure;
-
-create trigger contact_audit_log_append_only
-    before update or delete or truncate on contact_audit_log
-    for each statement execute function contactmirror_append_only();
-
-alter table contact_audit_log drop constraint contact_audit_log_erased;
-alter table contact_audit_log drop column erased_columns;
-comment on table contact_audit_log is 'One row for each contact event, written in the transaction that applied it; never changed. What the event said does not depend on when it arrived; outcome and last_known do.';
-drop index webhook_events_ignored;
+drop function contactmirror_lift_erasure(text, bigint);
+drop function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text);
+drop function contactmirror_strip_delivery(bigint, text, bigint);
+drop function contactmirror_redact_event(bigint, bytea);
+drop function contactmirror_strip_events(bigint[]);
+drop function contactmirror_reason_without_values(text);
+drop function contactmirror_erased(text, bigint);
+drop function contactmirror_lock_erasure(text, bigint);
 drop table erasures;

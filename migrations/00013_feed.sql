@@ -1,4 +1,7 @@
--- The change feed: what has happened to contacts since a place in the audit log.
+-- The change feed: what has happened to contacts since a cursor in the audit log.
+--
+-- It reads up to the horizon of 00006_accounting, so that a consumer gets each change
+-- once and misses none.
 
 -- +goose Up
 
@@ -56,7 +59,7 @@ begin atomic
 end;
 -- +goose StatementEnd
 
-comment on function changes_since is 'changes_since(after, max_rows): up to max_rows changes after a place in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the place to go on from. Each change comes once and none is left out, whatever commits in which order. change: upserted, soft_deleted, restored, deleted, or unchanged where the event came too late or said what was known (outcome says which). contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
+comment on function changes_since(bigint, integer) is 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: upserted, soft_deleted, restored, deleted, or unchanged where the event came too late or said what was known (outcome says which). contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
 
 -- +goose Down
 

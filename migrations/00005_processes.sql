@@ -69,12 +69,6 @@ comment on column receiver_secrets.not_after is 'Last instant at which the secre
 comment on column receiver_secrets.last_matched_at is 'When a delivery was last verified by it; NULL where none was since the process started.';
 comment on column receiver_secrets.refused_since is 'Since when no well-formed signature of a delivery that names a tenant of this list has matched, the same for all of the list; NULL where the last one did.';
 
--- Whoever locks a row needs the right to update some column of it; the other
--- one must never change.
-alter table sync_shards add column lock_right boolean;
-
-comment on column sync_shards.lock_right is 'Never read or written: whoever may update it may lock the row, and can do no harm by it.';
-
 create table schema_roles (
     role_name text primary key,
     kind      text not null,
@@ -88,6 +82,5 @@ comment on column schema_roles.kind is 'service: what serve and its sister comma
 -- +goose Down
 
 drop table schema_roles;
-alter table sync_shards drop column lock_right;
 drop table receiver_secrets;
 drop table receivers;

@@ -1,0 +1,68 @@
+-- The queue between receiving and applying.
+--
+-- Contacts are divided into shards, and a worker locks the rows of the shards it
+-- works on, so that no two workers apply events of the same contact. The rows hold
+-- the heads of the shards' hash chains too, because a head moves exactly when a
+-- shard's events are applied. Locking a row takes the right to update some column
+-- of it, which the service has on the heads.
+
+-- +goose Up
+
+create table sync_shards (
+    shard       smallint primary key,
+    audit_count bigint not null default 0,
+    audit_head  bytea,
+    audit_seal  bytea,
+    constraint sync_shards_shard check (shard between 0 and 31),
+    constraint sync_shards_audit_count check (audit_count >= 0),
+    constraint sync_shards_audit_head check (octet_length(audit_head) = 36 and audit_count > 0 or audit_head is null and audit_count = 0),
+    constraint sync_shards_audit_seal check (octet_length(audit_seal) = 36)
+) with (fillfactor = 50); -- every batch updates its rows, in place while their pages have room
+
+-- The number of shards never changes: shards are stored with the rows.
+insert into sync_shards (shard) select generate_series(0, 31);
+
+comment on table sync_shards is 'One row for each shard of the contacts. A worker locks the rows of the shards it works on before it does anything else.';
+comment on column sync_shards.shard is 'Number of the shard, a function of tenant and contact id.';
+comment on column sync_shards.audit_count is 'Number of links in the shard''s chain: chain_seq of its last audit row.';
+comment on column sync_shards.audit_head is 'The last link of the shard''s chain: chain of its last audit row; NULL before the first.';
+comment on column sync_shards.audit_seal is 'Where a key took over since the last link: a hash of that link made with the key, after the key''s id.';
+comment on index sync_shards_pkey is 'For the statements that lock or move the heads of some shards.';
+
+-- A claim reads the oldest events of each tenant in a shard, so that is the order of
+-- the key. In the order of event_seq nobody knows what is still to come: a
+-- transaction may have drawn a number and not be visible yet. In the order of the
+-- transactions' own numbers that is known: nothing appears any more below
+-- pg_snapshot_xmin. So a worker remembers how far it has read, and skips the dead
+-- rows before that.
+--
+-- Each event is one insert and one delete, and dead rows slow claims down. So the
+-- table is vacuumed after every 5,000 dead rows, however many wait (by default
+-- after a fifth of the table, which in a backlog of millions is far too late), and
+-- at full speed: it is small. It is not analyzed more often than others: no plan
+-- of the statements that read it depends on statistics.
+create table sync_queue (
+    shard              smallint not null,
+    context_identifier text not null,
+    event_seq          bigint not null,
+    written_by         xid8 not null default pg_current_xact_id(),
+    received_at        timestamptz not null,
+    body_bytes         integer not null,
+    primary key (shard, context_identifier, written_by, event_seq),
+    constraint sync_queue_shard check (shard between 0 and 31),
+    constraint sync_queue_body_bytes check (body_bytes >= 0)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
+
+comment on table sync_queue is 'Accepted contact events that are still to be applied.';
+comment on column sync_queue.shard is 'The shard of the event''s contact.';
+comment on column sync_queue.context_identifier is 'The tenant, so that a claim can share its batch among those that wait.';
+comment on column sync_queue.event_seq is 'The event in webhook_events.';
+comment on column sync_queue.written_by is 'The transaction that queued the event, whose number was assigned before event_seq was drawn.';
+comment on column sync_queue.received_at is 'When the event arrived, as in webhook_events.';
+comment on column sync_queue.body_bytes is 'Length of the event''s body.';
+comment on index sync_queue_pkey is 'For inbox_lock, inbox_waiting and inbox_claim.';
+
+-- +goose Down
+
+drop table sync_queue;
+drop table sync_shards;

@@ -1,0 +1,157 @@
+-- The audit log: one row for each fact about a contact.
+--
+-- What a row says the event said does not depend on when it arrived, so the mirror
+-- and every report can be computed from the rows in the source's order. Rows are
+-- only added, and the log is never partitioned or dropped. An erasure alone may
+-- blank the values of a row, and leaves a commitment to them: each row is a link of
+-- the hash chain of its shard, and the chain can be checked without the values.
+
+-- +goose Up
+
+-- Vacuumed and frozen as webhook_events is, for the same reasons: see 00001_events.
+create sequence contact_audit_log_audit_seq_seq as bigint;
+
+create table contact_audit_log (
+    audit_seq               bigint default nextval('contact_audit_log_audit_seq_seq') primary key,
+    event_seq               bigint,
+    shard                   smallint not null,
+    context_identifier      text not null,
+    contact_id              bigint not null,
+    event                   text not null,
+    event_id                uuid not null,
+    occurred_at             timestamptz not null,
+    occurred_ticks          bigint not null,
+    received_at             timestamptz not null,
+    recorded_at             timestamptz not null,
+    changed_columns         text[] not null,
+    field_values            jsonb,
+    id_values               jsonb,
+    unreadable_columns      text[] not null,
+    soft_deleted            boolean,
+    hard_deleted            boolean not null,
+    outcome                 text not null,
+    changed_by_associate_id bigint,
+    webhook_name            text,
+    origin                  text not null,
+    last_known              jsonb,
+    chain_seq               bigint not null,
+    chain                   bytea not null,
+    salt                    bytea,
+    commitment              bytea,
+    erased_columns          text[],
+    constraint contact_audit_log_shard check (shard between 0 and 31),
+    constraint contact_audit_log_contact_id check (contact_id > 0),
+    constraint contact_audit_log_outcome check (outcome in ('applied', 'no_op', 'superseded', 'after_delete')),
+    constraint contact_audit_log_origin check (origin in ('webhook', 'backfill', 'fetch', 'reconcile')),
+    constraint contact_audit_log_chain_seq check (chain_seq > 0),
+    constraint contact_audit_log_chain check (octet_length(chain) = 36),
+    constraint contact_audit_log_salt check (octet_length(salt) = 16),
+    constraint contact_audit_log_commitment check (octet_length(commitment) = 32),
+    constraint contact_audit_log_erased check
+        (erased_columns is null or field_values is null and id_values is null and last_known is null and salt is null)
+) with (
+    autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 500000, autovacuum_freeze_min_age = 0
+);
+
+alter sequence contact_audit_log_audit_seq_seq owned by contact_audit_log.audit_seq;
+
+create unique index contact_audit_log_event_seq on contact_audit_log (event_seq);
+
+-- With the key, so that a contact's newest row is found in the index alone.
+create index contact_audit_log_contact on contact_audit_log (context_identifier, contact_id, occurred_ticks) include (audit_seq);
+
+-- One entry for each event that soft- or hard-deletes, or is about a contact in the
+-- recycle bin. Other events cost the test of two booleans.
+create index contact_audit_log_deletions on contact_audit_log (context_identifier, occurred_at) where soft_deleted or hard_deleted;
+
+-- A few bytes for 32 pages of the log, written once when they are full: the log is
+-- nearly in order of time, and the operator class tolerates the late rows.
+create index contact_audit_log_occurred_at on contact_audit_log
+    using brin (occurred_at timestamptz_minmax_multi_ops) with (pages_per_range = 32, autosummarize = on);
+
+create index contact_audit_log_recorded_at on contact_audit_log
+    using brin (recorded_at timestamptz_minmax_multi_ops) with (pages_per_range = 32, autosummarize = on);
+
+comment on table contact_audit_log is 'One row for each contact event, written in the transaction that applied it; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do.';
+comment on column contact_audit_log.audit_seq is 'Key, in the order of writing. Numbers have gaps and may become visible out of order.';
+comment on column contact_audit_log.event_seq is 'The event in webhook_events; NULL where the fact did not come by webhook.';
+comment on column contact_audit_log.shard is 'The shard of the contact.';
+comment on column contact_audit_log.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column contact_audit_log.contact_id is 'The contact.';
+comment on column contact_audit_log.event is 'SuperOffice''s name of the event.';
+comment on column contact_audit_log.event_id is 'SuperOffice''s EventId.';
+comment on column contact_audit_log.occurred_at is 'SuperOffice''s Timestamp, cut to microseconds.';
+comment on column contact_audit_log.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+comment on column contact_audit_log.received_at is 'When the event arrived, by the receiver''s clock.';
+comment on column contact_audit_log.recorded_at is 'When it was applied, by the database''s clock.';
+comment on column contact_audit_log.changed_columns is 'SuperOffice''s Changes: names of columns without values, verbatim.';
+comment on column contact_audit_log.field_values is 'The readable values the event gave contact columns, under SuperOffice''s names, as sent; NULL where it gave none at all. A date before 0001-01-03, or from 1759-12-31 to 1760-01-02, means that none is set.';
+comment on column contact_audit_log.id_values is 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
+comment on column contact_audit_log.unreadable_columns is 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
+comment on column contact_audit_log.soft_deleted is 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
+comment on column contact_audit_log.hard_deleted is 'The event is a hard delete.';
+comment on column contact_audit_log.outcome is 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete.';
+comment on column contact_audit_log.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
+comment on column contact_audit_log.webhook_name is 'Name of the webhook definition at SuperOffice.';
+comment on column contact_audit_log.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+comment on column contact_audit_log.last_known is 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
+comment on column contact_audit_log.chain_seq is 'Place in the chain of the shard, from 1, without gaps.';
+comment on column contact_audit_log.chain is 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';
+comment on column contact_audit_log.salt is 'Random bytes that the link''s commitment to field_values, id_values and last_known is made with; NULL once those were erased.';
+comment on column contact_audit_log.commitment is 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
+comment on column contact_audit_log.erased_columns is 'Of a row whose values were erased: the names under which field_values gave values to columns, in SuperOffice''s spelling. The columns count as changed to what is not known. NULL where nothing was erased.';
+comment on index contact_audit_log_pkey is 'For changes_since, seal_accounts, verify_chain and the feed''s cursors, which read the log in the order of writing.';
+comment on index contact_audit_log_event_seq is 'One row for each event. For verify_events, verify_lost and contactmirror_strip_events, which look rows up by event.';
+comment on index contact_audit_log_contact is 'For audit_facts, history, contact_changes, erasure and the as-of functions, which read the rows of some contacts.';
+comment on index contact_audit_log_deletions is 'For deleted_contacts, which lists a tenant''s deletions of some time.';
+comment on index contact_audit_log_occurred_at is 'For contact_timeline and deleted_contacts of all tenants and some time.';
+comment on index contact_audit_log_recorded_at is 'For refold_facts (replay, rebuild --since) and contactmirror_known, which read what was written in some time.';
+
+-- An update of the log is refused unless it is an erasure: a row loses its values
+-- and its salt and gains the commitment to them, and no other column changes. The
+-- setting contactmirror.erasing only prevents accidents; the check of each row does
+-- not depend on it.
+-- +goose StatementBegin
+create function contactmirror_only_erasure() returns trigger
+language plpgsql as $$
+declare
+    erasable constant text[] := array['field_values', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
+begin
+    if current_setting('contactmirror.erasing', true) is distinct from 'on' then
+        raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
+            using errcode = 'insufficient_privilege';
+    end if;
+    if tg_level = 'ROW' then
+        if to_jsonb(new) - erasable is distinct from to_jsonb(old) - erasable
+            or old.erased_columns is not null or new.erased_columns is null
+            or num_nonnulls(new.field_values, new.id_values, new.last_known, new.salt) > 0
+            or new.commitment is null
+        then
+            raise exception '% is append-only: this update is no erasure', tg_table_name
+                using errcode = 'insufficient_privilege';
+        end if;
+        return new;
+    end if;
+    return null;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_only_erasure() is 'Refuses updates of the audit log that are not erasures.';
+
+create trigger contact_audit_log_append_only
+    before delete or truncate on contact_audit_log
+    for each statement execute function contactmirror_append_only();
+
+create trigger contact_audit_log_only_erasure
+    before update on contact_audit_log
+    for each statement execute function contactmirror_only_erasure();
+
+create trigger contact_audit_log_only_erasure_of_rows
+    before update on contact_audit_log
+    for each row execute function contactmirror_only_erasure();
+
+-- +goose Down
+
+drop table contact_audit_log;
+drop function contactmirror_only_erasure();

@@ -1,0 +1,133 @@
+-- Restore: what keeps a database that is being restored from being written, and what
+-- repairs its sequences afterwards.
+--
+-- pg_restore loads rows before it makes keys, so a missing key says that rows may be
+-- missing too: events without their bodies, or without the erasure that forbids
+-- their values. A data-only restore, or an upgrade by logical replication, leaves the
+-- sequences behind the rows. Statements that draw a number refuse one that
+-- log_horizon has counted already (contactmirror_number_taken), even if no row has
+-- it; contactmirror_advance_sequences moves the sequences forward.
+
+-- +goose Up
+
+-- The functions of this file run as the owner. They find its tables and nothing that
+-- a caller puts in the way: a temporary table would come first unless pg_temp is
+-- named last. The setting lasts as long as the migration's transaction.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+-- +goose StatementBegin
+create function contactmirror_require_keys() returns boolean
+language plpgsql stable
+set jit = off
+as $$
+declare
+    missing text;
+begin
+    select string_agg(k.name, ', ')
+    into missing
+    from unnest(array[
+        'webhook_events_pkey', 'webhook_events_key', 'webhook_events_keyless_sha256', 'webhook_bodies_pkey',
+        'duplicate_deliveries_pkey',
+        'quarantined_deliveries_pkey', 'quarantined_deliveries_event', 'quarantined_deliveries_body',
+        'sync_shards_pkey', 'sync_queue_pkey',
+        'contacts_pkey', 'contact_tombstones_pkey', 'contact_audit_log_pkey', 'contact_audit_log_event_seq',
+        'erasures_pkey', 'erasures_in_force',
+        'log_horizon_pkey', 'accounting_seal_pkey', 'sealed_accounts_pkey'
+    ]) as k (name)
+    left join pg_index i on i.indexrelid = to_regclass(k.name)::oid and i.indisvalid
+    where i.indexrelid is null;
+    if missing is not null then
+        raise exception 'the tables lack keys: a restore is under way, or has failed'
+            using errcode = 'object_not_in_prerequisite_state', detail = 'missing: ' || missing;
+    end if;
+    return true;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_require_keys() is 'Fails unless the stored tables have their keys. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing must be applied or counted.';
+
+-- +goose StatementBegin
+create function contactmirror_advance_sequences()
+returns table (sequence_name text, numbers text, moved_from bigint, moved_to bigint)
+language plpgsql security definer
+set search_path from current
+set lock_timeout = '500ms'
+as $$
+declare
+    s record;
+    next bigint;
+    highest bigint;
+begin
+    perform contactmirror_require_keys();
+    for s in
+        select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
+            format('select last_value + is_called::integer from %s', q.oid::regclass) as next_number,
+            -- Numbers are held against all columns of the name, where an index makes
+            -- that cheap: a row may refer to an event that is gone.
+            (
+                select format('select max(n) from (%s) all_columns', string_agg(
+                    format('select max(%I) as n from %s', c.attname, c.attrelid::regclass), ' union all '
+                ))
+                from pg_attribute c
+                join pg_class r on r.oid = c.attrelid
+                where c.attname in (a.attname, 'noted_' || a.attname) and c.atttypid = a.atttypid and not c.attisdropped
+                    and r.relnamespace = h.relnamespace and r.relowner = h.relowner
+                    and r.relkind in ('r', 'p') and not r.relispartition
+                    and (
+                        c.attrelid = t.oid or c.attrelid = h.oid
+                        or exists (select from pg_index i where i.indrelid = r.oid and i.indkey[0] = c.attnum and i.indisvalid)
+                    )
+            ) as highest_number
+        from pg_class h
+        join pg_class q on q.relnamespace = h.relnamespace and q.relowner = h.relowner and q.relkind = 'S'
+        join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = q.oid
+            and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') -- owned by a column, or its identity
+        join pg_class t on t.oid = d.refobjid
+        join pg_attribute a on a.attrelid = t.oid and a.attnum = d.refobjsubid
+        where h.oid = 'log_horizon'::regclass
+        order by q.relname
+    loop
+        execute s.next_number into next;
+        execute s.highest_number into highest;
+        continue when highest is null or next > highest;
+        -- Changes nothing, but waits for all transactions that have drawn a number,
+        -- and keeps others from it until this one ends.
+        execute format('alter sequence %s no cycle', s.sequence);
+        execute s.next_number into next;
+        execute s.highest_number into highest;
+        continue when next > highest; -- moved by another call meanwhile
+        perform setval(s.sequence, highest);
+        sequence_name := s.sequence::text;
+        numbers := s.numbered;
+        moved_from := next;
+        moved_to := highest + 1;
+        raise warning 'sequence % was behind %: moved from % to %', sequence_name, numbers, moved_from, moved_to;
+        return next;
+    end loop;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_advance_sequences() is 'Moves every sequence that is behind the column it numbers forward, never back, and returns those that it moved, with their next numbers before and after. Costs a look into the indexes when none is behind. Fails while keys are missing.';
+
+-- +goose StatementBegin
+create function contactmirror_number_taken(table_name text) returns boolean
+language plpgsql as $$
+begin
+    raise exception 'the sequence of % is behind its table', table_name
+        using errcode = 'unique_violation', table = table_name, constraint = table_name || '_pkey',
+            hint = 'select * from contactmirror_advance_sequences()';
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_number_taken(text) is 'Fails as the primary key of a table does when a number is taken: for numbers that log_horizon has counted already, though no row has them.';
+
+revoke all on function contactmirror_advance_sequences() from public;
+
+-- +goose Down
+
+drop function contactmirror_number_taken(text);
+drop function contactmirror_advance_sequences();
+drop function contactmirror_require_keys();

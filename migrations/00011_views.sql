@@ -1,0 +1,368 @@
+-- Views: timelines, changes, deletions, where a value comes from, and how fresh the
+-- mirror is.
+--
+-- They are computed from the facts in contact_audit_log, in the order of the fold: by
+-- occurred_ticks, by kind of event, by event_id. So they are right whatever arrived
+-- late, and nothing of them is stored.
+
+-- +goose Up
+
+-- In the select list as a subquery, so that it is evaluated for the lines of a page
+-- only, after they were sorted.
+create view contact_timeline as
+select a.context_identifier, a.contact_id, a.occurred_at, a.event,
+    case
+        when a.hard_deleted then 'hard_deleted'
+        -- Against what was said of the flag before, by events that say anything of it.
+        when a.soft_deleted <> coalesce((
+            select b.soft_deleted
+            from contact_audit_log b
+            where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.soft_deleted is not null
+                and b.occurred_ticks <= a.occurred_ticks
+                and (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (a.occurred_ticks, contactmirror_rank(a.event), a.event_id)
+            order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
+            limit 1
+        ), false) then case when a.soft_deleted then 'soft_deleted' else 'restored' end
+    end as turn,
+    a.changed_by_associate_id, a.changed_columns, a.field_values, a.unreadable_columns, a.id_values,
+    a.soft_deleted, a.hard_deleted, a.outcome, a.origin, a.webhook_name,
+    a.received_at, a.recorded_at, a.last_known, a.erased_columns, a.event_id, a.event_seq, a.audit_seq,
+    a.occurred_ticks, contactmirror_rank(a.event) as event_rank
+from contact_audit_log a;
+
+comment on view contact_timeline is 'One line for each event of a contact: when, what, by whom, and what became of it. In the source''s order by occurred_ticks, event_rank, event_id; newest recorded first by audit_seq desc.';
+comment on column contact_timeline.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column contact_timeline.contact_id is 'The contact.';
+comment on column contact_timeline.occurred_at is 'SuperOffice''s Timestamp, cut to microseconds.';
+comment on column contact_timeline.event is 'SuperOffice''s name of the event.';
+comment on column contact_timeline.turn is 'The lifecycle transition that it was: soft_deleted, restored, hard_deleted; NULL for any other event.';
+comment on column contact_timeline.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
+comment on column contact_timeline.changed_columns is 'SuperOffice''s Changes: names of columns, verbatim.';
+comment on column contact_timeline.field_values is 'The values the event gave contact columns, under SuperOffice''s names, as sent.';
+comment on column contact_timeline.unreadable_columns is 'Columns to which the event gave a value that can''t be read.';
+comment on column contact_timeline.id_values is 'SuperOffice''s Values, the ids of a dead row.';
+comment on column contact_timeline.soft_deleted is 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
+comment on column contact_timeline.hard_deleted is 'The event is a hard delete.';
+comment on column contact_timeline.outcome is 'What became of it: applied, no_op, superseded, after_delete.';
+comment on column contact_timeline.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+comment on column contact_timeline.webhook_name is 'Name of the webhook definition at SuperOffice.';
+comment on column contact_timeline.received_at is 'When the event arrived, by the receiver''s clock.';
+comment on column contact_timeline.recorded_at is 'When it was applied, by the database''s clock.';
+comment on column contact_timeline.last_known is 'On a hard delete: the row that contacts held until then.';
+comment on column contact_timeline.erased_columns is 'The columns that it gave values which were erased since; NULL where nothing was.';
+comment on column contact_timeline.event_id is 'SuperOffice''s EventId.';
+comment on column contact_timeline.event_seq is 'The event in webhook_events; NULL where the fact did not come by webhook.';
+comment on column contact_timeline.audit_seq is 'The row in contact_audit_log.';
+comment on column contact_timeline.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+comment on column contact_timeline.event_rank is 'Order of the event''s kind among events of the same instant.';
+
+create view contact_changes as
+select context_identifier, contact_id, column_name, occurred_at, old_value, old_known, new_value, value_known,
+    changed_by_associate_id, event, event_id, outcome, origin, recorded_at, event_seq, audit_seq, occurred_ticks, event_rank
+from (
+    select said.*,
+        contactmirror_last(new_value) over before as old_value,
+        coalesce(lag(value_known) over in_order, false) as old_known
+    from (
+        select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, contactmirror_rank(a.event) as event_rank,
+            a.changed_by_associate_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, s.column_name, s.new_value,
+            s.new_value is not null as value_known
+        from (
+            select l.context_identifier, l.contact_id, l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id,
+                l.outcome, l.origin, l.recorded_at, l.event_seq, l.audit_seq, l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns,
+                bool_or(l.hard_deleted) over (
+                    partition by l.context_identifier, l.contact_id
+                    order by l.occurred_ticks, contactmirror_rank(l.event), l.event_id
+                ) as gone
+            from contact_audit_log l
+        ) a
+        cross join lateral (
+            select c.column_name, contactmirror_value(c.type, c.source_name, g.value) as new_value
+            from jsonb_each(a.field_values) g (source_name, value)
+            join contact_columns c using (source_name)
+            where c.column_name <> 'contact_id'
+            union all
+            select distinct c.column_name, null::jsonb
+            from unnest(a.changed_columns || a.unreadable_columns || coalesce(a.erased_columns, '{}')) n (source_name)
+            join contact_columns c using (source_name)
+            where c.column_name <> 'contact_id' and not coalesce(a.field_values ? n.source_name, false)
+        ) s
+        where not a.gone
+    ) said
+    window in_order as (partition by context_identifier, contact_id, column_name order by occurred_ticks, event_rank, event_id),
+        before as (in_order rows between unbounded preceding and 1 preceding)
+) changed
+where not (value_known and old_known and new_value = old_value);
+
+comment on view contact_changes is 'One line for each change of a column of a contact, in the source''s order also after late events. Name the tenant and the contact: then it reads that contact''s events only.';
+comment on column contact_changes.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column contact_changes.contact_id is 'The contact.';
+comment on column contact_changes.column_name is 'The column of contacts.';
+comment on column contact_changes.occurred_at is 'When it changed: SuperOffice''s Timestamp of the event that says so, cut to microseconds.';
+comment on column contact_changes.old_value is 'The value last known before; SQL''s NULL where none was, JSON''s null where it was NULL. Dates are in UTC.';
+comment on column contact_changes.old_known is 'Whether that was the value right before, rather than an older one.';
+comment on column contact_changes.new_value is 'The value that the event gives; SQL''s NULL where the event only says that it changed.';
+comment on column contact_changes.value_known is 'Whether the event gives a value.';
+comment on column contact_changes.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
+comment on column contact_changes.event is 'SuperOffice''s name of the event.';
+comment on column contact_changes.event_id is 'SuperOffice''s EventId.';
+comment on column contact_changes.outcome is 'What became of the event: applied, no_op, superseded, after_delete.';
+comment on column contact_changes.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+comment on column contact_changes.recorded_at is 'When the event was applied, by the database''s clock.';
+comment on column contact_changes.event_seq is 'The event in webhook_events; NULL where the fact did not come by webhook.';
+comment on column contact_changes.audit_seq is 'The row in contact_audit_log.';
+comment on column contact_changes.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+comment on column contact_changes.event_rank is 'Order of the event''s kind among events of the same instant.';
+
+create view deleted_contacts as
+select d.context_identifier, d.contact_id, d.occurred_at as deleted_at,
+    case when d.hard_deleted then 'hard' else 'soft' end as deletion,
+    d.changed_by_associate_id as deleted_by_associate_id,
+    coalesce(k.last_known ->> 'name', c.name) as name,
+    coalesce(k.last_known, contactmirror_row(c)) as last_known,
+    r.occurred_at as restored_at, t.deleted_at as hard_deleted_at,
+    d.event, d.event_id, d.event_seq, d.audit_seq, d.origin,
+    d.occurred_at, d.occurred_ticks, contactmirror_rank(d.event) as event_rank
+from contact_audit_log d
+left join contact_tombstones t on t.context_identifier = d.context_identifier and t.contact_id = d.contact_id
+left join contacts c on c.context_identifier = d.context_identifier and c.contact_id = d.contact_id
+left join lateral (
+    -- Of several hard deletes the first to arrive took the row away.
+    select h.last_known
+    from contact_audit_log h
+    where t.contact_id is not null
+        and h.context_identifier = d.context_identifier and h.contact_id = d.contact_id and h.hard_deleted and h.last_known is not null
+    limit 1
+) k on true
+left join lateral (
+    select n.occurred_at
+    from contact_audit_log n
+    where not d.hard_deleted
+        and n.context_identifier = d.context_identifier and n.contact_id = d.contact_id and not n.soft_deleted
+        and n.occurred_ticks >= d.occurred_ticks
+        and (n.occurred_ticks, contactmirror_rank(n.event), n.event_id) > (d.occurred_ticks, contactmirror_rank(d.event), d.event_id)
+        and (t.occurred_ticks is null or (n.occurred_ticks, contactmirror_rank(n.event), n.event_id) < (t.occurred_ticks, 3, t.event_id))
+    order by n.occurred_ticks, contactmirror_rank(n.event), n.event_id
+    limit 1
+) r on true
+where (d.soft_deleted or d.hard_deleted)
+    and case
+        when d.hard_deleted then (d.occurred_ticks, d.event_id) = (t.occurred_ticks, t.event_id)
+        -- The first of a stretch in the recycle bin, and not said of a dead contact.
+        else (t.occurred_ticks is null or (d.occurred_ticks, contactmirror_rank(d.event), d.event_id) < (t.occurred_ticks, 3, t.event_id))
+            and not coalesce((
+                select b.soft_deleted
+                from contact_audit_log b
+                where b.context_identifier = d.context_identifier and b.contact_id = d.contact_id and b.soft_deleted is not null
+                    and b.occurred_ticks <= d.occurred_ticks
+                    and (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (d.occurred_ticks, contactmirror_rank(d.event), d.event_id)
+                order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
+                limit 1
+            ), false)
+    end;
+
+comment on view deleted_contacts is 'One line for each deletion: each time a contact came into the recycle bin, and its hard delete (of several the earliest).';
+comment on column deleted_contacts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column deleted_contacts.contact_id is 'The contact.';
+comment on column deleted_contacts.deleted_at is 'When: SuperOffice''s Timestamp of the event, cut to microseconds.';
+comment on column deleted_contacts.deletion is 'soft: into the recycle bin; hard: permanently.';
+comment on column deleted_contacts.deleted_by_associate_id is 'Who caused the event; NULL where it does not say.';
+comment on column deleted_contacts.name is 'The contact''s name as last known; NULL where it never was.';
+comment on column deleted_contacts.last_known is 'The contact''s row as last known, by column name: as it is in contacts, or was there until the hard delete; NULL where there was none.';
+comment on column deleted_contacts.restored_at is 'Of a soft deletion: when the contact came back out of the recycle bin; NULL where it did not.';
+comment on column deleted_contacts.hard_deleted_at is 'When the contact was hard-deleted; NULL where it was not.';
+comment on column deleted_contacts.event is 'SuperOffice''s name of the event that says so.';
+comment on column deleted_contacts.event_id is 'Its EventId.';
+comment on column deleted_contacts.event_seq is 'It in webhook_events; NULL where the fact did not come by webhook.';
+comment on column deleted_contacts.audit_seq is 'It in contact_audit_log.';
+comment on column deleted_contacts.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+comment on column deleted_contacts.occurred_at is 'The same as deleted_at.';
+comment on column deleted_contacts.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+comment on column deleted_contacts.event_rank is 'Order of the event''s kind among events of the same instant.';
+
+create view restorable_contacts as
+select context_identifier, contact_id, name, department, soft_deleted_at,
+    soft_deleted_at + interval '14 days' as expires_at,
+    greatest(0, extract(epoch from soft_deleted_at + interval '14 days' - now()) / 86400)::numeric(9, 1) as days_left,
+    last_changed_by_associate_id, pending_columns
+from contacts
+where soft_deleted;
+
+comment on view restorable_contacts is 'Contacts in the recycle bin, from which SuperOffice can restore them. It empties the bin after 14 days, unless its preference SoftDeleteRetention says otherwise.';
+comment on column restorable_contacts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column restorable_contacts.contact_id is 'The contact.';
+comment on column restorable_contacts.name is 'Its name, as far as known.';
+comment on column restorable_contacts.department is 'Its department, as far as known.';
+comment on column restorable_contacts.soft_deleted_at is 'Since when in the recycle bin.';
+comment on column restorable_contacts.expires_at is 'When the 14 days are over.';
+comment on column restorable_contacts.days_left is 'How many of them are left; 0 where they are over and SuperOffice has not said that it deleted the contact.';
+comment on column restorable_contacts.last_changed_by_associate_id is 'Who caused the newest event; NULL where it does not say.';
+comment on column restorable_contacts.pending_columns is 'Columns whose current value is not known here.';
+
+create view pending_contacts as
+select context_identifier, contact_id, name, department, cardinality(pending_columns) as pending, pending_columns,
+    soft_deleted, last_event_at, last_changed_by_associate_id
+from contacts
+where pending_columns <> '{}';
+
+comment on view pending_contacts is 'Contacts with a column that changed to a value that is not known here.';
+comment on column pending_contacts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column pending_contacts.contact_id is 'The contact.';
+comment on column pending_contacts.name is 'Its name, as far as known.';
+comment on column pending_contacts.department is 'Its department, as far as known.';
+comment on column pending_contacts.pending is 'How many columns are pending.';
+comment on column pending_contacts.pending_columns is 'Which.';
+comment on column pending_contacts.soft_deleted is 'In SuperOffice''s recycle bin.';
+comment on column pending_contacts.last_event_at is 'Timestamp of the newest event.';
+comment on column pending_contacts.last_changed_by_associate_id is 'Who caused it; NULL where it does not say.';
+
+-- +goose StatementBegin
+create function column_provenance(context_identifier text, contact_id bigint) returns table (
+    column_name text, source_name text, value jsonb, pending boolean, occurred_at timestamptz, event text, event_id uuid,
+    changed_by_associate_id bigint, origin text, pending_since timestamptz
+)
+language sql stable parallel safe
+rows 37
+-- To compile it takes longer than to run it: the planner overrates it.
+set jit = off
+begin atomic
+    with live as (
+        select
+        from contacts c
+        where c.context_identifier = column_provenance.context_identifier and c.contact_id = column_provenance.contact_id
+        limit 1
+    ), facts as (
+        select a.*, row_number() over (order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id) as place
+        from live
+        cross join lateral (
+            select l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id, l.origin,
+                l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns
+            from contact_audit_log l
+            where l.context_identifier = column_provenance.context_identifier and l.contact_id = column_provenance.contact_id
+            offset 0 -- stays a subquery, and so an index scan
+        ) a
+    )
+    select s.column_name, s.source_name, g.value, g.value is null or n.place is not null,
+        g.occurred_at, g.event, g.event_id, g.changed_by_associate_id, g.origin, n.occurred_at
+    from live
+    cross join contact_columns s
+    left join lateral (
+        -- The last fact that gives the column a value.
+        select f.*, contactmirror_value(s.type, s.source_name, f.field_values -> s.source_name) as value
+        from facts f
+        where f.field_values ? s.source_name
+        order by f.place desc
+        limit 1
+    ) g on true
+    left join lateral (
+        -- The first after it that says no more than that it changed.
+        select f.place, f.occurred_at
+        from facts f
+        where f.place > coalesce(g.place, 0)
+            and s.source_name = any (f.changed_columns || f.unreadable_columns || coalesce(f.erased_columns, '{}'))
+        order by f.place
+        limit 1
+    ) n on true
+    where s.column_name <> 'contact_id';
+end;
+-- +goose StatementEnd
+
+comment on function column_provenance(text, bigint) is 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
+
+create view mirror_waiting as
+-- Not only the first event of each tenant and shard: events from a spool are older
+-- than those that were queued before them.
+select context_identifier, 'queue' as place, min(received_at) as since, null::uuid as receiver_id
+from sync_queue
+group by context_identifier
+union all
+select context_identifier, 'quarantine', min(received_at), null
+from quarantined_deliveries
+where resolved_at is null
+group by context_identifier
+union all
+-- Nothing received within the last two seconds before a heartbeat need be in the
+-- database yet, for no answer takes longer.
+select null, case when spool_oldest_at is null and moved_aside_oldest_at is null then 'receiver' else 'spool' end,
+    least(coalesce(spool_oldest_at, observed_at - interval '2 seconds'), moved_aside_oldest_at), receiver_id
+from receivers
+where 'receive' = any (roles) or spool_records > 0 or moved_aside_files > 0;
+
+comment on view mirror_waiting is 'What keeps the mirror from being complete: the oldest delivery that was received and may not have been applied, for each place where one may wait.';
+comment on column mirror_waiting.context_identifier is 'The tenant; NULL where it may be any.';
+comment on column mirror_waiting.place is 'queue; quarantine (open entries); spool of a receiver, with the files in it that were moved aside; receiver: one with an empty spool, which can vouch only for the time before its last heartbeat.';
+comment on column mirror_waiting.since is 'Receipt time from which on something may be missing.';
+comment on column mirror_waiting.receiver_id is 'The receiver, where it is one.';
+
+create view mirror_freshness as
+with tail as (
+    -- Events after accounting_seal, read in slices as event_accounting does.
+    select e.context_identifier, max(e.event_seq) as newest
+    from accounting_seal s
+    cross join unnest(array(
+        select generate_series(s.event_seq + 1, (select max(event_seq) from webhook_events), 1000)
+    )) as slice (first)
+    cross join lateral (
+        select w.context_identifier, w.event_seq
+        from webhook_events w
+        where w.event_seq >= slice.first and w.event_seq < slice.first + 1000
+        order by w.event_seq
+        limit 1000
+    ) e
+    where s.id = 1
+    group by e.context_identifier
+), tenants as (
+    select context_identifier, greatest(a.newest_event_seq, t.newest) as newest
+    from sealed_accounts a
+    full join tail t using (context_identifier)
+    where coalesce(a.newest_event_seq, t.newest) is not null
+)
+select t.context_identifier, e.received_at as newest_received_at, e.occurred_at as newest_occurred_at,
+    coalesce(q.backlog, 0) as backlog, w.oldest_queued_at,
+    coalesce(now() - w.oldest_queued_at, interval '0') as lag,
+    coalesce(o.open_quarantine, 0) as open_quarantine,
+    least(now(), w.since) as complete_through
+from tenants t
+cross join lateral (
+    select n.received_at, n.occurred_at
+    from webhook_events n
+    where n.event_seq = t.newest
+    limit 1
+) e
+left join (
+    select context_identifier, count(*) as backlog
+    from sync_queue
+    group by context_identifier
+) q using (context_identifier)
+left join (
+    select context_identifier, count(*) as open_quarantine
+    from quarantined_deliveries
+    where resolved_at is null
+    group by context_identifier
+) o using (context_identifier)
+left join lateral (
+    select min(m.since) as since, min(m.since) filter (where m.place = 'queue') as oldest_queued_at
+    from mirror_waiting m
+    where m.context_identifier = t.context_identifier or m.context_identifier is null
+) w on true;
+
+comment on view mirror_freshness is 'How fresh the mirror is, for each tenant. A report is final for everything received before complete_through.';
+comment on column mirror_freshness.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column mirror_freshness.newest_received_at is 'When the newest stored event arrived, by the receiver''s clock.';
+comment on column mirror_freshness.newest_occurred_at is 'Its Timestamp.';
+comment on column mirror_freshness.backlog is 'Events that are still to be applied.';
+comment on column mirror_freshness.oldest_queued_at is 'When the oldest of them arrived; NULL where nothing waits.';
+comment on column mirror_freshness.lag is 'For how long it has waited.';
+comment on column mirror_freshness.open_quarantine is 'The tenant''s entries in quarantine that nobody has resolved.';
+comment on column mirror_freshness.complete_through is 'Receipt time up to which every accepted event is applied. A receiver that has fallen silent holds it back until its spool drains or contactmirror receivers forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard has dealt with it.';
+
+-- +goose Down
+
+drop view mirror_freshness;
+drop view mirror_waiting;
+drop function column_provenance(text, bigint);
+drop view pending_contacts;
+drop view restorable_contacts;
+drop view deleted_contacts;
+drop view contact_changes;
+drop view contact_timeline;

@@ -1,0 +1,514 @@
+-- As of: the mirror as it was at another time, at the source (contacts_as_of) or here
+-- (contacts_as_known_at).
+--
+-- A contact about which nothing happened since is a row of contacts. The others are
+-- folded from their facts up to that time. For most of those the newest fact says
+-- everything (contactmirror_plain), and it is found in an index; the rest, found by
+-- contact_audit_log_odd, are folded as the program does it.
+
+-- +goose Up
+
+-- The functions of this file find the tables whatever the caller's search_path is.
+-- The setting lasts as long as the migration's transaction.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
+create aggregate contactmirror_values (jsonb) (sfunc = jsonb_concat, stype = jsonb, initcond = '{}', parallel = safe);
+
+comment on aggregate contactmirror_values (jsonb) is 'The last value given of each column, over field_values in order.';
+
+-- +goose StatementBegin
+create function contactmirror_settle(settled jsonb, named text[], given jsonb) returns jsonb
+language sql immutable parallel safe
+return (settled - named) || coalesce(given, '{}');
+-- +goose StatementEnd
+
+comment on function contactmirror_settle(jsonb, text[], jsonb) is 'What is settled after a fact: what it gives, and what it does not name.';
+
+create aggregate contactmirror_settled (text[], jsonb) (sfunc = contactmirror_settle, stype = jsonb, initcond = '{}', parallel = safe);
+
+comment on aggregate contactmirror_settled (text[], jsonb) is 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
+
+create type contactmirror_fact as (
+    event                   text,
+    event_id                uuid,
+    occurred_at             timestamptz,
+    occurred_ticks          bigint,
+    changed_by_associate_id bigint,
+    soft_deleted            boolean,
+    field_values            jsonb,
+    named                   text[]
+);
+
+comment on type contactmirror_fact is 'What the fold reads of a row of contact_audit_log.';
+
+create type contact_as_of as (
+    context_identifier           text,
+    contact_id                   bigint,
+    name                         text,
+    kananame                     text,
+    department                   text,
+    number1                      text,
+    number2                      text,
+    org_nr                       text,
+    sound_ex                     text,
+    dbi_key                      text,
+    associate_id                 bigint,
+    country_id                   bigint,
+    business_idx                 bigint,
+    category_idx                 bigint,
+    registered_associate_id      bigint,
+    updated_associate_id         bigint,
+    text_id                      bigint,
+    mother_id                    bigint,
+    userdef_id                   bigint,
+    userdef2_id                  bigint,
+    group_id                     bigint,
+    tz_location_id               bigint,
+    ticket_priority_id           bigint,
+    support_language_id          bigint,
+    support_associate_id         bigint,
+    support_person_id            bigint,
+    dbi_agent_id                 bigint,
+    source                       integer,
+    active_interests             integer,
+    updated_count                integer,
+    deleted                      integer,
+    active_erp_links             integer,
+    xstop                        boolean,
+    nomailing                    boolean,
+    registered                   timestamptz,
+    updated                      timestamptz,
+    deleted_date                 timestamptz,
+    dbi_last_syncronized         timestamp,
+    dbi_last_modified            timestamp,
+    soft_deleted                 boolean,
+    soft_deleted_at              timestamptz,
+    pending_columns              text[],
+    last_event                   text,
+    last_event_id                uuid,
+    last_event_at                timestamptz,
+    last_event_ticks             bigint,
+    last_changed_by_associate_id bigint
+);
+
+comment on type contact_as_of is 'A row of contacts as of another time: its columns, but first_seen_at and mirrored_at, which are about this database.';
+
+-- +goose StatementBegin
+create function contactmirror_plain(field_values jsonb, soft_deleted boolean, erased_columns text[]) returns boolean
+language sql immutable parallel safe
+-- An object of fewer members sorts before one of more.
+return coalesce(
+    not soft_deleted and erased_columns is null and field_values ?& array[
+        'activeInterests', 'associate_id', 'business_idx', 'category_idx', 'country_id', 'deleted',
+        'DeletedDate', 'registered', 'registered_associate_id', 'source', 'updated', 'userdef2_id', 'userdef_id'
+    ] and field_values < '{"":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0,"9":0,"a":0,"b":0,"c":0,"d":0}',
+    false
+);
+-- +goose StatementEnd
+
+comment on function contactmirror_plain(jsonb, boolean, text[]) is 'Whether a fact gives exactly the columns that SuperOffice 11 gives with every event, and says that the contact is not in the recycle bin: then it overwrites everything that earlier facts of this kind said.';
+
+-- One entry for each fact that is not plain; other facts cost a look at their values.
+create index contact_audit_log_odd on contact_audit_log (context_identifier, contact_id, occurred_ticks)
+where not contactmirror_plain(field_values, soft_deleted, erased_columns);
+
+comment on index contact_audit_log_odd is 'For contactmirror_newest, which reads the facts that are not plain.';
+
+-- The planner reads the facts that are not plain by that index if it knows that they
+-- are few.
+create statistics contact_audit_log_plain on (contactmirror_plain(field_values, soft_deleted, erased_columns)) from contact_audit_log;
+
+comment on statistics contact_audit_log_plain is 'How many facts are plain.';
+
+-- +goose StatementBegin
+create function contactmirror_known(at timestamptz) returns table (before bigint, through bigint)
+language plpgsql stable parallel restricted
+rows 1
+set search_path from current
+as $$
+begin
+    return query -- which may use several processes, where "select into" may not
+    with later as (
+        -- A filter, or the planner would walk the key from its beginning.
+        select min(a.audit_seq) filter (where a.recorded_at > at) as first
+        from contact_audit_log a
+        where a.recorded_at > at
+    )
+    select coalesce(l.first, 9223372036854775807), coalesce(k.last, 0)
+    from later l
+    cross join lateral (
+        select max(a.audit_seq) as last
+        from contact_audit_log a
+        where a.audit_seq > l.first and a.recorded_at <= at
+    ) k;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_known(timestamptz) is 'Of the log at a time: before which row all had been written, and after which none. Rows between them belong to transactions that ran concurrently then.';
+
+-- +goose StatementBegin
+create function contactmirror_newest(at timestamptz, by_arrival boolean, tenant text) returns table (plain_rows bigint[], other_contacts text[])
+language plpgsql stable
+rows 1
+set search_path from current
+-- Both sides of each join are read in order: several processes would only read as
+-- much each.
+set max_parallel_workers_per_gather = 0
+as $$
+#variable_conflict use_column
+declare
+    -- The facts are those of ticks and rows before these. SuperOffice's years are
+    -- 1753 to 9998, and microseconds are cut from ticks.
+    ticks   bigint := (extract(epoch from least(greatest(at, '1000-01-01 Z'), '9999-01-01 Z')) * 1000000)::bigint * 10 + 10;
+    before  bigint := 9223372036854775807;
+    through bigint := 0;
+begin
+    if by_arrival then
+        ticks := before;
+        select k.before, k.through
+        into before, through
+        from contactmirror_known(at) k;
+    end if;
+
+    return query
+    with told as (
+        -- Live contacts and dead ones each by themselves: so both sides come in the
+        -- index's order. Where two facts are the newest, the two rows differ.
+        select c.context_identifier, c.contact_id, count(*) as facts,
+            (max(array[a.occurred_ticks, a.audit_seq]))[2] as newest, -(max(array[a.occurred_ticks, -a.audit_seq]))[2] as also_newest
+        from contacts c
+        join contact_audit_log a on a.context_identifier = c.context_identifier and a.contact_id = c.contact_id
+        where (tenant is null or c.context_identifier = tenant)
+            and (by_arrival and c.mirrored_at > at or not by_arrival and c.last_event_at > at)
+            and a.occurred_ticks < ticks and a.audit_seq < before
+        group by c.context_identifier, c.contact_id
+        union all
+        select t.context_identifier, t.contact_id, count(*),
+            (max(array[a.occurred_ticks, a.audit_seq]))[2], -(max(array[a.occurred_ticks, -a.audit_seq]))[2]
+        from contact_tombstones t
+        join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
+        where (tenant is null or t.context_identifier = tenant)
+            and (by_arrival or t.deleted_at > at)
+            and a.occurred_ticks < ticks and a.audit_seq < before
+        group by t.context_identifier, t.contact_id
+    ), odd as (
+        select t.context_identifier, t.contact_id, count(*) as facts, bool_or(a.hard_deleted) as dead,
+            bool_and(coalesce(a.field_values, '{}') = '{}' and a.soft_deleted is not true) as bare
+        from told t
+        join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
+        where not contactmirror_plain(a.field_values, a.soft_deleted, a.erased_columns)
+            and a.occurred_ticks < ticks and a.audit_seq < before
+        group by t.context_identifier, t.contact_id
+    ), beside as (
+        select distinct a.context_identifier, a.contact_id
+        from contact_audit_log a
+        where (tenant is null or a.context_identifier = tenant)
+            and a.audit_seq between before and through and a.recorded_at <= at
+    ), judged as (
+        select context_identifier, contact_id, t.newest,
+            b.contact_id is null and t.newest = t.also_newest and coalesce(o.bare and o.facts = t.facts, true) as plain
+        from told t
+        left join odd o using (context_identifier, contact_id)
+        full join beside b using (context_identifier, contact_id)
+        where o.dead is not true
+    )
+    select array_agg(j.newest) filter (where j.plain), array_agg(j.contact_id || ' ' || j.context_identifier) filter (where not j.plain)
+    from judged j;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_newest(timestamptz, boolean, text) is 'Of the contacts that contactmirror_refold folds: the newest row in the log of each one whose facts are plain, and the id and tenant of all others.';
+
+-- +goose StatementBegin
+create function contactmirror_refold(at timestamptz, by_arrival boolean, tenant text, contact bigint) returns setof contact_as_of
+language plpgsql stable parallel restricted
+rows 100000
+set search_path from current
+-- The arguments decide between an index and the whole log. The log's rows are in
+-- order of arrival, so reading many contacts by index reads a page for each row,
+-- whatever the planner expects to find in memory.
+set plan_cache_mode = force_custom_plan
+set effective_cache_size = '64MB'
+set work_mem = '64MB'
+set jit = off
+as $$
+#variable_conflict use_column
+declare
+    newest bigint[];
+    others text[];
+begin
+    -- Most contacts are plain: each of their facts is, or none gave anything. Of
+    -- those the newest says all. It is found in an index, in whose order the log is
+    -- grouped; the log itself is read once, and never sorted.
+    if contact is null then
+        select n.plain_rows, n.other_contacts
+        into newest, others
+        from contactmirror_newest(at, by_arrival, tenant) n;
+
+        return query
+        select a.context_identifier, a.contact_id,
+            null::text, null::text, null::text, null::text, null::text, null::text, null::text, null::text,
+            contactmirror_bigint(v.associate_id), contactmirror_bigint(v.country_id),
+            contactmirror_bigint(v.business_idx), contactmirror_bigint(v.category_idx),
+            contactmirror_bigint(v.registered_associate_id), null::bigint, null::bigint, null::bigint,
+            contactmirror_bigint(v.userdef_id), contactmirror_bigint(v.userdef2_id), null::bigint,
+            null::bigint, null::bigint, null::bigint, null::bigint, null::bigint, null::bigint,
+            contactmirror_integer(v.source), contactmirror_integer(v."activeInterests"),
+            null::integer, contactmirror_deleted(v.deleted), null::integer, null::boolean, null::boolean,
+            contactmirror_time(v.registered) at time zone 'UTC',
+            contactmirror_time(v.updated) at time zone 'UTC',
+            contactmirror_time(v."DeletedDate") at time zone 'UTC', null::timestamp, null::timestamp,
+            false, null::timestamptz,
+            case when a.field_values is null or a.field_values = '{}' then array[
+                'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+                'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+                'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+                'tz_location_id', 'ticket_priority_id', 'support_language_id', 'support_associate_id',
+                'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count', 'deleted',
+                'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated', 'deleted_date',
+                'dbi_last_syncronized', 'dbi_last_modified'
+            ] end,
+            a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id
+        from unnest(newest) n
+        join contact_audit_log a on a.audit_seq = n
+        -- "offset 0" takes each value out once, however often its function looks at it.
+        cross join lateral (
+            select a.field_values ->> 'associate_id' as associate_id, a.field_values ->> 'country_id' as country_id,
+                a.field_values ->> 'business_idx' as business_idx, a.field_values ->> 'category_idx' as category_idx,
+                a.field_values ->> 'registered_associate_id' as registered_associate_id,
+                a.field_values ->> 'userdef_id' as userdef_id, a.field_values ->> 'userdef2_id' as userdef2_id,
+                a.field_values ->> 'source' as source, a.field_values ->> 'activeInterests' as "activeInterests",
+                a.field_values ->> 'deleted' as deleted, a.field_values ->> 'registered' as registered,
+                a.field_values ->> 'updated' as updated, a.field_values ->> 'DeletedDate' as "DeletedDate"
+            offset 0
+        ) v;
+
+        if others is null then
+            return;
+        end if;
+    end if;
+
+    return query
+    with facts as (
+        select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id,
+            a.soft_deleted, a.hard_deleted, a.field_values,
+            a.changed_columns || a.unreadable_columns || coalesce(a.erased_columns, '{}') as named
+        from contacts c
+        join contact_audit_log a on a.context_identifier = c.context_identifier and a.contact_id = c.contact_id
+        where (tenant is null or c.context_identifier = tenant)
+            and (contact is null or c.contact_id = contact)
+            and (others is null or c.contact_id || ' ' || c.context_identifier = any (others))
+            and (by_arrival and c.mirrored_at > at or not by_arrival and c.last_event_at > at)
+            and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
+        union all
+        select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id,
+            a.soft_deleted, a.hard_deleted, a.field_values,
+            a.changed_columns || a.unreadable_columns || coalesce(a.erased_columns, '{}') as named
+        from contact_tombstones t
+        join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
+        where (tenant is null or t.context_identifier = tenant)
+            and (contact is null or t.contact_id = contact)
+            and (others is null or t.contact_id || ' ' || t.context_identifier = any (others))
+            and (by_arrival or t.deleted_at > at)
+            and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
+    ), told as (
+        select a.context_identifier, a.contact_id,
+            array_agg(
+                row(
+                    a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id,
+                    a.soft_deleted, a.field_values, a.named
+                )::contactmirror_fact
+                order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id
+            ) as facts,
+            coalesce(bool_or(a.soft_deleted), false) as was_soft_deleted,
+            bool_and(coalesce(a.field_values, '{}') = '{}') as bare
+        from facts a
+        group by a.contact_id, a.context_identifier
+        having not bool_or(a.hard_deleted)
+    )
+    select t.context_identifier, t.contact_id,
+        r.name, r.kananame, r.department, r.number1, r.number2, r."orgNr", r."soundEx", r.dbi_key,
+        contactmirror_bigint(r.associate_id), contactmirror_bigint(r.country_id),
+        contactmirror_bigint(r.business_idx), contactmirror_bigint(r.category_idx),
+        contactmirror_bigint(r.registered_associate_id), contactmirror_bigint(r.updated_associate_id),
+        contactmirror_bigint(r.text_id), contactmirror_bigint(r.mother_id),
+        contactmirror_bigint(r.userdef_id), contactmirror_bigint(r.userdef2_id),
+        contactmirror_bigint(r.group_id), contactmirror_bigint(r."tzLocationId"),
+        contactmirror_bigint(r."ticketPriorityId"), contactmirror_bigint(r."supportLanguageId"),
+        contactmirror_bigint(r."supportAssociateId"), contactmirror_bigint(r."supportPersonId"),
+        contactmirror_bigint(r.dbi_agent_id), contactmirror_integer(r.source),
+        contactmirror_integer(r."activeInterests"), contactmirror_integer(r."updatedCount"),
+        contactmirror_deleted(r.deleted), contactmirror_integer(r."activeErpLinks"),
+        contactmirror_boolean(r.xstop), contactmirror_boolean(r.nomailing),
+        contactmirror_time(r.registered) at time zone 'UTC', contactmirror_time(r.updated) at time zone 'UTC',
+        contactmirror_time(r."DeletedDate") at time zone 'UTC', contactmirror_time(r.dbi_last_syncronized),
+        contactmirror_time(r.dbi_last_modified),
+        coalesce(bin.soft_deleted, false), bin.since, p.pending_columns,
+        (l.last).event, (l.last).event_id, (l.last).occurred_at, (l.last).occurred_ticks, (l.last).changed_by_associate_id
+    from told t
+    -- "offset 0" keeps what is used often from being computed as often.
+    cross join lateral (select t.facts[cardinality(t.facts)] as last offset 0) l
+    cross join lateral (
+        select case when t.bare then (l.last).field_values else (
+            select contactmirror_values(f.field_values order by f.place)
+            from unnest(t.facts) with ordinality f (event, event_id, occurred_at, occurred_ticks, changed_by, soft_deleted, field_values, named, place)
+        ) end as known
+        offset 0
+    ) v
+    cross join lateral jsonb_to_record(coalesce(v.known, '{}')) as r (
+        name text, kananame text, department text, number1 text, number2 text, "orgNr" text, "soundEx" text,
+        dbi_key text, associate_id text, country_id text, business_idx text, category_idx text,
+        registered_associate_id text, updated_associate_id text, text_id text, mother_id text, userdef_id text,
+        userdef2_id text, group_id text, "tzLocationId" text, "ticketPriorityId" text, "supportLanguageId" text,
+        "supportAssociateId" text, "supportPersonId" text, dbi_agent_id text, source text,
+        "activeInterests" text, "updatedCount" text, deleted text, "activeErpLinks" text, xstop text,
+        nomailing text, registered text, updated text, "DeletedDate" text, dbi_last_syncronized text,
+        dbi_last_modified text
+    )
+    left join lateral (
+        -- The stretch in the recycle bin that has not ended.
+        select true as soft_deleted,
+            coalesce(
+                (array_agg(s.deleted_date order by s.place desc) filter (where s.deleted_date is not null))[1],
+                (array_agg(s.occurred_at order by s.place))[1]
+            ) as since
+        from (
+            select f.place, f.occurred_at, f.soft_deleted,
+                contactmirror_time(f.field_values ->> 'DeletedDate') at time zone 'UTC' as deleted_date,
+                max(f.place) filter (where not f.soft_deleted) over () as restored
+            from unnest(t.facts) with ordinality f (event, event_id, occurred_at, occurred_ticks, changed_by, soft_deleted, field_values, named, place)
+        ) s
+        where t.was_soft_deleted and s.soft_deleted and s.place > coalesce(s.restored, 0)
+        having count(*) > 0
+    ) bin on true
+    cross join lateral (
+        select case
+            when t.bare then array[
+                    'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+                    'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+                    'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+                    'tz_location_id', 'ticket_priority_id', 'support_language_id', 'support_associate_id',
+                    'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count',
+                    'deleted', 'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated',
+                    'deleted_date', 'dbi_last_syncronized', 'dbi_last_modified'
+            ]
+            else (
+                select coalesce(array_agg(c.column_name order by c.place) filter (where not k.settled ? c.source_name), '{}')
+                from (
+                    select contactmirror_settled(f.named, f.field_values order by f.place) as settled
+                    from unnest(t.facts) with ordinality f (event, event_id, occurred_at, occurred_ticks, changed_by, soft_deleted, field_values, named, place)
+                ) k
+                cross join unnest(array[
+                    'name', 'kananame', 'department', 'number1', 'number2', 'orgNr', 'soundEx', 'dbi_key',
+                    'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+                    'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+                    'tzLocationId', 'ticketPriorityId', 'supportLanguageId', 'supportAssociateId',
+                    'supportPersonId', 'dbi_agent_id', 'source', 'activeInterests', 'updatedCount', 'deleted',
+                    'activeErpLinks', 'xstop', 'nomailing', 'registered', 'updated', 'DeletedDate',
+                    'dbi_last_syncronized', 'dbi_last_modified'
+                ], array[
+                    'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+                    'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+                    'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+                    'tz_location_id', 'ticket_priority_id', 'support_language_id', 'support_associate_id',
+                    'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count',
+                    'deleted', 'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated',
+                    'deleted_date', 'dbi_last_syncronized', 'dbi_last_modified'
+                ]) with ordinality c (source_name, column_name, place)
+            )
+        end as pending_columns
+        offset 0
+    ) p;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_refold(timestamptz, boolean, text, bigint) is 'The contacts about which anything happened (or, by arrival, was written) after a time, folded from their facts up to it. pending_columns is NULL where it holds the columns that SuperOffice 11 sends no value for: that would be most of a row.';
+
+-- +goose StatementBegin
+create function contactmirror_standing(at timestamptz, by_arrival boolean, tenant text, contact bigint) returns setof contact_as_of
+language sql stable parallel restricted
+rows 100000
+begin atomic
+    -- Nothing has happened to these since or, by arrival, been written.
+    select
+        c.context_identifier, c.contact_id,
+        c.name, c.kananame, c.department, c.number1, c.number2, c.org_nr, c.sound_ex, c.dbi_key, c.associate_id,
+        c.country_id, c.business_idx, c.category_idx, c.registered_associate_id, c.updated_associate_id,
+        c.text_id, c.mother_id, c.userdef_id, c.userdef2_id, c.group_id, c.tz_location_id, c.ticket_priority_id,
+        c.support_language_id, c.support_associate_id, c.support_person_id, c.dbi_agent_id, c.source,
+        c.active_interests, c.updated_count, c.deleted, c.active_erp_links, c.xstop, c.nomailing, c.registered,
+        c.updated, c.deleted_date, c.dbi_last_syncronized, c.dbi_last_modified,
+        c.soft_deleted, c.soft_deleted_at, c.pending_columns,
+        c.last_event, c.last_event_id, c.last_event_at, c.last_event_ticks, c.last_changed_by_associate_id
+    from contacts c
+    where (tenant is null or c.context_identifier = tenant)
+        and (contact is null or c.contact_id = contact)
+        and (by_arrival and c.mirrored_at <= at or not by_arrival and c.last_event_at <= at)
+    union all
+    select
+        r.context_identifier, r.contact_id,
+        r.name, r.kananame, r.department, r.number1, r.number2, r.org_nr, r.sound_ex, r.dbi_key, r.associate_id,
+        r.country_id, r.business_idx, r.category_idx, r.registered_associate_id, r.updated_associate_id,
+        r.text_id, r.mother_id, r.userdef_id, r.userdef2_id, r.group_id, r.tz_location_id, r.ticket_priority_id,
+        r.support_language_id, r.support_associate_id, r.support_person_id, r.dbi_agent_id, r.source,
+        r.active_interests, r.updated_count, r.deleted, r.active_erp_links, r.xstop, r.nomailing, r.registered,
+        r.updated, r.deleted_date, r.dbi_last_syncronized, r.dbi_last_modified,
+        r.soft_deleted, r.soft_deleted_at, coalesce(r.pending_columns, array[
+            'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+            'updated_associate_id', 'text_id', 'mother_id', 'group_id', 'tz_location_id',
+            'ticket_priority_id', 'support_language_id', 'support_associate_id', 'support_person_id',
+            'dbi_agent_id', 'updated_count', 'active_erp_links', 'xstop', 'nomailing',
+            'dbi_last_syncronized', 'dbi_last_modified'
+        ]),
+        r.last_event, r.last_event_id, r.last_event_at, r.last_event_ticks, r.last_changed_by_associate_id
+    from contactmirror_refold(at, by_arrival, tenant, contact) r;
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_standing(timestamptz, boolean, text, bigint) is 'The mirror as of a time, by when facts occurred or by when they were recorded.';
+
+-- +goose StatementBegin
+create function contacts_as_of(at timestamptz, context_identifier text default null, contact_id bigint default null)
+returns setof contact_as_of
+language sql stable parallel restricted
+rows 100000
+begin atomic
+    select *
+    from contactmirror_standing(contacts_as_of.at, false, contacts_as_of.context_identifier, contacts_as_of.contact_id);
+end;
+-- +goose StatementEnd
+
+comment on function contacts_as_of(timestamptz, text, bigint) is 'contacts_as_of(at, context_identifier, contact_id): the mirror as it was at the source at a time, from all facts that occurred by then, whenever they arrived. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
+
+-- +goose StatementBegin
+create function contacts_as_known_at(at timestamptz, context_identifier text default null, contact_id bigint default null)
+returns setof contact_as_of
+language sql stable parallel restricted
+rows 100000
+begin atomic
+    select *
+    from contactmirror_standing(contacts_as_known_at.at, true, contacts_as_known_at.context_identifier, contacts_as_known_at.contact_id);
+end;
+-- +goose StatementEnd
+
+comment on function contacts_as_known_at(timestamptz, text, bigint) is 'contacts_as_known_at(at, context_identifier, contact_id): the mirror as this database knew it at a time, from all facts recorded by then, exact to the longest apply transaction. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
+
+-- +goose Down
+
+drop function contacts_as_known_at(timestamptz, text, bigint);
+drop function contacts_as_of(timestamptz, text, bigint);
+drop function contactmirror_standing(timestamptz, boolean, text, bigint);
+drop function contactmirror_refold(timestamptz, boolean, text, bigint);
+drop function contactmirror_newest(timestamptz, boolean, text);
+drop function contactmirror_known(timestamptz);
+drop statistics contact_audit_log_plain;
+drop index contact_audit_log_odd;
+drop function contactmirror_plain(jsonb, boolean, text[]);
+drop type contact_as_of;
+drop type contactmirror_fact;
+drop aggregate contactmirror_settled (text[], jsonb);
+drop function contactmirror_settle(jsonb, text[], jsonb);
+drop aggregate contactmirror_values (jsonb);
