@@ -30,6 +30,7 @@ create trigger operator_actions_append_only
     before update or delete or truncate on operator_actions
     for each statement execute function contactmirror_append_only();
 
+comment on index operator_actions_pkey is 'For auditors, who read it in the order of its rows.';
 comment on sequence operator_actions_action_seq_seq is 'Numbers operator_actions.action_seq.';
 comment on table operator_actions is 'What operators did by command or page; append-only.';
 comment on column operator_actions.action_seq is 'Key.';

@@ -190,7 +190,7 @@ func TestSequences_areOwnedByTheColumnTheyNumber(t *testing.T) {
 	var want []string
 	for _, column := range []string{
 		"contact_audit_log.audit_seq", "duplicate_deliveries.duplicate_seq", "erasures.erasure_seq",
-		"quarantined_deliveries.quarantine_seq", "webhook_events.event_seq",
+		"operator_actions.action_seq", "quarantined_deliveries.quarantine_seq", "webhook_events.event_seq",
 	} {
 		name := strings.ReplaceAll(column, ".", "_") + "_seq"
 		want = append(want, fmt.Sprintf("%s bigint %s nextval('%s'::regclass)", name, column, name))

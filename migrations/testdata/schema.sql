@@ -3251,6 +3251,8 @@ COMMENT ON INDEX public.erasures_pkey IS 'Keeps numbers unique; the table is sma
 
 COMMENT ON INDEX public.log_horizon_pkey IS 'Keeps it one row.';
 
+COMMENT ON INDEX public.operator_actions_pkey IS 'For auditors, who read it in the order of its rows.';
+
 CREATE UNIQUE INDEX quarantined_deliveries_body ON public.quarantined_deliveries USING btree (body_sha256) WHERE (event_seq IS NULL);
 
 COMMENT ON INDEX public.quarantined_deliveries_body IS 'For inbox_quarantine, which counts the same bytes again by a conflict on it.';
