@@ -310,6 +310,9 @@ func TestTroubleOfTheDatabaseStopsTheQueue(t *testing.T) {
 	if err := r.worker.Health().Err; !strings.Contains(err.Error(), `"contacts" does not exist`) {
 		t.Errorf("health: %v", err)
 	}
+	if at := r.worker.Health().AppliedAt; !at.IsZero() {
+		t.Errorf("a batch was applied at %v, want none", at)
+	}
 	if got := column(t, r.Pool, `select concat_ws(' ', queued, quarantined) from event_accounting`); got[0] != "1 0" {
 		t.Errorf("queued and quarantined %q, want 1 0", got)
 	}
@@ -317,7 +320,7 @@ func TestTroubleOfTheDatabaseStopsTheQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.drain()
-	for r.worker.Health().Err != nil {
+	for r.worker.Health().Err != nil || r.worker.Health().AppliedAt.IsZero() {
 		r.worker.Wake()
 	}
 }

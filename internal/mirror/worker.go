@@ -84,13 +84,16 @@ type Worker struct {
 
 	mu sync.Mutex
 	// failing holds, for each loop whose last batch failed, why.
-	failing  map[int]error
-	since    time.Time
-	troubled pg.RetryLog
+	failing   map[int]error
+	since     time.Time
+	appliedAt time.Time
+	troubled  pg.RetryLog
 }
 
 // Health tells whether batches succeed.
 type Health struct {
+	// AppliedAt is when a batch of events was last committed, zero before the first.
+	AppliedAt time.Time
 	// Err is why a loop's last batch failed, nil when none did.
 	Err error
 	// Since is when the first of them began to fail.
@@ -137,10 +140,12 @@ func signal(c chan struct{}) {
 func (w *Worker) Health() Health {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	health := Health{AppliedAt: w.appliedAt}
 	for _, err := range w.failing {
-		return Health{Err: err, Since: w.since}
+		health.Err, health.Since = err, w.since
+		break
 	}
-	return Health{}
+	return health
 }
 
 // Run applies events until ctx ends. A batch that is under way then is rolled
@@ -233,7 +238,7 @@ func (b *batches) next(ctx context.Context) (applied int, more bool) {
 	if ctx.Err() != nil {
 		return 0, false
 	}
-	b.w.report(b.number, err)
+	b.w.report(b.number, applied, err)
 	if err != nil {
 		b.size = max(1, b.size/2)
 		wait(ctx, b.pause.NextBackOff())
@@ -253,13 +258,16 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// report keeps err for [Worker.Health], and logs when trouble comes and goes. What
+// report keeps the end of a batch for [Worker.Health], and logs when trouble comes and goes. What
 // is no outage is logged as long as it lasts: the batch is tried again all the same,
 // for it may be a right or a table that is missing, and a restart is no better.
-func (w *Worker) report(number int, err error) {
+func (w *Worker) report(number, applied int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	failing := len(w.failing) > 0
+	if applied > 0 {
+		w.appliedAt = time.Now()
+	}
 	if err != nil {
 		w.failing[number] = err
 	} else {

@@ -18,6 +18,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,6 +58,20 @@ type Settler struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
 	wake chan struct{}
+
+	mu     sync.Mutex
+	health Health
+}
+
+// Health tells whether passes succeed.
+type Health struct {
+	// AdvancedAt is when the horizon was last moved, or found at the end of both
+	// logs; zero before the first time. Another process may move it instead.
+	AdvancedAt time.Time
+	// Err is why the last pass failed, nil if it did not.
+	Err error
+	// Since is when passes began to fail.
+	Since time.Time
 }
 
 // New makes a settler on the database behind pool.
@@ -71,6 +86,30 @@ func (s *Settler) Wake() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
+	}
+}
+
+// Health reports whether passes succeed.
+func (s *Settler) Health() Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.health
+}
+
+// note keeps the end of a pass for [Settler.Health].
+func (s *Settler) note(at progress, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if at.Moved || at.Settled {
+		s.health.AdvancedAt = now
+	}
+	if err != nil && s.health.Err == nil {
+		s.health.Since = now
+	}
+	s.health.Err = err
+	if err == nil {
+		s.health.Since = time.Time{}
 	}
 }
 
@@ -101,6 +140,9 @@ func (s *Settler) settle(ctx context.Context) {
 		began := time.Now()
 		at, err := s.pass(ctx, size)
 		took := time.Since(began)
+		if ctx.Err() == nil {
+			s.note(at, err)
+		}
 		if ctx.Err() == nil && troubled.Due(err) {
 			s.log.Log(ctx, pg.Level(err), "can't settle the logs; the account is counted from further back, and the change feed waits", "error", pg.Explain(err))
 		}
@@ -156,7 +198,7 @@ func (s *Settler) pass(ctx context.Context, size int) (at progress, err error) {
 	}
 	counted, err := seal.One(ctx, s.pool, pgx.StrictNamedArgs{"max_rows": size})
 	if err != nil {
-		return progress{}, fmt.Errorf("settle: seal: %w", err)
+		return at, fmt.Errorf("settle: seal: %w", err)
 	}
 	at.sealed = counted != nil
 	return at, nil

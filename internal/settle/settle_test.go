@@ -479,3 +479,43 @@ func TestSettler_logsAProgrammingError(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestSettler_healthTellsWhetherPassesSucceed(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	tx := begin(t, db.Pool)
+	accept(t, tx, 1)
+	commit(t, tx)
+	execute(t, db.Pool, `alter function advance_log_horizon() rename to hidden`)
+	settler := settle.New(db.Pool, slog.New(slog.DiscardHandler))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- settler.Run(ctx) }()
+	await := func(what string, ok func(settle.Health) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !ok(settler.Health()); {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %+v", what, settler.Health())
+			}
+		}
+	}
+	began := time.Now()
+	await("failing", func(h settle.Health) bool { return h.Err != nil })
+	first := settler.Health()
+	if first.Since.IsZero() || !first.AdvancedAt.IsZero() {
+		t.Errorf("while it fails: %+v", first)
+	}
+	await("failing again", func(h settle.Health) bool { return h.Err != nil && h.Err != first.Err }) //nolint:errorlint // another pass's
+	if since := settler.Health().Since; !since.Equal(first.Since) {
+		t.Errorf("failing since %v, then since %v", first.Since, since)
+	}
+	execute(t, db.Pool, `alter function hidden() rename to advance_log_horizon`)
+	await("advanced", func(h settle.Health) bool { return h.Err == nil && h.AdvancedAt.After(began) })
+	if h := settler.Health(); !h.Since.IsZero() {
+		t.Errorf("after it succeeded: %+v", h)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
