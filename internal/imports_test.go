@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"internal/report":     {"internal/pg", "sql", "pgx"},
 	"internal/admin":      {"internal/contact", "internal/feed", "internal/mirror", "internal/report", "internal/spool", "pgx", "echo", "prometheus"},
 	"internal/receive":    {"internal/event", "internal/inbox", "internal/signature", "echo"},
-	"internal/heartbeat":  {"internal/operator", "internal/pg", "internal/signature", "sql", "pgx"},
+	"internal/process":    {"internal/operator", "internal/pg", "internal/signature", "sql", "pgx"},
 	"internal/spool":      {},
 	"internal/accept":     {"internal/event", "internal/inbox", "internal/pg", "internal/spool"},
 	"internal/faults":     {},

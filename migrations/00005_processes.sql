@@ -1,73 +1,98 @@
--- What each running process says of itself, and what the schema's owner lets
+-- The running processes and their state, and what the schema's owner lets
 -- other roles do.
 
 -- +goose Up
 
-create table receivers (
-    receiver_id           uuid primary key,
-    host                  text not null,
-    pid                   integer not null,
-    roles                 text[] not null,
-    version               text not null,
-    started_at            timestamptz not null,
-    heartbeat_at          timestamptz not null,
-    observed_at           timestamptz not null,
-    spool_records         bigint not null,
-    spool_bytes           bigint not null,
-    spool_oldest_at       timestamptz,
-    moved_aside_files     integer not null default 0,
-    moved_aside_oldest_at timestamptz,
-    inbox_away_since      timestamptz,
-    worker_error          text,
-    worker_failing_since  timestamptz,
-    last_accepted_at      timestamptz,
-    refused_since         timestamptz,
-    refused               bigint not null,
-    constraint receivers_moved_aside check ((moved_aside_files = 0) = (moved_aside_oldest_at is null)),
-    constraint receivers_worker_error check ((worker_error is null) = (worker_failing_since is null)),
-    constraint receivers_refused check ((refused = 0) = (refused_since is null))
-) with (fillfactor = 50); -- leaves room for updates in place: every row changes every few seconds
+create table processes (
+    process                     uuid primary key,
+    host                        text not null,
+    pid                         integer not null,
+    roles                       text[] not null,
+    version                     text not null,
+    started_at                  timestamptz not null,
+    heartbeat_at                timestamptz not null,
+    observed_at                 timestamptz not null,
 
-comment on table receivers is 'One row for each serve process that runs, or that ended without saying so or with deliveries in its spool''s directory; it writes it about every 5 seconds.';
-comment on column receivers.receiver_id is 'The receiver, whatever process it runs as: kept in its data directory. A process that does not receive has one for its own lifetime.';
-comment on column receivers.host is 'Name of the machine or container.';
-comment on column receivers.pid is 'Number of the process there.';
-comment on column receivers.roles is 'What the process does: receive, sync.';
-comment on column receivers.version is 'The build.';
-comment on column receivers.started_at is 'When the process started, by its own clock.';
-comment on column receivers.heartbeat_at is 'When the row was last written, by the database''s clock.';
-comment on column receivers.observed_at is 'When what the row says was so, by the process''s own clock: spool_oldest_at and received_at are by the same one.';
-comment on column receivers.spool_records is 'Deliveries that were answered 200 and are in the process''s spool only, waiting for the database.';
-comment on column receivers.spool_bytes is 'Their size on disk.';
-comment on column receivers.spool_oldest_at is 'When the oldest of them came; NULL where there is none.';
-comment on column receivers.moved_aside_files is 'Files that were moved aside in the process''s spool: they hold deliveries that were answered 200 and can''t be drained. contactmirror spool list, on its machine, names them.';
-comment on column receivers.moved_aside_oldest_at is 'When the oldest delivery that they may hold came, at the earliest; NULL where there is no such file.';
-comment on column receivers.inbox_away_since is 'Since when deliveries go to the spool; NULL while they go to the database.';
-comment on column receivers.worker_error is 'Why events can''t be applied; NULL where they can be, or where the process does not apply any.';
-comment on column receivers.worker_failing_since is 'Since when that is so.';
-comment on column receivers.last_accepted_at is 'When a delivery was last answered 200; NULL where none was since the start.';
-comment on column receivers.refused_since is 'Since when no well-formed signature has matched a live secret; NULL where the last one did. A wrong secret, or a stranger who makes signatures up.';
-comment on column receivers.refused is 'How many deliveries with a well-formed signature have been refused since then.';
+    -- What the role receive does.
+    accepted_at                 timestamptz,
+    refused                     bigint not null default 0,
+    refused_since               timestamptz,
+    spooling_since              timestamptz,
+    spool_records               bigint not null default 0,
+    spool_bytes                 bigint not null default 0,
+    spool_oldest_at             timestamptz,
+    spool_moved_aside_files     integer not null default 0,
+    spool_moved_aside_oldest_at timestamptz,
 
-create table receiver_secrets (
-    receiver_id        uuid not null references receivers on delete cascade,
+    -- What the role sync does.
+    applied_at                  timestamptz,
+    apply_error                 text,
+    apply_failing_since         timestamptz,
+    horizon_advanced_at         timestamptz,
+    horizon_error               text,
+    horizon_failing_since       timestamptz,
+
+    constraint processes_pid check (pid > 0),
+    constraint processes_roles check (cardinality(roles) > 0 and roles <@ '{receive,sync,admin}'),
+    constraint processes_refused check (refused >= 0 and (refused = 0) = (refused_since is null)),
+    constraint processes_spool_records check (spool_records >= 0),
+    constraint processes_spool_bytes check (spool_bytes >= 0),
+    constraint processes_spool_moved_aside check (spool_moved_aside_files >= 0
+        and (spool_moved_aside_files = 0) = (spool_moved_aside_oldest_at is null)),
+    constraint processes_apply_error check ((apply_error is null) = (apply_failing_since is null)),
+    constraint processes_horizon_error check ((horizon_error is null) = (horizon_failing_since is null))
+) with (fillfactor = 50); -- leaves room for HOT updates: every row changes every few seconds
+
+comment on table processes is 'One row for each running serve process, written about every 5 seconds. A process that stops in order removes its row, unless its spool still holds deliveries; after a crash the row stays.';
+comment on column processes.process is 'Identity of the process. With the role receive it is that of the data directory, so that a process that takes over the directory and its spool keeps the row; otherwise each start has its own.';
+comment on column processes.host is 'Name of the machine or container.';
+comment on column processes.pid is 'Process id there.';
+comment on column processes.roles is 'What the process does: receive, sync, admin.';
+comment on column processes.version is 'The build.';
+comment on column processes.started_at is 'When the process started, by its own clock, as are all times here but heartbeat_at.';
+comment on column processes.heartbeat_at is 'When the row was last written, by the database''s clock.';
+comment on column processes.observed_at is 'When the process read the state that the row describes.';
+comment on column processes.accepted_at is 'When a delivery was last answered 200; NULL if none was since the start.';
+comment on column processes.refused is 'Deliveries with a well-formed signature that were refused since refused_since.';
+comment on column processes.refused_since is 'Since when no well-formed signature has matched a valid secret; NULL if the last one did. The secret is wrong, or a stranger makes up signatures.';
+comment on column processes.spooling_since is 'Since when new deliveries go to the spool because the database does not take them; NULL while it does.';
+comment on column processes.spool_records is 'Deliveries that were answered 200 and are only in the spool, waiting for the database.';
+comment on column processes.spool_bytes is 'Their size on disk.';
+comment on column processes.spool_oldest_at is 'When the oldest of them was received; NULL if there is none.';
+comment on column processes.spool_moved_aside_files is 'Spool files that were moved aside: they hold deliveries that were answered 200 and can''t be drained. contactmirror spool list, on the process''s machine, names them.';
+comment on column processes.spool_moved_aside_oldest_at is 'Earliest time at which a delivery in these files may have been received; NULL if there is none.';
+comment on column processes.applied_at is 'When a batch of queued events was last committed; NULL if none was since the start.';
+comment on column processes.apply_error is 'Why batches fail; NULL while they succeed.';
+comment on column processes.apply_failing_since is 'Since when batches fail.';
+comment on column processes.horizon_advanced_at is 'When the process last advanced the log horizon, or found it at the end of both logs; NULL if it has not since the start. One process at a time advances it.';
+comment on column processes.horizon_error is 'Why the last attempt to advance the log horizon, or the counts up to it, failed; NULL if it did not. The change feed may be waiting.';
+comment on column processes.horizon_failing_since is 'Since when attempts fail.';
+
+comment on index processes_pkey is 'For process_heartbeat, process_leave and process_forget.';
+
+create table process_secrets (
+    process            uuid not null references processes on delete cascade,
     context_identifier text not null,
     ordinal            integer not null,
     not_before         timestamptz,
     not_after          timestamptz,
-    last_matched_at    timestamptz,
+    matched_at         timestamptz,
     refused_since      timestamptz,
-    primary key (receiver_id, context_identifier, ordinal)
+    primary key (process, context_identifier, ordinal),
+    constraint process_secrets_ordinal check (ordinal > 0),
+    constraint process_secrets_validity check (not_before <= not_after)
 );
 
-comment on table receiver_secrets is 'The webhook secrets that each receiver verifies deliveries by: by their place, for nothing that is computed from a secret is stored.';
-comment on column receiver_secrets.receiver_id is 'The receiver.';
-comment on column receiver_secrets.context_identifier is 'The tenant; * where the secret serves every tenant without secrets of its own.';
-comment on column receiver_secrets.ordinal is 'Place in the tenant''s list, from 1; for * those of CONTACTMIRROR_SECRET come first.';
-comment on column receiver_secrets.not_before is 'First instant at which the secret is live; NULL is no bound.';
-comment on column receiver_secrets.not_after is 'Last instant at which the secret is live; NULL is no bound.';
-comment on column receiver_secrets.last_matched_at is 'When a delivery was last verified by it; NULL where none was since the process started.';
-comment on column receiver_secrets.refused_since is 'Since when no well-formed signature of a delivery that names a tenant of this list has matched, the same for all of the list; NULL where the last one did.';
+comment on table process_secrets is 'The webhook secrets that each process verifies deliveries with, by their position: nothing that is computed from a secret is stored.';
+comment on column process_secrets.process is 'The process.';
+comment on column process_secrets.context_identifier is 'The tenant; * for a secret of every tenant that has none of its own.';
+comment on column process_secrets.ordinal is 'Position in the tenant''s list, from 1; in the list of * those of CONTACTMIRROR_SECRET are first.';
+comment on column process_secrets.not_before is 'First instant at which the secret is valid; NULL for no limit.';
+comment on column process_secrets.not_after is 'Last instant at which the secret is valid; NULL for no limit.';
+comment on column process_secrets.matched_at is 'When it last verified a delivery; NULL if it has not since the start.';
+comment on column process_secrets.refused_since is 'Since when no well-formed signature of a delivery that names a tenant of this list has matched, the same for the whole list; NULL if the last one did.';
+
+comment on index process_secrets_pkey is 'For process_heartbeat, which writes the secrets of one process.';
 
 create table schema_roles (
     role_name text primary key,
@@ -78,9 +103,10 @@ create table schema_roles (
 comment on table schema_roles is 'Roles that contactmirror migrate grants let in, so that later migrations keep them working.';
 comment on column schema_roles.role_name is 'The role.';
 comment on column schema_roles.kind is 'service: what serve and its sister commands need; reporting: tables and views, but no bodies, quarantine and secrets.';
+comment on index schema_roles_pkey is 'For migrate grants and migrate up.';
 
 -- +goose Down
 
 drop table schema_roles;
-drop table receiver_secrets;
-drop table receivers;
+drop table process_secrets;
+drop table processes;

@@ -272,7 +272,7 @@ comment on function column_provenance(text, bigint) is 'column_provenance(contex
 create view mirror_waiting as
 -- Not only the first event of each tenant and shard: events from a spool are older
 -- than those that were queued before them.
-select context_identifier, 'queue' as place, min(received_at) as since, null::uuid as receiver_id
+select context_identifier, 'queue' as place, min(received_at) as since, null::uuid as process
 from sync_queue
 group by context_identifier
 union all
@@ -283,16 +283,16 @@ group by context_identifier
 union all
 -- Nothing received within the last two seconds before a heartbeat need be in the
 -- database yet, for no answer takes longer.
-select null, case when spool_oldest_at is null and moved_aside_oldest_at is null then 'receiver' else 'spool' end,
-    least(coalesce(spool_oldest_at, observed_at - interval '2 seconds'), moved_aside_oldest_at), receiver_id
-from receivers
-where 'receive' = any (roles) or spool_records > 0 or moved_aside_files > 0;
+select null, case when spool_oldest_at is null and spool_moved_aside_oldest_at is null then 'receiver' else 'spool' end,
+    least(coalesce(spool_oldest_at, observed_at - interval '2 seconds'), spool_moved_aside_oldest_at), process
+from processes
+where 'receive' = any (roles) or spool_records > 0 or spool_moved_aside_files > 0;
 
 comment on view mirror_waiting is 'What keeps the mirror from being complete: the oldest delivery that was received and may not have been applied, for each place where one may wait.';
 comment on column mirror_waiting.context_identifier is 'The tenant; NULL where it may be any.';
-comment on column mirror_waiting.place is 'queue; quarantine (open entries); spool of a receiver, with the files in it that were moved aside; receiver: one with an empty spool, which can vouch only for the time before its last heartbeat.';
+comment on column mirror_waiting.place is 'queue; quarantine (open entries); spool: deliveries in the spool of a process, or in files moved aside there; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
 comment on column mirror_waiting.since is 'Receipt time from which on something may be missing.';
-comment on column mirror_waiting.receiver_id is 'The receiver, where it is one.';
+comment on column mirror_waiting.process is 'The process, for spool and receiver.';
 
 create view mirror_freshness as
 with tail as (
@@ -354,7 +354,7 @@ comment on column mirror_freshness.backlog is 'Events that are still to be appli
 comment on column mirror_freshness.oldest_queued_at is 'When the oldest of them arrived; NULL where nothing waits.';
 comment on column mirror_freshness.lag is 'For how long it has waited.';
 comment on column mirror_freshness.open_quarantine is 'The tenant''s entries in quarantine that nobody has resolved.';
-comment on column mirror_freshness.complete_through is 'Receipt time up to which every accepted event is applied. A receiver that has fallen silent holds it back until its spool drains or contactmirror receivers forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard has dealt with it.';
+comment on column mirror_freshness.complete_through is 'Receipt time up to which every accepted event is applied. A receiver without a recent heartbeat holds it back until its spool drains or contactmirror processes forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard handles it.';
 
 -- +goose Down
 

@@ -21,7 +21,7 @@ type right struct {
 // rights is all that either kind may do. The service has what its statements
 // need and no more: it can't change or remove what was accepted, logged or
 // quarantined. Reporting reads everything but what may hold more than the mirror
-// does: raw bodies, quarantine, and how the receivers' secrets are used. A
+// does: raw bodies, quarantine, and how webhook secrets are used. A
 // relation that is in no list is nobody's but the owner's.
 var rights = []right{
 	{"webhook_events", "select, insert", "select"},
@@ -47,8 +47,8 @@ var rights = []right{
 	{"pending_contacts", "select", "select"},
 	{"mirror_waiting", "select", "select"},
 	{"mirror_freshness", "select", "select"},
-	{"receivers", "select, insert, update, delete", "select"},
-	{"receiver_secrets", "select, insert, update, delete", ""},
+	{"processes", "select, insert, update, delete", "select"},
+	{"process_secrets", "select, insert, update, delete", ""},
 	{"operator_actions", "select, insert", "select"},
 	{"schema_roles", "", ""},
 	{"goose_db_version", "select", "select"},

@@ -97,7 +97,7 @@ func TestReportingSees(t *testing.T) {
 	grant(t, db.URL, roles)
 	for _, relation := range migrations.Relations() {
 		err := as(t, db, roles.Reporting, "select * from "+relation+" limit 0")
-		hidden := slices.Contains([]string{"webhook_bodies", "quarantined_deliveries", "receiver_secrets", "schema_roles"}, relation)
+		hidden := slices.Contains([]string{"webhook_bodies", "quarantined_deliveries", "process_secrets", "schema_roles"}, relation)
 		if hidden != denied(err) || !hidden && err != nil {
 			t.Errorf("%s: %v, hidden: %t", relation, err, hidden)
 		}
@@ -245,13 +245,13 @@ func TestUpRepeatsGrants(t *testing.T) {
 	roles := migrations.Roles{Actor: "tester", Service: roleName(t, db, "service"), Reporting: roleName(t, db, "reporting"), Create: true}
 	grant(t, db.URL, roles)
 	if _, err := db.Pool.Exec(t.Context(), "revoke all on all tables in schema public from "+quoted(roles.Reporting)+
-		"; revoke all on receivers from "+quoted(roles.Service)); err != nil { // as if it were new
+		"; revoke all on processes from "+quoted(roles.Service)); err != nil { // as if it were new
 		t.Fatal(err)
 	}
 	if _, err := migrations.Up(t.Context(), db.URL); err != nil {
 		t.Fatal(err)
 	}
-	if err := as(t, db, roles.Service, "delete from receivers"); err != nil {
+	if err := as(t, db, roles.Service, "delete from processes"); err != nil {
 		t.Error(err)
 	}
 	if err := as(t, db, roles.Reporting, "select from contacts"); !denied(err) {

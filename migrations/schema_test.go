@@ -210,7 +210,7 @@ func TestIndexes_sayWhatTheyAreFor(t *testing.T) {
 		join pg_class c on c.oid = i.indexrelid
 		join pg_class t on t.oid = i.indrelid
 		where c.relnamespace = current_schema()::regnamespace and not t.relispartition
-			and t.relname not like 'goose%' and t.relname not in ('receivers', 'receiver_secrets', 'schema_roles')
+			and t.relname not like 'goose%'
 			and obj_description(c.oid) is null
 		order by 1`)
 	if len(missing) > 0 {

@@ -15,12 +15,12 @@ import (
 	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
-	"contactmirror/internal/heartbeat"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
+	"contactmirror/internal/process"
 	"contactmirror/internal/quarantine"
 	"contactmirror/internal/rebuild"
 	"contactmirror/internal/report"
@@ -264,23 +264,23 @@ func TestServiceMayTellHowItIs(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
 	now := time.Now()
-	condition := heartbeat.Condition{
+	state := process.State{
 		At: now, RefusedSince: now, Refused: 1,
 		Secrets: []signature.Use{{Tenant: signature.AnyTenant, Ordinal: 1}, {Tenant: "Cust1", Ordinal: 1, LastMatched: now}},
 	}
-	self := heartbeat.Process{ID: heartbeat.NewID(), Host: "one", Roles: []string{"receive"}, Version: "v", StartedAt: now}
-	heart := heartbeat.New(s.pool, self, func() heartbeat.Condition { return condition }, slog.New(slog.DiscardHandler))
+	info := process.Info{ID: process.NewID(), Host: "one", PID: 7, Roles: []process.Role{process.Receive}, Version: "v", StartedAt: now}
+	heartbeat := process.New(s.pool, info, func() process.State { return state }, slog.New(slog.DiscardHandler))
 	for range 2 {
-		if err := heart.Beat(t.Context()); err != nil {
+		if err := heartbeat.Write(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		condition.Secrets = condition.Secrets[:1]
+		state.Secrets = state.Secrets[:1]
 	}
 	status, err := report.Read(t.Context(), s.pool)
-	if err != nil || len(status.Receivers) != 1 || len(status.Receivers[0].Secrets) != 1 {
+	if err != nil || len(status.Processes) != 1 || len(status.Processes[0].Secrets) != 1 {
 		t.Fatalf("status: %+v, %v", status, err)
 	}
-	if err := heart.Leave(t.Context()); err != nil {
+	if err := heartbeat.Leave(t.Context()); err != nil {
 		t.Error(err)
 	}
 	notifier := inbox.NewNotifier(s.pool)

@@ -1,3 +1,3 @@
--- How many deliveries the receivers hold in their spools, as they last reported.
+-- How many deliveries are in the spools of all processes, as of their last heartbeats.
 select coalesce(sum(spool_records), 0)::bigint
-from receivers
+from processes

@@ -1,14 +1,14 @@
--- Takes a receiver off the list that has been silent for too long; says what was
--- found of it.
+-- Removes the row of a process if it is without a heartbeat for longer than
+-- silence, and returns what it said in either case.
 with found as (
-    select host, pid, heartbeat_at, spool_records, moved_aside_files
-    from receivers
-    where receiver_id = @receiver_id::uuid
+    select host, pid, heartbeat_at, spool_records, spool_moved_aside_files
+    from processes
+    where process = @process::uuid
 ), forgotten as (
-    delete from receivers
-    where receiver_id = @receiver_id::uuid and heartbeat_at < now() - @silence::interval
-    returning receiver_id
+    delete from processes
+    where process = @process::uuid and heartbeat_at < now() - @silence::interval
+    returning process
 )
-select f.host, f.pid, f.heartbeat_at, f.spool_records, f.moved_aside_files, g.receiver_id is not null as forgotten
+select f.host, f.pid, f.heartbeat_at, f.spool_records, f.spool_moved_aside_files, g.process is not null as forgotten
 from found f
 left join forgotten g on true

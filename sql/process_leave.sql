@@ -1,3 +1,3 @@
--- Takes a process that has ended in order, with nothing left behind, off the list.
-delete from receivers
-where receiver_id = @receiver_id::uuid
+-- Removes the row of a process that stops in order and leaves nothing in its spool.
+delete from processes
+where process = @process::uuid

@@ -1,6 +1,8 @@
--- The processes that run, and those that may have left something behind.
-select receiver_id::text as receiver_id, host, pid, roles, version, started_at, heartbeat_at, observed_at,
-    spool_records, spool_bytes, spool_oldest_at, moved_aside_files, moved_aside_oldest_at, inbox_away_since, worker_error, worker_failing_since,
-    last_accepted_at, refused_since, refused
-from receivers
-order by host, started_at, receiver_id
+-- The running processes, and those that ended without removing their row.
+select process::text as process, host, pid, roles, version, started_at, heartbeat_at, observed_at,
+    accepted_at, refused, refused_since, spooling_since, spool_records, spool_bytes, spool_oldest_at,
+    spool_moved_aside_files, spool_moved_aside_oldest_at,
+    applied_at, apply_error, apply_failing_since,
+    horizon_advanced_at, horizon_error, horizon_failing_since
+from processes
+order by host, started_at, processes.process

@@ -1,4 +1,4 @@
--- The secrets by which receivers verify deliveries, and how they are used.
-select receiver_id::text as receiver_id, context_identifier, ordinal, not_before, not_after, last_matched_at, refused_since
-from receiver_secrets
-order by receiver_id, context_identifier <> '*', context_identifier, ordinal
+-- The secrets that each process verifies deliveries with, and when they matched.
+select process::text as process, context_identifier, ordinal, not_before, not_after, matched_at, refused_since
+from process_secrets
+order by process_secrets.process, context_identifier <> '*', context_identifier, ordinal

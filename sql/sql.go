@@ -140,8 +140,8 @@ var (
 	ReportMirror string
 	//go:embed report_backlog.sql
 	ReportBacklog string
-	//go:embed report_receivers.sql
-	ReportReceivers string
+	//go:embed report_processes.sql
+	ReportProcesses string
 	//go:embed report_secrets.sql
 	ReportSecrets string
 
@@ -164,12 +164,12 @@ var (
 	//go:embed operator_record.sql
 	OperatorRecord string
 
-	//go:embed heartbeat_beat.sql
-	HeartbeatBeat string
-	//go:embed heartbeat_leave.sql
-	HeartbeatLeave string
-	//go:embed heartbeat_forget.sql
-	HeartbeatForget string
+	//go:embed process_heartbeat.sql
+	ProcessHeartbeat string
+	//go:embed process_leave.sql
+	ProcessLeave string
+	//go:embed process_forget.sql
+	ProcessForget string
 
 	//go:embed quarantine_list.sql
 	QuarantineList string

@@ -23,9 +23,9 @@ import (
 // benchSecret signs what a bench posts.
 const benchSecret = "bench"
 
-// process is a receiver that a bench has started, as a process of its own, so
+// child is a receiver that a bench has started, as a process of its own, so
 // that what it takes can be told from what the bench does.
-type process struct {
+type child struct {
 	cmd     *exec.Cmd
 	stderr  *bytes.Buffer
 	webhook string
@@ -33,7 +33,7 @@ type process struct {
 }
 
 // start runs this program with args, and waits until it is ready.
-func (b *benchRun) start(ctx context.Context, url string, args ...string) (*process, error) {
+func (b *benchRun) start(ctx context.Context, url string, args ...string) (*child, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (b *benchRun) start(ctx context.Context, url string, args ...string) (*proc
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.CommandContext(ctx, program, args...), stderr: &bytes.Buffer{}, webhook: "http://" + public + "/webhook", metrics: "http://" + admin + "/metrics"}
+	p := &child{cmd: exec.CommandContext(ctx, program, args...), stderr: &bytes.Buffer{}, webhook: "http://" + public + "/webhook", metrics: "http://" + admin + "/metrics"}
 	for _, entry := range b.call.environ {
 		if name, _, _ := strings.Cut(entry, "="); !strings.HasPrefix(name, prefix) && !strings.HasPrefix(name, "DATABASE_URL") {
 			p.cmd.Env = append(p.cmd.Env, entry)
@@ -80,7 +80,7 @@ func freeAddress(ctx context.Context) (string, error) {
 // readyPatience is how long a process may take to be ready.
 const readyPatience = 30 * time.Second
 
-func (p *process) ready(ctx context.Context, url string) error {
+func (p *child) ready(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
 	for {
@@ -102,7 +102,7 @@ func (p *process) ready(ctx context.Context, url string) error {
 }
 
 // stop ends the process at once: nothing waits that is worth an orderly end.
-func (p *process) stop() error {
+func (p *child) stop() error {
 	if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type grammar struct {
 	Quarantine quarantineCmd `cmd:"" group:"look" help:"See to deliveries that could not be applied."`
 	Spool      spoolCmd      `cmd:"" group:"look" help:"Deal with spool files that could not be drained."`
 	Verify     verifyCmd     `cmd:"" group:"look" help:"Prove that the mirror and the audit log are as they were written."`
-	Receivers  receiversCmd  `cmd:"" group:"look" help:"List the processes, and forget one that will not come back."`
+	Processes  processesCmd  `cmd:"" group:"look" help:"List running processes, and forget one that will not come back."`
 	Send       sendCmd       `cmd:"" group:"look" help:"Sign files and post them as SuperOffice would."`
 	Simulate   simulateCmd   `cmd:"" group:"look" help:"Be a SuperOffice: deliver random contact lives, and check the mirror."`
 	Bench      benchCmd      `cmd:"" group:"look" help:"Measure the published figures on this machine and database."`

@@ -6,67 +6,71 @@ import (
 	"os"
 	"time"
 
-	"contactmirror/internal/heartbeat"
 	"contactmirror/internal/pg"
+	"contactmirror/internal/process"
 )
 
-// newHeart tells the database how this process is. entry is nil where it does
-// not receive.
-func (s *serveCmd) newHeart(config *Config, watch *watch, entry *entrance) *heartbeat.Heart {
+// newHeartbeat makes the heartbeat of this process. entry is nil if it does not
+// receive.
+func (s *serveCmd) newHeartbeat(config *Config, watch *watch, entry *entrance) *process.Heartbeat {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return heartbeat.New(watch.pool, heartbeat.Process{
+	return process.New(watch.pool, process.Info{
 		ID:        identity(config, entry, watch.log),
 		Host:      host,
 		PID:       os.Getpid(),
 		Roles:     s.Roles,
 		Version:   thisBuild().Version,
 		StartedAt: time.Now(),
-	}, func() heartbeat.Condition { return condition(watch, entry) }, watch.log)
+	}, func() process.State { return processState(watch, entry) }, watch.log)
 }
 
-// identity is the data directory's where this process has its spool. Others
-// leave nothing behind, and several may share a directory.
-func identity(config *Config, entry *entrance, log *slog.Logger) heartbeat.ID {
+// identity returns the ID of the data directory if this process has its spool
+// there. Others leave nothing in the directory, and several may share it.
+func identity(config *Config, entry *entrance, log *slog.Logger) process.ID {
 	if entry == nil {
-		return heartbeat.NewID()
+		return process.NewID()
 	}
-	id, err := heartbeat.Identity(config.DataDir)
-	if err != nil { // keeps nobody from delivering
-		log.Warn("this receiver is a new one to those who look from elsewhere", "error", err.Error())
-		return heartbeat.NewID()
+	id, err := process.Identity(config.DataDir)
+	if err != nil { // no reason to refuse deliveries
+		log.Warn("can't keep this process's identity in the data directory; the table processes gets another row", "error", err.Error())
+		return process.NewID()
 	}
 	return id
 }
 
-func condition(watch *watch, entry *entrance) heartbeat.Condition {
-	c := heartbeat.Condition{At: time.Now()}
+func processState(watch *watch, entry *entrance) process.State {
+	s := process.State{At: time.Now()}
 	if watch.worker != nil {
 		health := watch.worker()
-		c.WorkerError, c.WorkerFailingSince = health.Err, health.Since
+		s.AppliedAt, s.ApplyError, s.ApplyFailingSince = health.AppliedAt, health.Err, health.Since
+	}
+	if watch.settler != nil {
+		health := watch.settler()
+		s.HorizonAdvancedAt, s.HorizonError, s.HorizonFailingSince = health.AdvancedAt, health.Err, health.Since
 	}
 	if entry == nil {
-		return c
+		return s
 	}
-	c.InboxAwaySince, _ = entry.gate.AwaySince()
+	s.SpoolingSince, _ = entry.gate.AwaySince()
 	spooled := entry.spool.State()
-	c.SpoolRecords, c.SpoolBytes, c.SpoolOldest = int64(spooled.Records), spooled.Bytes, spooled.Oldest
-	c.MovedAsideFiles, c.MovedAsideOldest = spooled.MovedAside.Files, spooled.MovedAside.Oldest
-	c.LastAccepted = entry.receiver.LastAccepted()
-	c.RefusedSince, c.Refused = entry.receiver.Refused()
-	c.Secrets = entry.keys.Uses()
-	return c
+	s.SpoolRecords, s.SpoolBytes, s.SpoolOldestAt = int64(spooled.Records), spooled.Bytes, spooled.Oldest
+	s.SpoolMovedAsideFiles, s.SpoolMovedAsideOldestAt = spooled.MovedAside.Files, spooled.MovedAside.Oldest
+	s.AcceptedAt = entry.receiver.LastAccepted()
+	s.RefusedSince, s.Refused = entry.receiver.Refused()
+	s.Secrets = entry.keys.Uses()
+	return s
 }
 
-// leave takes the process off the list when it has ended in order. Where the
-// database is away, the row stays and says when that began.
-func leave(ctx context.Context, heart *heartbeat.Heart, watch *watch) {
+// leave removes this process's row when it stops in order. If the database can't
+// be reached, the row stays, and its last heartbeat tells since when.
+func leave(ctx context.Context, heartbeat *process.Heartbeat, watch *watch) {
 	if !watch.reachable.Load() {
 		return
 	}
-	if err := heart.Leave(context.WithoutCancel(ctx)); err != nil {
-		watch.log.Log(ctx, pg.Level(err), "can't take the receiver off the list", "error", pg.Explain(err))
+	if err := heartbeat.Leave(context.WithoutCancel(ctx)); err != nil {
+		watch.log.Log(ctx, pg.Level(err), "can't remove this process's row from the table processes", "error", pg.Explain(err))
 	}
 }

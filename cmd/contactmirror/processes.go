@@ -8,74 +8,82 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"contactmirror/internal/heartbeat"
+	"contactmirror/internal/process"
 	"contactmirror/internal/report"
 )
 
-// receiversCmd is the commands for the processes that told of themselves.
-type receiversCmd struct {
-	List   receiversListCmd   `cmd:"" help:"List the processes that run, and those that may have left something behind."`
-	Forget receiversForgetCmd `cmd:"" help:"Wait no more for a receiver that has fallen silent for good."`
+// processesCmd groups the commands for the registry of processes.
+type processesCmd struct {
+	List   processesListCmd   `cmd:"" help:"List running processes, and those that ended without removing their entry."`
+	Forget processesForgetCmd `cmd:"" help:"Remove the entry of a process that will not come back."`
 }
 
-// receiversListCmd lists processes.
-type receiversListCmd struct {
+// processesListCmd lists processes.
+type processesListCmd struct {
 	JSON bool `help:"Print JSON."`
 	DatabaseFlags
 }
 
 // Run prints one line per process.
-func (r *receiversListCmd) Run(ctx context.Context, call *invocation) error {
+func (p *processesListCmd) Run(ctx context.Context, call *invocation) error {
 	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
-		all, err := report.Receivers(ctx, pool)
+		all, err := report.Processes(ctx, pool)
 		switch {
 		case err != nil:
 			return err
-		case r.JSON:
+		case p.JSON:
 			return writeJSON(call.stdout, all)
 		case len(all) == 0:
-			fmt.Fprintln(call.stderr, "No receiver is on the list.")
+			fmt.Fprintln(call.stderr, "No processes found.")
 			return nil
 		}
 		s := standing{Status: report.Status{Mirror: report.Mirror{Now: time.Now()}}}
-		rows := [][]string{{"ID", "RECEIVER", "ROLES", "RUNNING", "SPOOL", "LAST ACCEPTED"}}
-		for _, receiver := range all {
-			rows = append(rows, append([]string{receiver.ReceiverID}, s.process(receiver)...))
+		rows := [][]string{append([]string{"PROCESS"}, processColumns...)}
+		for _, process := range all {
+			rows = append(rows, append([]string{process.Process}, s.process(process)...))
 		}
 		return writeTable(call.stdout, rows)
 	})
 }
 
-// receiversForgetCmd forgets a receiver.
-type receiversForgetCmd struct {
-	ID string `arg:"" help:"The receiver's id, as receivers list prints it."`
+// processesForgetCmd forgets a process.
+type processesForgetCmd struct {
+	Process string `arg:"" help:"The process, as processes list prints it."`
 	DatabaseFlags
 }
 
-// Run takes the receiver off the list, so that it no longer holds back up to when
-// the mirror is complete.
-func (r *receiversForgetCmd) Run(ctx context.Context, call *invocation) error {
-	id, err := heartbeat.ParseID(r.ID)
+// Help says when to forget a process.
+func (processesForgetCmd) Help() string {
+	return `A receiver that ended without removing its entry holds complete_through at its last
+heartbeat, or at the oldest delivery in its spool. If it will not come back, forget it.
+Its spool is not changed: if the process is started again, its entry comes back, and the
+deliveries in the spool are applied. A running process can't be forgotten.`
+}
+
+// Run removes the process from the registry, so that it no longer holds
+// complete_through.
+func (p *processesForgetCmd) Run(ctx context.Context, call *invocation) error {
+	id, err := process.ParseID(p.Process)
 	if err != nil {
-		return misused("id: %v", err)
+		return misused("process: %v", err)
 	}
 	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
-		was, err := heartbeat.Forget(ctx, pool, id, report.Silence)
+		was, err := process.Forget(ctx, pool, id, report.Silence)
 		switch {
-		case errors.Is(err, heartbeat.ErrAlive):
-			return fmt.Errorf("%s:%d was heard of %s: %w", plain(was.Host), was.PID, when(time.Now(), was.HeartbeatAt), err)
-		case errors.Is(err, heartbeat.ErrUnknown):
+		case errors.Is(err, process.ErrRunning):
+			return fmt.Errorf("%s (%s:%d): last heartbeat %s: %w", id, plain(was.Host), was.PID, when(time.Now(), was.HeartbeatAt), err)
+		case errors.Is(err, process.ErrUnknown):
 			return fmt.Errorf("%s: %w", id, err)
 		case err != nil:
 			return err
 		}
 		if was.SpoolRecords > 0 {
-			fmt.Fprintf(call.stderr, "Its spool held %s, accepted and not in the database; they are applied if it ever drains.\n",
+			fmt.Fprintf(call.stderr, "Its spool held %s, accepted and not in the database. They are applied if the process is started again on its data directory.\n",
 				count(was.SpoolRecords, "delivery", "deliveries"))
 		}
-		if was.MovedAsideFiles > 0 {
-			fmt.Fprintf(call.stderr, "Its spool had %s moved aside, with accepted deliveries; contactmirror spool retry delivers them where its data directory is.\n",
-				count(int64(was.MovedAsideFiles), "file", "files"))
+		if was.SpoolMovedAsideFiles > 0 {
+			fmt.Fprintf(call.stderr, "Its spool had %s moved aside, with accepted deliveries. `contactmirror spool retry` delivers them; run it where the data directory is.\n",
+				count(int64(was.SpoolMovedAsideFiles), "file", "files"))
 		}
 		fmt.Fprintln(call.stdout, id, "forgotten")
 		return nil

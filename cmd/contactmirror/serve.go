@@ -17,6 +17,7 @@ import (
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
+	"contactmirror/internal/process"
 	"contactmirror/internal/receive"
 	"contactmirror/internal/retention"
 	"contactmirror/internal/settle"
@@ -35,9 +36,9 @@ const (
 
 // serveCmd receives deliveries and applies them.
 type serveCmd struct {
-	Roles   []string `default:"receive,sync,admin" placeholder:"ROLE,…" help:"What this process does: receive, sync and admin; default all of them."`
-	Migrate bool     `help:"Bring the schema up to date before starting. The embedded database always is."`
-	Workers int      `default:"3" placeholder:"N" help:"Batches that this process applies at a time, 1 to 32; default 3."`
+	Roles   []process.Role `default:"receive,sync,admin" placeholder:"ROLE,…" help:"What this process does: receive, sync and admin; default all of them."`
+	Migrate bool           `help:"Bring the schema up to date before starting. The embedded database always is."`
+	Workers int            `default:"3" placeholder:"N" help:"Batches that this process applies at a time, 1 to 32; default 3."`
 	DatabaseFlags
 	MigrateFlag
 	ReceiveFlags
@@ -72,7 +73,7 @@ func (s *serveCmd) Run(ctx context.Context, call *invocation) error {
 
 func (s *serveCmd) check() error {
 	for _, role := range s.Roles {
-		if role != "receive" && role != "sync" && role != "admin" {
+		if !slices.Contains(process.Roles(), role) {
 			return misused("--roles: %q: allowed: receive, sync, admin", role)
 		}
 	}
@@ -82,9 +83,9 @@ func (s *serveCmd) check() error {
 	return nil
 }
 
-func (s *serveCmd) receives() bool { return slices.Contains(s.Roles, "receive") }
-func (s *serveCmd) syncs() bool    { return slices.Contains(s.Roles, "sync") }
-func (s *serveCmd) shows() bool    { return slices.Contains(s.Roles, "admin") }
+func (s *serveCmd) receives() bool { return slices.Contains(s.Roles, process.Receive) }
+func (s *serveCmd) syncs() bool    { return slices.Contains(s.Roles, process.Sync) }
+func (s *serveCmd) shows() bool    { return slices.Contains(s.Roles, process.Admin) }
 
 // requireSecret refuses to receive where nothing could be verified.
 func requireSecret(c *Config) error {
@@ -160,7 +161,8 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 		settler := settle.New(pool, log)
 		worker.Observe = func(b mirror.Batch) { metrics.Batch(b); settler.Wake() }
 		worker.AuditKey = config.AuditKey
-		wake, watch.worker = worker.Wake, worker.Health
+		wake = worker.Wake
+		watch.worker, watch.settler = worker.Health, settler.Health
 		roles.Go(func() error { return watch.whileSchema(working, worker.Run) })
 		roles.Go(func() error {
 			return watch.whileSchema(working, func(ctx context.Context) error {
@@ -183,9 +185,9 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	if entry != nil {
 		greet(config, log, stderr, entry.listener.Addr(), d.dir)
 	}
-	heart := s.newHeart(config, watch, entry)
-	roles.Go(func() error { return watch.whileSchema(working, heart.Run) })
-	defer leave(ctx, heart, watch)
+	heartbeat := s.newHeartbeat(config, watch, entry)
+	roles.Go(func() error { return watch.whileSchema(working, heartbeat.Run) })
+	defer leave(ctx, heartbeat, watch)
 	return roles.Wait()
 }
 

@@ -72,7 +72,7 @@ func (s standing) write(w io.Writer) error {
 		fmt.Fprintln(w)
 		writeNumbers(w, s.tenants())
 	}
-	if err := s.writeReceivers(w); err != nil {
+	if err := s.writeProcesses(w); err != nil {
 		return err
 	}
 	if !s.Balanced {

@@ -3,27 +3,32 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"contactmirror/internal/process"
 	"contactmirror/internal/report"
 )
 
-// writeReceivers prints the processes, what is wrong with each, and the secrets
-// that they verify deliveries by.
-func (s standing) writeReceivers(w io.Writer) error {
-	if len(s.Receivers) == 0 {
+// processColumns are the headings of what [standing.process] returns.
+var processColumns = []string{"HOST:PID", "ROLES", "RUNNING", "SPOOL", "LAST ACCEPTED", "LAST APPLIED"}
+
+// writeProcesses prints the processes, what is wrong with each, and the secrets
+// that they verify deliveries with.
+func (s standing) writeProcesses(w io.Writer) error {
+	if len(s.Processes) == 0 {
 		return nil
 	}
-	processes := [][]string{{"RECEIVER", "ROLES", "RUNNING", "SPOOL", "LAST ACCEPTED"}}
+	processes := [][]string{processColumns}
 	secrets := [][]string{{"SECRET OF", "NUMBER", "AT", "LIVE", "LAST MATCHED"}}
 	var troubles []string
-	for _, r := range s.Receivers {
-		processes = append(processes, s.process(r))
-		troubles = append(troubles, s.troubles(r)...)
-		for _, secret := range r.Secrets {
-			secrets = append(secrets, s.secret(r, secret))
+	for _, p := range s.Processes {
+		processes = append(processes, s.process(p))
+		troubles = append(troubles, s.troubles(p)...)
+		for _, secret := range p.Secrets {
+			secrets = append(secrets, s.secret(p, secret))
 		}
 	}
 	fmt.Fprintln(w)
@@ -42,59 +47,72 @@ func (s standing) writeReceivers(w io.Writer) error {
 	return nil
 }
 
-func receiverName(r report.Receiver) string { return fmt.Sprintf("%s:%d", plain(r.Host), r.PID) }
+func hostPID(p report.Process) string { return fmt.Sprintf("%s:%d", plain(p.Host), p.PID) }
 
-func (s standing) process(r report.Receiver) []string {
-	running := "for " + span(s.Now.Sub(r.StartedAt))
-	if r.Silent(s.Now) {
-		running = "SILENT for " + span(s.Now.Sub(r.HeartbeatAt))
+// process is the line of a process, with a dash for what its roles don't do.
+func (s standing) process(p report.Process) []string {
+	running := "for " + span(s.Now.Sub(p.StartedAt))
+	if p.Silent(s.Now) {
+		running = "SILENT for " + span(s.Now.Sub(p.HeartbeatAt))
 	}
-	spool := "empty"
-	if r.SpoolRecords > 0 {
-		spool = fmt.Sprintf("%s, %s", count(r.SpoolRecords, "delivery", "deliveries"), count(r.SpoolBytes, "byte", "bytes"))
-		if r.SpoolOldestAt != nil {
-			spool += ", the oldest of " + when(s.Now, *r.SpoolOldestAt)
+	spool, accepted, applied := "-", "-", "-"
+	if slices.Contains(p.Roles, string(process.Receive)) || p.SpoolMovedAsideFiles > 0 {
+		spool = "empty"
+	}
+	if slices.Contains(p.Roles, string(process.Receive)) {
+		accepted = ago(s.Now, p.AcceptedAt, "nothing yet")
+	}
+	if slices.Contains(p.Roles, string(process.Sync)) {
+		applied = ago(s.Now, p.AppliedAt, "nothing yet")
+	}
+	if p.SpoolRecords > 0 {
+		spool = fmt.Sprintf("%s, %s", count(p.SpoolRecords, "delivery", "deliveries"), count(p.SpoolBytes, "byte", "bytes"))
+		if p.SpoolOldestAt != nil {
+			spool += ", the oldest of " + when(s.Now, *p.SpoolOldestAt)
 		}
 	}
-	if r.MovedAsideFiles > 0 {
-		spool += fmt.Sprintf("; %s MOVED ASIDE", count(int64(r.MovedAsideFiles), "file", "files"))
+	if p.SpoolMovedAsideFiles > 0 {
+		spool += fmt.Sprintf("; %s MOVED ASIDE", count(int64(p.SpoolMovedAsideFiles), "file", "files"))
 	}
-	return []string{receiverName(r), strings.Join(r.Roles, ","), running, spool, ago(s.Now, r.LastAcceptedAt, "nothing yet")}
+	return []string{hostPID(p), strings.Join(p.Roles, ","), running, spool, accepted, applied}
 }
 
 // isSecretWrong is what refusals ask for. In a quiet hour they may be a stranger's.
 const isSecretWrong = "is the secret here the one at SuperOffice? " +
 	"A stranger can cause this too: change a contact in SuperOffice, and if its delivery is accepted, the secret is right"
 
-func (s standing) troubles(r report.Receiver) []string {
-	name := receiverName(r)
+func (s standing) troubles(p report.Process) []string {
+	name := hostPID(p)
 	var list []string
-	if r.RefusedSince != nil {
+	if p.RefusedSince != nil {
 		list = append(list, fmt.Sprintf("%s: EVERY DELIVERY REFUSED since %s for its signature, %d so far: %s",
-			name, when(s.Now, *r.RefusedSince), r.Refused, isSecretWrong))
+			name, when(s.Now, *p.RefusedSince), p.Refused, isSecretWrong))
 	}
-	for _, secret := range r.Secrets {
-		if secret.RefusedSince != nil && secret.Ordinal == 1 && r.RefusedSince == nil { // all of a tenant's have the same
+	for _, secret := range p.Secrets {
+		if secret.RefusedSince != nil && secret.Ordinal == 1 && p.RefusedSince == nil { // all of a tenant's have the same
 			list = append(list, fmt.Sprintf("%s: EVERY DELIVERY OF %s REFUSED since %s for its signature: %s",
 				name, secretOwner(secret.ContextIdentifier), when(s.Now, *secret.RefusedSince), isSecretWrong))
 		}
 	}
-	if r.MovedAsideFiles > 0 && r.MovedAsideOldestAt != nil {
+	if p.SpoolMovedAsideFiles > 0 && p.SpoolMovedAsideOldestAt != nil {
 		list = append(list, fmt.Sprintf("%s: %s MOVED ASIDE IN THE SPOOL: deliveries received since %s that were answered 200 may not be in the database; run `contactmirror spool list` there",
-			name, count(int64(r.MovedAsideFiles), "file", "files"), when(s.Now, *r.MovedAsideOldestAt)))
+			name, count(int64(p.SpoolMovedAsideFiles), "file", "files"), when(s.Now, *p.SpoolMovedAsideOldestAt)))
 	}
-	if r.InboxAwaySince != nil {
-		list = append(list, fmt.Sprintf("%s: could not reach the database since %s", name, when(s.Now, *r.InboxAwaySince)))
+	if p.SpoolingSince != nil {
+		list = append(list, fmt.Sprintf("%s: could not reach the database since %s", name, when(s.Now, *p.SpoolingSince)))
 	}
-	if r.WorkerError != nil && r.WorkerFailingSince != nil {
-		list = append(list, fmt.Sprintf("%s: CAN'T APPLY EVENTS since %s: %s", name, when(s.Now, *r.WorkerFailingSince), plain(*r.WorkerError)))
+	if p.ApplyError != nil && p.ApplyFailingSince != nil {
+		list = append(list, fmt.Sprintf("%s: CAN'T APPLY EVENTS since %s: %s", name, when(s.Now, *p.ApplyFailingSince), plain(*p.ApplyError)))
+	}
+	if p.HorizonError != nil && p.HorizonFailingSince != nil {
+		list = append(list, fmt.Sprintf("%s: CAN'T ADVANCE THE CHANGE FEED since %s: %s", name, when(s.Now, *p.HorizonFailingSince), plain(*p.HorizonError)))
 	}
 	return list
 }
 
-func (s standing) secret(r report.Receiver, secret report.Secret) []string {
-	matched := ago(s.Now, secret.LastMatchedAt, "not since the start, "+when(s.Now, r.StartedAt))
-	return []string{secretOwner(secret.ContextIdentifier), strconv.Itoa(int(secret.Ordinal)), receiverName(r), s.live(secret), matched}
+func (s standing) secret(p report.Process, secret report.Secret) []string {
+	matched := ago(s.Now, secret.MatchedAt, "not since the start, "+when(s.Now, p.StartedAt))
+	return []string{secretOwner(secret.ContextIdentifier), strconv.Itoa(int(secret.Ordinal)), hostPID(p), s.live(secret), matched}
 }
 
 // secretOwner is whose secret it is.

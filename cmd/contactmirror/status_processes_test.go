@@ -9,32 +9,37 @@ import (
 	"contactmirror/internal/report"
 )
 
-// What needs an operator stands out, and says of which receiver and tenant.
-func TestStatusOfReceivers(t *testing.T) {
+// Each problem is printed with the process and the tenant that have it.
+func TestStatus_ofProcesses(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	before := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
 	refusal := "no \x1b[2Jtable"
-	var well, away, rotated report.Receiver
+	var well, away, rotated, applying, former report.Process
 	well.Host, well.PID, well.Roles = "well", 1, []string{"receive"}
-	well.StartedAt, well.HeartbeatAt, well.LastAcceptedAt = *before(3 * time.Hour), now, before(2*time.Second)
+	well.StartedAt, well.HeartbeatAt, well.AcceptedAt = *before(3 * time.Hour), now, before(2*time.Second)
 	well.RefusedSince, well.Refused = before(time.Minute), 7
 	well.Secrets = []report.Secret{{ContextIdentifier: "*", Ordinal: 1, RefusedSince: before(time.Hour)}}
 	away.Host, away.PID, away.Roles = "away", 2, []string{"receive", "sync"}
 	away.StartedAt, away.HeartbeatAt = *before(72 * time.Hour), *before(5 * time.Minute)
 	away.ObservedAt = away.HeartbeatAt
 	away.SpoolRecords, away.SpoolBytes, away.SpoolOldestAt = 3, 700, before(6*time.Minute)
-	away.MovedAsideFiles, away.MovedAsideOldestAt = 2, before(8*time.Minute)
-	away.InboxAwaySince, away.WorkerError, away.WorkerFailingSince = before(6*time.Minute), &refusal, before(7*time.Minute)
+	away.SpoolMovedAsideFiles, away.SpoolMovedAsideOldestAt = 2, before(8*time.Minute)
+	away.SpoolingSince, away.ApplyError, away.ApplyFailingSince = before(6*time.Minute), &refusal, before(7*time.Minute)
 	rotated.Host, rotated.PID, rotated.StartedAt, rotated.HeartbeatAt = "rotated", 3, *before(time.Hour), now
 	rotated.Secrets = []report.Secret{
-		{ContextIdentifier: "*", Ordinal: 1, LastMatchedAt: before(time.Second)},
+		{ContextIdentifier: "*", Ordinal: 1, MatchedAt: before(time.Second)},
 		{ContextIdentifier: "", Ordinal: 1, NotAfter: before(time.Minute), RefusedSince: before(time.Minute)},
 		{ContextIdentifier: "", Ordinal: 2, NotBefore: before(-time.Minute), RefusedSince: before(time.Minute)},
 		{ContextIdentifier: "Cust1", Ordinal: 1, NotAfter: before(-time.Hour)},
 	}
 
-	s := assess(report.Status{Mirror: report.Mirror{Now: now, CompleteThrough: *away.SpoolOldestAt}, Receivers: []report.Receiver{well, away, rotated}})
+	applying.Host, applying.PID, applying.Roles, applying.StartedAt, applying.HeartbeatAt = "applying", 4, []string{"sync"}, *before(time.Hour), now
+	applying.AppliedAt, applying.HorizonError, applying.HorizonFailingSince = before(4*time.Second), &refusal, before(9*time.Minute)
+	former.Host, former.PID, former.Roles, former.StartedAt, former.HeartbeatAt = "former", 5, []string{"admin"}, *before(time.Hour), now
+	former.SpoolMovedAsideFiles, former.SpoolMovedAsideOldestAt = 1, before(time.Hour)
+
+	s := assess(report.Status{Mirror: report.Mirror{Now: now, CompleteThrough: *away.SpoolOldestAt}, Processes: []report.Process{well, away, rotated, applying, former}})
 	var out bytes.Buffer
 	if err := s.write(&out); err != nil {
 		t.Fatal(err)
@@ -42,8 +47,8 @@ func TestStatusOfReceivers(t *testing.T) {
 	squeezed := strings.Join(strings.Fields(out.String()), " ")
 	for _, want := range []string{
 		"complete through " + when(now, *away.SpoolOldestAt),
-		"RECEIVER ROLES RUNNING SPOOL LAST ACCEPTED well:1 receive for 3 hours empty 2 seconds ago",
-		"away:2 receive,sync SILENT for 5 minutes 3 deliveries, 700 bytes, the oldest of " + when(now, *away.SpoolOldestAt) + "; 2 files MOVED ASIDE nothing yet",
+		"HOST:PID ROLES RUNNING SPOOL LAST ACCEPTED LAST APPLIED well:1 receive for 3 hours empty 2 seconds ago -",
+		"away:2 receive,sync SILENT for 5 minutes 3 deliveries, 700 bytes, the oldest of " + when(now, *away.SpoolOldestAt) + "; 2 files MOVED ASIDE nothing yet nothing yet",
 		"away:2: 2 files MOVED ASIDE IN THE SPOOL: deliveries received since " + when(now, *before(8 * time.Minute)),
 		"all others 1 rotated:3 yes 1 second ago",
 		`"" 1 rotated:3 ended ` + when(now, *before(time.Minute)),
@@ -53,6 +58,9 @@ func TestStatusOfReceivers(t *testing.T) {
 		`rotated:3: EVERY DELIVERY OF "" REFUSED since ` + when(now, *before(time.Minute)),
 		"away:2: could not reach the database since " + when(now, *before(6 * time.Minute)),
 		"away:2: CAN'T APPLY EVENTS since " + when(now, *before(7 * time.Minute)) + `: "no \x1b[2Jtable"`,
+		"applying:4 sync for 1 hour - - 4 seconds ago",
+		"applying:4: CAN'T ADVANCE THE CHANGE FEED since " + when(now, *before(9 * time.Minute)) + `: "no \x1b[2Jtable"`,
+		"former:5 admin for 1 hour empty; 1 file MOVED ASIDE - -",
 	} {
 		if !strings.Contains(squeezed, want) {
 			t.Errorf("no %q in:\n%s", want, out.String())

@@ -16,6 +16,7 @@ import (
 	"contactmirror/internal/pg"
 	"contactmirror/internal/receive"
 	"contactmirror/internal/sequence"
+	"contactmirror/internal/settle"
 	"contactmirror/internal/spool"
 	"contactmirror/migrations"
 )
@@ -38,6 +39,7 @@ type watch struct {
 	migrateURL string // migrate here before the schema is checked; empty: don't
 	log        *slog.Logger
 	worker     func() mirror.Health // nil where this process has none
+	settler    func() settle.Health // nil where worker is
 	spool      func() spool.State   // nil where this process has none
 	inboxAway  func() bool          // deliveries go to the spool; nil where spool is
 

@@ -105,7 +105,7 @@ vacuum analyze contact_tombstones`
 func BenchmarkReports(b *testing.B) {
 	db := pgtest.New(b)
 	fill(b, db.Pool, *contacts)
-	if _, err := db.Pool.Exec(b.Context(), `insert into receivers (receiver_id, host, pid, roles, version, started_at, heartbeat_at, observed_at, spool_records, spool_bytes, refused)
+	if _, err := db.Pool.Exec(b.Context(), `insert into processes (process, host, pid, roles, version, started_at, heartbeat_at, observed_at, spool_records, spool_bytes, refused)
 		values (gen_random_uuid(), 'one', 1, '{receive}', 'v', now(), now(), now(), 0, 0, 0)`); err != nil {
 		b.Fatal(err)
 	}

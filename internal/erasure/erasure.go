@@ -113,7 +113,7 @@ func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) 
 // was in force are still to be applied, and would keep their values.
 type WaitingError struct {
 	// Queued is how many events of the contact are queued, and Spooled how many
-	// deliveries, of any contact, are in the spools of the receivers.
+	// deliveries, of any contact, are in spools.
 	Queued, Spooled int64
 }
 

@@ -1,6 +1,6 @@
-package heartbeat
+package process
 
 import "time"
 
-// Every makes h beat more often than a database should be asked.
-func (h *Heart) Every(d time.Duration) { h.interval = d }
+// SetInterval replaces [Interval].
+func (h *Heartbeat) SetInterval(d time.Duration) { h.interval = d }

@@ -1,4 +1,4 @@
-package heartbeat
+package process
 
 import (
 	"context"
@@ -12,37 +12,38 @@ import (
 	"contactmirror/sql"
 )
 
-var forget = pg.Query[Forgotten](sql.HeartbeatForget)
+var forgetStmt = pg.Query[Forgotten](sql.ProcessForget)
 
 var (
-	// ErrUnknown is returned by [Forget] for a receiver that is not on the list.
-	ErrUnknown = errors.New("no such receiver")
-	// ErrAlive is returned by [Forget] for a receiver that still says that it runs.
-	ErrAlive = errors.New("the receiver runs: stop it instead")
+	// ErrUnknown is returned by [Forget] if the process has no row.
+	ErrUnknown = errors.New("no such process")
+	// ErrRunning is returned by [Forget] if the process has a recent heartbeat.
+	ErrRunning = errors.New("the process is running: stop it instead")
 )
 
-// Forgotten is what the row of a receiver said.
+// Forgotten is what the row of a process said.
 type Forgotten struct {
-	Host            string
-	PID             int32
-	HeartbeatAt     time.Time
-	SpoolRecords    int64
-	MovedAsideFiles int32
-	Forgotten       bool
+	Host                 string
+	PID                  int32
+	HeartbeatAt          time.Time
+	SpoolRecords         int64
+	SpoolMovedAsideFiles int32
+	Forgotten            bool
 }
 
-// Forget takes a receiver that has been silent for longer than silence off the
-// list, so that nothing waits for what its spool may hold. It touches no spool:
-// if the receiver comes back, so does its row, and what it drains is applied.
+// Forget removes the row of a process that has had no heartbeat for longer than
+// silence, so that what its spool may hold no longer delays complete_through. It
+// does not change the spool: if the process comes back, so does its row, and what
+// it drains is applied.
 func Forget(ctx context.Context, db pg.DB, id ID, silence time.Duration) (Forgotten, error) {
-	rows, err := forget.All(ctx, db, pgx.StrictNamedArgs{"receiver_id": string(id), "silence": silence})
+	rows, err := forgetStmt.All(ctx, db, pgx.StrictNamedArgs{"process": string(id), "silence": silence})
 	switch {
 	case err != nil:
-		return Forgotten{}, fmt.Errorf("heartbeat: forget %s: %w", id, err)
+		return Forgotten{}, fmt.Errorf("process: forget %s: %w", id, err)
 	case len(rows) == 0:
 		return Forgotten{}, ErrUnknown
 	case !rows[0].Forgotten:
-		return rows[0], ErrAlive
+		return rows[0], ErrRunning
 	}
 	return rows[0], nil
 }

@@ -1,16 +1,4 @@
-// Package heartbeat tells the database, every few seconds, that a process runs
-// and how it is.
-//
-// The row in receivers is for those who look from elsewhere: what stands in
-// this process's spool is in no table, so nobody could otherwise say up to when
-// everything received is in the database; and that every delivery is refused
-// shows nowhere else. A receiver keeps its row for as long as it may hold what
-// nobody else has: the row goes when its process ends in order with an empty
-// spool, and stays after a crash.
-//
-// A beat that fails is made up for by the next one; nothing waits for it. It
-// costs one statement on one row while nothing happens.
-package heartbeat
+package process
 
 import (
 	"context"
@@ -27,75 +15,40 @@ import (
 )
 
 var (
-	beat  = pg.Command(sql.HeartbeatBeat)
-	leave = pg.Command(sql.HeartbeatLeave)
+	heartbeatStmt = pg.Command(sql.ProcessHeartbeat)
+	leaveStmt     = pg.Command(sql.ProcessLeave)
 )
 
 const (
-	// Interval is the time between two beats.
+	// Interval is the time between two heartbeats.
 	Interval = 5 * time.Second
-	// timeout bounds a beat, so that a database that hangs is not waited for.
+	// timeout bounds a heartbeat, so that a database that hangs does not block it.
 	timeout = 2 * time.Second
 )
 
-// Process is what does not change while a process runs.
-type Process struct {
-	ID        ID
-	Host      string
-	PID       int
-	Roles     []string
-	Version   string
-	StartedAt time.Time
-}
-
-// Condition is how a process is at a moment. Zero times and nil mean that there
-// is nothing to tell.
-type Condition struct {
-	// At is when it was so. Everything that was answered "spooled" before, and
-	// has not been drained, is in the spool's figures.
-	At time.Time
-
-	SpoolRecords int64
-	SpoolBytes   int64
-	SpoolOldest  time.Time
-	// MovedAsideFiles hold deliveries that were answered "spooled" and do not
-	// drain. MovedAsideOldest is zero exactly where there are none.
-	MovedAsideFiles  int
-	MovedAsideOldest time.Time
-	InboxAwaySince   time.Time
-
-	WorkerError        error
-	WorkerFailingSince time.Time
-
-	LastAccepted time.Time
-	RefusedSince time.Time
-	Refused      int64
-	Secrets      []signature.Use
-}
-
-// Heart beats for one process. Make one with [New], and [Heart.Run] it.
-type Heart struct {
-	db   pg.DB
-	self Process
-	look func() Condition
-	log  *slog.Logger
+// Heartbeat writes the row of one process. Make one with [New], and [Heartbeat.Run] it.
+type Heartbeat struct {
+	db    pg.DB
+	info  Info
+	state func() State
+	log   *slog.Logger
 
 	interval time.Duration
 	troubled pg.RetryLog
 }
 
-// New makes a heart that writes what look returns. look is called for each
-// beat, by one goroutine at a time.
-func New(db pg.DB, self Process, look func() Condition, log *slog.Logger) *Heart {
-	return &Heart{db: db, self: self, look: look, log: log, interval: Interval}
+// New makes the heartbeat of a process. It calls state for each row that it
+// writes, from one goroutine at a time.
+func New(db pg.DB, info Info, state func() State, log *slog.Logger) *Heartbeat {
+	return &Heartbeat{db: db, info: info, state: state, log: log, interval: Interval}
 }
 
-// Run beats at once and then every [Interval], until ctx ends.
-func (h *Heart) Run(ctx context.Context) error {
+// Run writes the row at once and then every [Interval], until ctx ends.
+func (h *Heartbeat) Run(ctx context.Context) error {
 	tick := time.NewTicker(h.interval)
 	defer tick.Stop()
 	for {
-		h.report(ctx, h.Beat(ctx))
+		h.report(ctx, h.Write(ctx))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -104,55 +57,65 @@ func (h *Heart) Run(ctx context.Context) error {
 	}
 }
 
-func (h *Heart) report(ctx context.Context, err error) {
+func (h *Heartbeat) report(ctx context.Context, err error) {
 	if ctx.Err() == nil && h.troubled.Due(err) {
-		h.log.Log(ctx, pg.Level(err), "can't write the receiver's heartbeat", "error", pg.Explain(err))
+		h.log.Log(ctx, pg.Level(err), "can't write the process's heartbeat", "error", pg.Explain(err))
 	}
 }
 
-// Beat writes the process's condition once.
-func (h *Heart) Beat(ctx context.Context) error {
+// Write writes the row once.
+func (h *Heartbeat) Write(ctx context.Context) error {
+	return h.write(ctx, h.state())
+}
+
+func (h *Heartbeat) write(ctx context.Context, s State) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if _, err := beat.Run(ctx, h.db, h.args(h.look())); err != nil {
-		return fmt.Errorf("heartbeat: %w", err)
+	if _, err := heartbeatStmt.Run(ctx, h.db, h.args(s)); err != nil {
+		return fmt.Errorf("process: heartbeat: %w", err)
 	}
 	return nil
 }
 
-// Leave is for when the process ends in order, and nothing is received any
-// more. Its row goes, unless its spool or a file that was moved aside holds
-// deliveries: then the last beat says how many.
-func (h *Heart) Leave(ctx context.Context) error {
-	if c := h.look(); c.SpoolRecords > 0 || c.MovedAsideFiles > 0 {
-		return h.Beat(ctx)
+// Leave is called when the process stops in order and no longer receives. It
+// removes the row. If the spool still holds deliveries, or files that were moved
+// aside, it writes the row a last time instead.
+func (h *Heartbeat) Leave(ctx context.Context) error {
+	if s := h.state(); s.SpoolRecords > 0 || s.SpoolMovedAsideFiles > 0 {
+		return h.write(ctx, s)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if _, err := leave.Run(ctx, h.db, pgx.StrictNamedArgs{"receiver_id": string(h.self.ID)}); err != nil {
-		return fmt.Errorf("heartbeat: leave: %w", err)
+	if _, err := leaveStmt.Run(ctx, h.db, pgx.StrictNamedArgs{"process": string(h.info.ID)}); err != nil {
+		return fmt.Errorf("process: leave: %w", err)
 	}
 	return nil
 }
 
-func (h *Heart) args(c Condition) pgx.StrictNamedArgs {
+func (h *Heartbeat) args(s State) pgx.StrictNamedArgs {
+	roles := make([]string, len(h.info.Roles))
+	for i, role := range h.info.Roles {
+		roles[i] = string(role)
+	}
+	applyError, applyFailingSince := failure(s.ApplyError, s.ApplyFailingSince)
+	horizonError, horizonFailingSince := failure(s.HorizonError, s.HorizonFailingSince)
 	args := pgx.StrictNamedArgs{
-		"receiver_id": string(h.self.ID), "host": h.self.Host, "pid": h.self.PID, "roles": h.self.Roles,
-		"version": h.self.Version, "started_at": h.self.StartedAt, "observed_at": c.At,
-		"spool_records": c.SpoolRecords, "spool_bytes": c.SpoolBytes, "spool_oldest_at": given(c.SpoolOldest),
-		"moved_aside_files": c.MovedAsideFiles, "moved_aside_oldest_at": given(c.MovedAsideOldest),
-		"inbox_away_since": given(c.InboxAwaySince),
-		"worker_error":     nil, "worker_failing_since": nil,
-		"last_accepted_at": given(c.LastAccepted), "refused_since": given(c.RefusedSince), "refused": c.Refused,
+		"process": string(h.info.ID), "host": h.info.Host, "pid": h.info.PID, "roles": roles,
+		"version": h.info.Version, "started_at": h.info.StartedAt, "observed_at": s.At,
+
+		"accepted_at": nullable(s.AcceptedAt), "refused": s.Refused, "refused_since": nullable(s.RefusedSince),
+		"spooling_since": nullable(s.SpoolingSince), "spool_records": s.SpoolRecords, "spool_bytes": s.SpoolBytes,
+		"spool_oldest_at":         nullable(s.SpoolOldestAt),
+		"spool_moved_aside_files": s.SpoolMovedAsideFiles, "spool_moved_aside_oldest_at": nullable(s.SpoolMovedAsideOldestAt),
+
+		"applied_at": nullable(s.AppliedAt), "apply_error": applyError, "apply_failing_since": applyFailingSince,
+		"horizon_advanced_at": nullable(s.HorizonAdvancedAt), "horizon_error": horizonError, "horizon_failing_since": horizonFailingSince,
 	}
-	if c.WorkerError != nil {
-		args["worker_error"], args["worker_failing_since"] = storable(pg.Explain(c.WorkerError)), c.WorkerFailingSince
-	}
-	addSecrets(args, c.Secrets)
+	addSecrets(args, s.Secrets)
 	return args
 }
 
-// addSecrets lays secrets out in columns, as unnest takes them.
+// addSecrets adds secrets as one array per column, for unnest.
 func addSecrets(args pgx.StrictNamedArgs, secrets []signature.Use) {
 	n := len(secrets)
 	var (
@@ -165,21 +128,26 @@ func addSecrets(args pgx.StrictNamedArgs, secrets []signature.Use) {
 	)
 	for i, s := range secrets {
 		tenants[i], ordinals[i] = s.Tenant, s.Ordinal
-		before[i], after[i] = given(s.NotBefore), given(s.NotAfter)
-		matched[i], refused[i] = given(s.LastMatched), given(s.RefusedSince)
+		before[i], after[i] = nullable(s.NotBefore), nullable(s.NotAfter)
+		matched[i], refused[i] = nullable(s.LastMatched), nullable(s.RefusedSince)
 	}
 	args["context_identifiers"], args["ordinals"] = tenants, ordinals
 	args["not_before"], args["not_after"] = before, after
-	args["last_matched_at"], args["secrets_refused_since"] = matched, refused
+	args["matched_at"], args["secrets_refused_since"] = matched, refused
 }
 
-// storable is text that PostgreSQL takes, whatever an error quotes.
-func storable(text string) string {
-	return strings.ReplaceAll(strings.ToValidUTF8(text, "\ufffd"), "\x00", "\ufffd")
+// failure returns err as text that PostgreSQL can store whatever bytes it quotes,
+// and since when it occurs; nil for both if err is nil.
+func failure(err error, since time.Time) (*string, *time.Time) {
+	if err == nil {
+		return nil, nil
+	}
+	text := strings.ReplaceAll(strings.ToValidUTF8(pg.Explain(err), "\ufffd"), "\x00", "\ufffd")
+	return &text, &since
 }
 
-// given is nil for a zero time.
-func given(t time.Time) *time.Time {
+// nullable returns nil for the zero time.
+func nullable(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}

@@ -1,12 +1,12 @@
-package heartbeat_test
+package process_test
 
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
-	"os"
-	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -14,11 +14,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"contactmirror/internal/heartbeat"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
+	"contactmirror/internal/process"
 	"contactmirror/internal/report"
 	"contactmirror/internal/signature"
 )
@@ -27,17 +28,17 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 var at = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
-func process(id heartbeat.ID) heartbeat.Process {
-	return heartbeat.Process{ID: id, Host: "one", PID: 7, Roles: []string{"receive", "sync"}, Version: "v1", StartedAt: at}
+func info(id process.ID) process.Info {
+	return process.Info{ID: id, Host: "one", PID: 7, Roles: []process.Role{process.Receive, process.Sync}, Version: "v1", StartedAt: at}
 }
 
-func newHeart(db pg.DB, id heartbeat.ID, c *heartbeat.Condition) *heartbeat.Heart {
-	return heartbeat.New(db, process(id), func() heartbeat.Condition { return *c }, slog.New(slog.DiscardHandler))
+func newHeartbeat(db pg.DB, id process.ID, s *process.State) *process.Heartbeat {
+	return process.New(db, info(id), func() process.State { return *s }, slog.New(slog.DiscardHandler))
 }
 
-func beat(t *testing.T, h *heartbeat.Heart) {
+func write(t *testing.T, h *process.Heartbeat) {
 	t.Helper()
-	if err := h.Beat(t.Context()); err != nil {
+	if err := h.Write(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -59,127 +60,223 @@ func same(t *testing.T, name string, got []string, want ...string) {
 	}
 }
 
-const (
-	rows = `select (to_jsonb(r) - 'receiver_id' - 'heartbeat_at' - 'host' - 'pid' - 'roles' - 'version' - 'started_at')::text
-		from receivers r order by receiver_id`
-	secrets = `select concat_ws(' ', context_identifier, ordinal, coalesce(not_after at time zone 'UTC', 'infinity'),
-		coalesce(last_matched_at at time zone 'UTC', '-infinity'), refused_since at time zone 'UTC')
-		from receiver_secrets order by receiver_id, context_identifier, ordinal`
-)
+func minute(n int) time.Time { return at.Add(time.Duration(n) * time.Minute) }
 
-func TestBeat(t *testing.T) {
-	t.Parallel()
-	db := pgtest.New(t)
-	c := heartbeat.Condition{At: at}
-	h := newHeart(db.Pool, heartbeat.NewID(), &c)
-	beat(t, h)
-	same(t, "nothing to tell", texts(t, db.Pool, rows),
-		`{"refused": 0, "observed_at": "2026-11-01T12:00:00+00:00", "spool_bytes": 0, "worker_error": null, "refused_since": null, `+
-			`"spool_records": 0, "spool_oldest_at": null, "inbox_away_since": null, "last_accepted_at": null, "moved_aside_files": 0, "worker_failing_since": null, "moved_aside_oldest_at": null}`)
-	same(t, "no secrets", texts(t, db.Pool, secrets), []string{}...)
-	same(t, "heartbeat", texts(t, db.Pool, `select concat_ws(' ', host, pid, roles, version, started_at at time zone 'UTC', now() - heartbeat_at < '1 minute') from receivers`),
-		"one 7 {receive,sync} v1 2026-11-01 12:00:00 t")
-
-	minute := func(n int) time.Time { return at.Add(time.Duration(n) * time.Minute) }
-	c = heartbeat.Condition{
-		At: minute(9), SpoolRecords: 3, SpoolBytes: 700, SpoolOldest: minute(1), InboxAwaySince: minute(2),
-		MovedAsideFiles: 2, MovedAsideOldest: minute(0),
-		WorkerError: errors.New("no\x00 \xff"), WorkerFailingSince: minute(3),
-		LastAccepted: minute(4), RefusedSince: minute(5), Refused: 6,
+// everything is a state in which nothing is zero.
+func everything() process.State {
+	return process.State{
+		At: minute(9), AcceptedAt: minute(4), Refused: 6, RefusedSince: minute(5), SpoolingSince: minute(2),
+		SpoolRecords: 3, SpoolBytes: 700, SpoolOldestAt: minute(1), SpoolMovedAsideFiles: 2, SpoolMovedAsideOldestAt: minute(0),
 		Secrets: []signature.Use{
 			{Tenant: "*", Ordinal: 1, NotAfter: minute(60)},
 			{Tenant: "*", Ordinal: 2, LastMatched: minute(4)},
 			{Tenant: "", Ordinal: 1, RefusedSince: minute(5)},
 		},
+		AppliedAt: minute(7), ApplyError: errors.New("no\x00 \xff"), ApplyFailingSince: minute(3),
+		HorizonAdvancedAt: minute(6), HorizonError: errors.New("horizon"), HorizonFailingSince: minute(8),
 	}
-	beat(t, h)
+}
+
+const (
+	rows = `select (jsonb_strip_nulls(to_jsonb(p)) - 'process' - 'heartbeat_at' - 'host' - 'pid' - 'roles' - 'version' - 'started_at')::text
+		from processes p order by process`
+	secrets = `select concat_ws(' ', context_identifier, ordinal, coalesce(not_after at time zone 'UTC', 'infinity'),
+		coalesce(matched_at at time zone 'UTC', '-infinity'), refused_since at time zone 'UTC')
+		from process_secrets order by process, context_identifier, ordinal`
+)
+
+func TestHeartbeat_writesState(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s := process.State{At: at}
+	h := newHeartbeat(db.Pool, process.NewID(), &s)
+	write(t, h)
+	same(t, "zero state", texts(t, db.Pool, rows),
+		`{"refused": 0, "observed_at": "2026-11-01T12:00:00+00:00", "spool_bytes": 0, "spool_records": 0, "spool_moved_aside_files": 0}`)
+	same(t, "no secrets", texts(t, db.Pool, secrets), []string{}...)
+	same(t, "heartbeat", texts(t, db.Pool, `select concat_ws(' ', host, pid, roles, version, started_at at time zone 'UTC', now() - heartbeat_at < '1 minute') from processes`),
+		"one 7 {receive,sync} v1 2026-11-01 12:00:00 t")
+
+	s = everything()
+	write(t, h)
 	same(t, "everything", texts(t, db.Pool, rows),
-		`{"refused": 6, "observed_at": "2026-11-01T12:09:00+00:00", "spool_bytes": 700, "worker_error": "no� �", "refused_since": "2026-11-01T12:05:00+00:00", `+
-			`"spool_records": 3, "spool_oldest_at": "2026-11-01T12:01:00+00:00", "inbox_away_since": "2026-11-01T12:02:00+00:00", `+
-			`"last_accepted_at": "2026-11-01T12:04:00+00:00", "moved_aside_files": 2, "worker_failing_since": "2026-11-01T12:03:00+00:00", "moved_aside_oldest_at": "2026-11-01T12:00:00+00:00"}`)
+		`{"refused": 6, "applied_at": "2026-11-01T12:07:00+00:00", "accepted_at": "2026-11-01T12:04:00+00:00", `+
+			`"apply_error": "no� �", "observed_at": "2026-11-01T12:09:00+00:00", "spool_bytes": 700, `+
+			`"horizon_error": "horizon", "refused_since": "2026-11-01T12:05:00+00:00", "spool_records": 3, `+
+			`"spooling_since": "2026-11-01T12:02:00+00:00", "spool_oldest_at": "2026-11-01T12:01:00+00:00", `+
+			`"apply_failing_since": "2026-11-01T12:03:00+00:00", "horizon_advanced_at": "2026-11-01T12:06:00+00:00", `+
+			`"horizon_failing_since": "2026-11-01T12:08:00+00:00", "spool_moved_aside_files": 2, `+
+			`"spool_moved_aside_oldest_at": "2026-11-01T12:00:00+00:00"}`)
 	same(t, "secrets", texts(t, db.Pool, secrets),
 		" 1 infinity -infinity 2026-11-01 12:05:00", "* 1 2026-11-01 13:00:00 -infinity", "* 2 infinity 2026-11-01 12:04:00")
 
-	c.Secrets = []signature.Use{{Tenant: "*", Ordinal: 1, LastMatched: minute(8)}}
-	beat(t, h)
+	s.Secrets = []signature.Use{{Tenant: "*", Ordinal: 1, LastMatched: minute(8)}}
+	write(t, h)
 	same(t, "after a rotation", texts(t, db.Pool, secrets), "* 1 infinity 2026-11-01 12:08:00")
 }
 
-// Rows of which nothing changed are not written again: an idle receiver costs
-// one small update every few seconds, however many secrets it has.
-func TestIdleSecretsAreNotWritten(t *testing.T) {
+// The report has every column of the table, with its value.
+func TestProcesses_reportsEveryColumn(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	c := heartbeat.Condition{At: at, Secrets: []signature.Use{{Tenant: "*", Ordinal: 1}, {Tenant: "A", Ordinal: 1, LastMatched: at}}}
-	h := newHeart(db.Pool, heartbeat.NewID(), &c)
-	beat(t, h)
-	const versions = `select concat_ws(' ', context_identifier, xmin) from receiver_secrets order by context_identifier`
+	s := everything()
+	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
+		if v.Field(i).IsZero() {
+			t.Errorf("%s is zero: it would be missed", v.Type().Field(i).Name)
+		}
+	}
+	write(t, newHeartbeat(db.Pool, process.NewID(), &s))
+	reported, err := report.Processes(t.Context(), db.Pool)
+	if err != nil || len(reported) != 1 {
+		t.Fatalf("%+v, %v", reported, err)
+	}
+	asJSON, err := json.Marshal(reported[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want map[string]any
+	if err := json.Unmarshal(asJSON, &got); err != nil {
+		t.Fatal(err)
+	}
+	delete(got, "secrets")
+	if err := json.Unmarshal([]byte(texts(t, db.Pool, `select to_jsonb(p)::text from processes p`)[0]), &want); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range want {
+		if value == nil {
+			t.Errorf("%s is not written", name)
+		}
+	}
+	instants := cmp.Transformer("instant", func(s string) any {
+		if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+			return t.UnixNano()
+		}
+		return []byte(s)
+	})
+	if diff := cmp.Diff(want, got, instants); diff != "" {
+		t.Errorf("the report (-table +report):\n%s", diff)
+	}
+}
+
+func TestHeartbeat_writesEveryRole(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	for _, role := range process.Roles() {
+		self := info(process.NewID())
+		self.Roles = []process.Role{role}
+		write(t, process.New(db.Pool, self, func() process.State { return process.State{At: at} }, slog.New(slog.DiscardHandler)))
+	}
+	same(t, "roles", texts(t, db.Pool, `select array_agg(r order by r)::text from processes, unnest(roles) r`), "{admin,receive,sync}")
+}
+
+func TestProcesses_constraints(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s := everything()
+	write(t, newHeartbeat(db.Pool, process.NewID(), &s))
+	for _, tt := range []struct{ update, violates string }{
+		{`processes set pid = 0`, "processes_pid"},
+		{`processes set roles = '{}'`, "processes_roles"},
+		{`processes set roles = '{receive,work}'`, "processes_roles"},
+		{`processes set roles = '{receive,null}'`, "processes_roles"},
+		{`processes set refused = -1`, "processes_refused"},
+		{`processes set refused = 0`, "processes_refused"},
+		{`processes set refused_since = null`, "processes_refused"},
+		{`processes set spool_records = -1`, "processes_spool_records"},
+		{`processes set spool_bytes = -1`, "processes_spool_bytes"},
+		{`processes set spool_moved_aside_files = -1`, "processes_spool_moved_aside"},
+		{`processes set spool_moved_aside_files = 0`, "processes_spool_moved_aside"},
+		{`processes set spool_moved_aside_oldest_at = null`, "processes_spool_moved_aside"},
+		{`processes set apply_error = null`, "processes_apply_error"},
+		{`processes set apply_failing_since = null`, "processes_apply_error"},
+		{`processes set horizon_error = null`, "processes_horizon_error"},
+		{`processes set horizon_failing_since = null`, "processes_horizon_error"},
+		{`process_secrets set ordinal = -ordinal`, "process_secrets_ordinal"},
+		{`process_secrets set not_before = not_after + interval '1 s'`, "process_secrets_validity"},
+		{`process_secrets set process = gen_random_uuid()`, "process_secrets_process_fkey"},
+	} {
+		_, err := db.Pool.Exec(t.Context(), "update "+tt.update)
+		var refused *pgconn.PgError
+		if !errors.As(err, &refused) || refused.ConstraintName != tt.violates {
+			t.Errorf("update %s: %v, want a violation of %s", tt.update, err, tt.violates)
+		}
+	}
+}
+
+// An idle process costs one small update every few seconds, however many secrets
+// it has.
+func TestHeartbeat_writesOnlySecretsThatChanged(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	s := process.State{At: at, Secrets: []signature.Use{{Tenant: "*", Ordinal: 1}, {Tenant: "A", Ordinal: 1, LastMatched: at}}}
+	h := newHeartbeat(db.Pool, process.NewID(), &s)
+	write(t, h)
+	const versions = `select concat_ws(' ', context_identifier, xmin) from process_secrets order by context_identifier`
 	before := texts(t, db.Pool, versions)
-	beat(t, h)
+	write(t, h)
 	same(t, "unchanged", texts(t, db.Pool, versions), before...)
-	c.Secrets[1].LastMatched = at.Add(time.Second)
-	beat(t, h)
+	s.Secrets[1].LastMatched = at.Add(time.Second)
+	write(t, h)
 	after := texts(t, db.Pool, versions)
 	if after[0] != before[0] || after[1] == before[1] {
 		t.Errorf("rows %v became %v", before, after)
 	}
 }
 
-// What is written is what status reads.
-func TestReport(t *testing.T) {
+func TestHeartbeat_isReadByStatus(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	id := heartbeat.NewID()
-	c := heartbeat.Condition{At: at, SpoolRecords: 1, SpoolOldest: at, Secrets: []signature.Use{
+	id := process.NewID()
+	s := process.State{At: at, SpoolRecords: 1, SpoolOldestAt: at, Secrets: []signature.Use{
 		{Tenant: " first by letters", Ordinal: 1}, {Tenant: signature.AnyTenant, Ordinal: 1, LastMatched: at},
 	}}
-	beat(t, newHeart(db.Pool, heartbeat.NewID(), &heartbeat.Condition{At: at}))
-	beat(t, newHeart(db.Pool, id, &c))
+	write(t, newHeartbeat(db.Pool, process.NewID(), &process.State{At: at}))
+	write(t, newHeartbeat(db.Pool, id, &s))
 	status, err := report.Read(t.Context(), db.Pool)
-	if err != nil || len(status.Receivers) != 2 {
-		t.Fatalf("%+v, %v", status.Receivers, err)
+	if err != nil || len(status.Processes) != 2 {
+		t.Fatalf("%+v, %v", status.Processes, err)
 	}
-	for _, r := range status.Receivers {
+	for _, r := range status.Processes {
 		if r.Silent(status.Now) || !r.Silent(status.Now.Add(time.Minute)) {
 			t.Errorf("silent: %+v at %v", r, status.Now)
 		}
-		if r.ReceiverID != string(id) {
+		if r.Process != string(id) {
 			continue
 		}
 		if r.SpoolOldestAt == nil || !r.SpoolOldestAt.Equal(at) || len(r.Secrets) != 2 ||
-			r.Secrets[0].ContextIdentifier != "*" || r.Secrets[0].LastMatchedAt == nil || r.Secrets[1].LastMatchedAt != nil {
+			r.Secrets[0].ContextIdentifier != "*" || r.Secrets[0].MatchedAt == nil || r.Secrets[1].MatchedAt != nil {
 			t.Errorf("%+v", r)
 		}
 	}
 }
 
-func TestLeave(t *testing.T) {
+func TestHeartbeat_leaveKeepsTheRowOfAFullSpool(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	kept := heartbeat.Condition{At: at, Secrets: []signature.Use{{Tenant: "*", Ordinal: 1}}}
+	kept := process.State{At: at, Secrets: []signature.Use{{Tenant: "*", Ordinal: 1}}}
 	emptied := kept
-	stays, goes := newHeart(db.Pool, heartbeat.NewID(), &kept), newHeart(db.Pool, heartbeat.NewID(), &emptied)
-	beat(t, stays)
-	beat(t, goes)
+	stays, goes := newHeartbeat(db.Pool, process.NewID(), &kept), newHeartbeat(db.Pool, process.NewID(), &emptied)
+	write(t, stays)
+	write(t, goes)
 	kept.SpoolRecords, kept.SpoolBytes = 2, 100
-	for _, h := range []*heartbeat.Heart{stays, goes} {
+	for _, h := range []*process.Heartbeat{stays, goes} {
 		if err := h.Leave(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
-	same(t, "left", texts(t, db.Pool, `select spool_records::text from receivers`), "2")
-	same(t, "secrets of those left", texts(t, db.Pool, `select count(*)::text from receiver_secrets`), "1")
+	same(t, "left", texts(t, db.Pool, `select spool_records::text from processes`), "2")
+	same(t, "secrets of those left", texts(t, db.Pool, `select count(*)::text from process_secrets`), "1")
 
-	kept = heartbeat.Condition{At: at, MovedAsideFiles: 1, MovedAsideOldest: at}
+	kept = process.State{At: at, SpoolMovedAsideFiles: 1, SpoolMovedAsideOldestAt: at}
 	if err := stays.Leave(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "left with files moved aside", texts(t, db.Pool, `select concat_ws(' ', spool_records, moved_aside_files) from receivers`), "0 1")
+	same(t, "left with files moved aside", texts(t, db.Pool, `select concat_ws(' ', spool_records, spool_moved_aside_files) from processes`), "0 1")
 }
 
-// A database that refuses neither stops a heart nor fills the log, and the row
-// is there once it can be.
-func TestRun(t *testing.T) {
+// A database that refuses neither ends Run nor fills the log, and the row is
+// written once it accepts.
+func TestHeartbeat_runOutlastsAnOutage(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	rename := func(from, to string) {
@@ -188,24 +285,24 @@ func TestRun(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	rename("receivers", "elsewhere")
+	rename("processes", "elsewhere")
 	log, looked := &lines{}, make(chan struct{})
-	h := heartbeat.New(db.Pool, process(heartbeat.NewID()), func() heartbeat.Condition {
+	h := process.New(db.Pool, info(process.NewID()), func() process.State {
 		looked <- struct{}{}
-		return heartbeat.Condition{At: at}
+		return process.State{At: at}
 	}, slog.New(slog.NewTextHandler(log, nil)))
-	h.Every(time.Millisecond)
+	h.SetInterval(time.Millisecond)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- h.Run(ctx) }()
 	for range 3 {
-		<-looked // so two beats have failed
+		<-looked // so two heartbeats have failed
 	}
-	rename("elsewhere", "receivers")
+	rename("elsewhere", "processes")
 	for range 2 {
 		<-looked
 	}
-	same(t, "rows", texts(t, db.Pool, `select count(*)::text from receivers`), "1")
+	same(t, "rows", texts(t, db.Pool, `select count(*)::text from processes`), "1")
 	cancel()
 	for {
 		select {
@@ -218,7 +315,7 @@ func TestRun(t *testing.T) {
 		}
 		break
 	}
-	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `level=WARN msg="can't write the receiver's heartbeat"`) {
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `level=WARN msg="can't write the process's heartbeat"`) {
 		t.Errorf("log:\n%s", text)
 	}
 }
@@ -239,39 +336,4 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
-}
-
-func TestIdentity(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(t.TempDir(), "data")
-	ids := make(chan heartbeat.ID, 10)
-	var starts sync.WaitGroup
-	for range cap(ids) {
-		starts.Go(func() {
-			id, err := heartbeat.Identity(dir)
-			if err != nil {
-				t.Error(err)
-			}
-			ids <- id
-		})
-	}
-	starts.Wait()
-	first := <-ids
-	for range cap(ids) - 1 {
-		if id := <-ids; id != first {
-			t.Errorf("one directory has the identities %s and %s", first, id)
-		}
-	}
-	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
-		t.Errorf("left behind: %v, %v", files, err)
-	}
-	if other, err := heartbeat.Identity(t.TempDir()); err != nil || other == first {
-		t.Errorf("another directory: %s, %v", other, err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "receiver-id"), []byte("none\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if id, err := heartbeat.Identity(dir); err == nil || !strings.Contains(err.Error(), "holds no UUID") {
-		t.Errorf("a damaged file: %q, %v", id, err)
-	}
 }

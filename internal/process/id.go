@@ -1,4 +1,4 @@
-package heartbeat
+package process
 
 import (
 	"crypto/rand"
@@ -12,10 +12,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// ID tells receivers apart: a UUID.
+// ID identifies a process: a UUID.
 type ID string
 
-// NewID returns an ID that nobody has.
+// NewID returns a new random ID.
 func NewID() ID {
 	u := pgtype.UUID{Valid: true}
 	_, _ = rand.Read(u.Bytes[:])        // never fails
@@ -24,12 +24,13 @@ func NewID() ID {
 	return ID(u.String())
 }
 
-// idFile is where a data directory's ID is kept.
-const idFile = "receiver-id"
+// idFile holds a data directory's ID. Its name does not say "pid", for it
+// outlives the process.
+const idFile = "process-uuid"
 
-// Identity returns the ID of the data directory dir, and makes one the first
-// time. Whoever has the directory's spool is the receiver of that ID, whatever
-// its process, machine and address are.
+// Identity returns the ID kept in the data directory dir, and makes one the first
+// time. A process that takes over the directory takes over its spool, and so the
+// row that says what the spool holds, on whatever machine it runs.
 func Identity(dir string) (ID, error) {
 	id, err := readID(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,7 +39,7 @@ func Identity(dir string) (ID, error) {
 		}
 	}
 	if err != nil {
-		return "", fmt.Errorf("receiver's identity: %w", err)
+		return "", fmt.Errorf("process: identity of the data directory: %w", err)
 	}
 	return id, nil
 }
@@ -51,22 +52,21 @@ func readID(dir string) (ID, error) {
 	}
 	id, err := ParseID(strings.TrimSpace(string(text)))
 	if err != nil {
-		return "", fmt.Errorf("%s holds no UUID", name)
+		return "", fmt.Errorf("%s does not hold a UUID", name)
 	}
 	return id, nil
 }
 
-// ParseID reads the ID that text is.
+// ParseID parses text as an ID.
 func ParseID(text string) (ID, error) {
 	var u pgtype.UUID
 	if err := u.Scan(text); err != nil {
-		return "", fmt.Errorf("%.40q is no UUID", text)
+		return "", fmt.Errorf("%.40q is not a UUID", text)
 	}
 	return ID(u.String()), nil
 }
 
-// placeID writes dir's ID, whole or not at all. It leaves one alone that is
-// there by now.
+// placeID writes dir's ID atomically. It fails with [fs.ErrExist] if there is one.
 func placeID(dir string, id ID) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

@@ -57,28 +57,28 @@ func TestFreshness(t *testing.T) {
 	want("somebody's", "Cust1 10:03 10:02 2 10:01 lags 1 09:30", "Cust2 10:05 0 1 09:35")
 	do(`update quarantined_deliveries set resolved_at = now(), resolution = 'discarded'`)
 
-	do(`insert into receivers (receiver_id, host, pid, roles, version, started_at, heartbeat_at, observed_at, spool_records, spool_bytes, spool_oldest_at, moved_aside_files, moved_aside_oldest_at, refused) values
+	do(`insert into processes (process, host, pid, roles, version, started_at, heartbeat_at, observed_at, spool_records, spool_bytes, spool_oldest_at, spool_moved_aside_files, spool_moved_aside_oldest_at, refused) values
 		('00000000-0000-0000-0000-000000000001', 'one', 1, '{receive,sync}', 'v', now(), now(), now(), 0, 0, null, 0, null, 0),
 		('00000000-0000-0000-0000-000000000002', 'two', 2, '{sync}', 'v', now(), '2026-01-01', '2026-01-01', 0, 0, null, 0, null, 0)`)
 	want("receivers that run, and a worker that is gone", "Cust1 10:03 10:02 2 10:01 lags 0 10:01", "Cust2 10:05 0 0 now")
-	do(`update receivers set spool_records = 1, spool_bytes = 1, spool_oldest_at = '2026-01-01 09:00 UTC' where pid = 1`)
+	do(`update processes set spool_records = 1, spool_bytes = 1, spool_oldest_at = '2026-01-01 09:00 UTC' where pid = 1`)
 	want("spooled", "Cust1 10:03 10:02 2 10:01 lags 0 09:00", "Cust2 10:05 0 0 09:00")
-	do(`update receivers set moved_aside_files = 1, moved_aside_oldest_at = '2026-01-01 08:30 UTC' where pid = 1`)
+	do(`update processes set spool_moved_aside_files = 1, spool_moved_aside_oldest_at = '2026-01-01 08:30 UTC' where pid = 1`)
 	want("moved aside, and older", "Cust1 10:03 10:02 2 10:01 lags 0 08:30", "Cust2 10:05 0 0 08:30")
-	do(`update receivers set spool_records = 0, spool_bytes = 0, spool_oldest_at = null where pid = 1`)
+	do(`update processes set spool_records = 0, spool_bytes = 0, spool_oldest_at = null where pid = 1`)
 	want("moved aside", "Cust1 10:03 10:02 2 10:01 lags 0 08:30", "Cust2 10:05 0 0 08:30")
-	do(`update receivers set moved_aside_oldest_at = '2026-01-01 11:00 UTC', observed_at = '2026-01-01 07:00:02 UTC' where pid = 1`)
+	do(`update processes set spool_moved_aside_oldest_at = '2026-01-01 11:00 UTC', observed_at = '2026-01-01 07:00:02 UTC' where pid = 1`)
 	want("moved aside, and silent since before", "Cust1 10:03 10:02 2 10:01 lags 0 07:00", "Cust2 10:05 0 0 07:00")
-	do(`update receivers set roles = '{sync}' where pid = 1`)
-	want("moved aside by a process that receives no more", "Cust1 10:03 10:02 2 10:01 lags 0 07:00", "Cust2 10:05 0 0 07:00")
-	do(`update receivers set roles = '{receive}', moved_aside_files = 0, moved_aside_oldest_at = null, observed_at = '2026-01-01 08:00:02 UTC' where pid = 1`)
+	do(`update processes set roles = '{sync}' where pid = 1`)
+	want("moved aside by a process that no longer receives", "Cust1 10:03 10:02 2 10:01 lags 0 07:00", "Cust2 10:05 0 0 07:00")
+	do(`update processes set roles = '{receive}', spool_moved_aside_files = 0, spool_moved_aside_oldest_at = null, observed_at = '2026-01-01 08:00:02 UTC' where pid = 1`)
 	want("silent", "Cust1 10:03 10:02 2 10:01 lags 0 08:00", "Cust2 10:05 0 0 08:00")
 
 	status, err := report.Read(t.Context(), db.Pool)
 	if err != nil || !status.CompleteThrough.Equal(time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC)) {
 		t.Errorf("status: complete through %v, %v", status.CompleteThrough, err)
 	}
-	do(`delete from receivers`)
+	do(`delete from processes`)
 	do(`delete from sync_queue`)
 	do(`delete from quarantined_deliveries`)
 	if status, err = report.Read(t.Context(), db.Pool); err != nil || !status.CompleteThrough.Equal(status.Now) {

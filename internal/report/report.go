@@ -12,20 +12,20 @@ import (
 )
 
 var (
-	accounting = pg.Query[Tenant](sql.ReportAccounting)
-	mirror     = pg.Query[Mirror](sql.ReportMirror)
-	unbalanced = pg.Column[int64](sql.ReportUnbalanced)
-	receivers  = pg.Query[receiverRow](sql.ReportReceivers)
-	secrets    = pg.Query[secretRow](sql.ReportSecrets)
+	accounting    = pg.Query[Tenant](sql.ReportAccounting)
+	mirror        = pg.Query[Mirror](sql.ReportMirror)
+	unbalanced    = pg.Column[int64](sql.ReportUnbalanced)
+	processesStmt = pg.Query[processRow](sql.ReportProcesses)
+	secretsStmt   = pg.Query[secretRow](sql.ReportSecrets)
 )
 
 // Status is the state of the whole mirror.
 type Status struct {
 	Mirror
 	Tenants []Tenant `json:"tenants"`
-	// Receivers are the processes that run, and those that ended without saying
-	// so or with deliveries in their spool.
-	Receivers []Receiver `json:"receivers"`
+	// Processes are the running processes, and those that ended without removing
+	// their row: after a crash, or with deliveries in the spool.
+	Processes []Process `json:"processes"`
 }
 
 // Mirror counts what belongs to no one tenant's account.
@@ -47,8 +47,9 @@ type Mirror struct {
 	// OldestOpenAt is when the oldest of both was received, nil when there is none.
 	OldestOpenAt *time.Time `json:"oldest_open_at"`
 	// CompleteThrough is the receipt time up to which everything accepted has been
-	// applied: nothing older waits in the queue, in quarantine, in a spool or in a
-	// file that was moved aside there, nor may in the spool of a receiver that has fallen silent.
+	// applied: nothing older is in the queue, in quarantine, in a spool or in a file
+	// that was moved aside there, nor may be in the spool of a receiver whose
+	// heartbeats have stopped.
 	CompleteThrough time.Time `json:"complete_through"`
 }
 
@@ -77,11 +78,11 @@ func Read(ctx context.Context, db pg.DB) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("report: accounting: %w", err)
 	}
-	processes, err := Receivers(ctx, db)
+	processes, err := Processes(ctx, db)
 	if err != nil {
 		return Status{}, err
 	}
-	return Status{Mirror: totals[0], Tenants: tenants, Receivers: processes}, nil
+	return Status{Mirror: totals[0], Tenants: tenants, Processes: processes}, nil
 }
 
 // Unbalanced is how many tenants' accounts do not add up: more than none means
