@@ -68,7 +68,7 @@ func (p *processesForgetCmd) Run(ctx context.Context, call *invocation) error {
 		return misused("process: %v", err)
 	}
 	return withMirror(ctx, call, func(pool *pgxpool.Pool) error {
-		was, err := process.Forget(ctx, pool, id, report.Silence)
+		was, err := process.Forget(ctx, pool, call.actor(), id, report.Silence)
 		switch {
 		case errors.Is(err, process.ErrRunning):
 			return fmt.Errorf("%s (%s:%d): last heartbeat %s: %w", id, plain(was.Host), was.PID, when(time.Now(), was.HeartbeatAt), err)

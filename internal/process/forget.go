@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -35,7 +37,20 @@ type Forgotten struct {
 // silence, so that what its spool may hold no longer delays complete_through. It
 // does not change the spool: if the process comes back, so does its row, and what
 // it drains is applied.
-func Forget(ctx context.Context, db pg.DB, id ID, silence time.Duration) (Forgotten, error) {
+func Forget(ctx context.Context, pool *pgxpool.Pool, by operator.Actor, id ID, silence time.Duration) (was Forgotten, err error) {
+	err = pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
+		if was, err = forget(ctx, tx, id, silence); err != nil {
+			return err
+		}
+		return operator.Record(ctx, tx, operator.Entry{Actor: by, Action: operator.ForgetProcess, Detail: operator.Detail{
+			"process": string(id), "host": was.Host, "pid": was.PID, "heartbeat_at": was.HeartbeatAt,
+			"spool_records": was.SpoolRecords, "spool_moved_aside_files": was.SpoolMovedAsideFiles,
+		}})
+	})
+	return was, err
+}
+
+func forget(ctx context.Context, db pg.DB, id ID, silence time.Duration) (Forgotten, error) {
 	rows, err := forgetStmt.All(ctx, db, pgx.StrictNamedArgs{"process": string(id), "silence": silence})
 	switch {
 	case err != nil:

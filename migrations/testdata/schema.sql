@@ -2687,8 +2687,8 @@ CREATE VIEW public.event_accounting AS
 
 COMMENT ON VIEW public.event_accounting IS 'One row for each tenant: every accepted event has exactly one outcome, so accepted is the sum of the columns after it.';
 
-CREATE TABLE public.receivers (
-    receiver_id uuid NOT NULL,
+CREATE TABLE public.processes (
+    process uuid NOT NULL,
     host text NOT NULL,
     pid integer NOT NULL,
     roles text[] NOT NULL,
@@ -2696,98 +2696,115 @@ CREATE TABLE public.receivers (
     started_at timestamp with time zone NOT NULL,
     heartbeat_at timestamp with time zone NOT NULL,
     observed_at timestamp with time zone NOT NULL,
-    spool_records bigint NOT NULL,
-    spool_bytes bigint NOT NULL,
-    spool_oldest_at timestamp with time zone,
-    moved_aside_files integer DEFAULT 0 NOT NULL,
-    moved_aside_oldest_at timestamp with time zone,
-    inbox_away_since timestamp with time zone,
-    worker_error text,
-    worker_failing_since timestamp with time zone,
-    last_accepted_at timestamp with time zone,
+    accepted_at timestamp with time zone,
+    refused bigint DEFAULT 0 NOT NULL,
     refused_since timestamp with time zone,
-    refused bigint NOT NULL,
-    CONSTRAINT receivers_moved_aside CHECK (((moved_aside_files = 0) = (moved_aside_oldest_at IS NULL))),
-    CONSTRAINT receivers_refused CHECK (((refused = 0) = (refused_since IS NULL))),
-    CONSTRAINT receivers_worker_error CHECK (((worker_error IS NULL) = (worker_failing_since IS NULL)))
+    spooling_since timestamp with time zone,
+    spool_records bigint DEFAULT 0 NOT NULL,
+    spool_bytes bigint DEFAULT 0 NOT NULL,
+    spool_oldest_at timestamp with time zone,
+    spool_moved_aside_files integer DEFAULT 0 NOT NULL,
+    spool_moved_aside_oldest_at timestamp with time zone,
+    applied_at timestamp with time zone,
+    apply_error text,
+    apply_failing_since timestamp with time zone,
+    horizon_advanced_at timestamp with time zone,
+    horizon_error text,
+    horizon_failing_since timestamp with time zone,
+    CONSTRAINT processes_apply_error CHECK (((apply_error IS NULL) = (apply_failing_since IS NULL))),
+    CONSTRAINT processes_horizon_error CHECK (((horizon_error IS NULL) = (horizon_failing_since IS NULL))),
+    CONSTRAINT processes_pid CHECK ((pid > 0)),
+    CONSTRAINT processes_refused CHECK (((refused >= 0) AND ((refused = 0) = (refused_since IS NULL)))),
+    CONSTRAINT processes_roles CHECK (((cardinality(roles) > 0) AND (roles <@ '{receive,sync,admin}'::text[]))),
+    CONSTRAINT processes_spool_bytes CHECK ((spool_bytes >= 0)),
+    CONSTRAINT processes_spool_moved_aside CHECK (((spool_moved_aside_files >= 0) AND ((spool_moved_aside_files = 0) = (spool_moved_aside_oldest_at IS NULL)))),
+    CONSTRAINT processes_spool_records CHECK ((spool_records >= 0))
 )
 WITH (fillfactor='50');
 
-COMMENT ON TABLE public.receivers IS 'One row for each serve process that runs, or that ended without saying so or with deliveries in its spool''s directory; it writes it about every 5 seconds.';
+COMMENT ON TABLE public.processes IS 'One row for each running serve process, written about every 5 seconds. A process that stops in order removes its row, unless its spool still holds deliveries; after a crash the row stays.';
 
-COMMENT ON COLUMN public.receivers.receiver_id IS 'The receiver, whatever process it runs as: kept in its data directory. A process that does not receive has one for its own lifetime.';
+COMMENT ON COLUMN public.processes.process IS 'Identity of the process. With the role receive it is that of the data directory, so that a process that takes over the directory and its spool keeps the row; otherwise each start has its own.';
 
-COMMENT ON COLUMN public.receivers.host IS 'Name of the machine or container.';
+COMMENT ON COLUMN public.processes.host IS 'Name of the machine or container.';
 
-COMMENT ON COLUMN public.receivers.pid IS 'Number of the process there.';
+COMMENT ON COLUMN public.processes.pid IS 'Process id there.';
 
-COMMENT ON COLUMN public.receivers.roles IS 'What the process does: receive, sync.';
+COMMENT ON COLUMN public.processes.roles IS 'What the process does: receive, sync, admin.';
 
-COMMENT ON COLUMN public.receivers.version IS 'The build.';
+COMMENT ON COLUMN public.processes.version IS 'The build.';
 
-COMMENT ON COLUMN public.receivers.started_at IS 'When the process started, by its own clock.';
+COMMENT ON COLUMN public.processes.started_at IS 'When the process started, by its own clock, as are all times here but heartbeat_at.';
 
-COMMENT ON COLUMN public.receivers.heartbeat_at IS 'When the row was last written, by the database''s clock.';
+COMMENT ON COLUMN public.processes.heartbeat_at IS 'When the row was last written, by the database''s clock.';
 
-COMMENT ON COLUMN public.receivers.observed_at IS 'When what the row says was so, by the process''s own clock: spool_oldest_at and received_at are by the same one.';
+COMMENT ON COLUMN public.processes.observed_at IS 'When the process read the state that the row describes.';
 
-COMMENT ON COLUMN public.receivers.spool_records IS 'Deliveries that were answered 200 and are in the process''s spool only, waiting for the database.';
+COMMENT ON COLUMN public.processes.accepted_at IS 'When a delivery was last answered 200; NULL if none was since the start.';
 
-COMMENT ON COLUMN public.receivers.spool_bytes IS 'Their size on disk.';
+COMMENT ON COLUMN public.processes.refused IS 'Deliveries with a well-formed signature that were refused since refused_since.';
 
-COMMENT ON COLUMN public.receivers.spool_oldest_at IS 'When the oldest of them came; NULL where there is none.';
+COMMENT ON COLUMN public.processes.refused_since IS 'Since when no well-formed signature has matched a valid secret; NULL if the last one did. The secret is wrong, or a stranger makes up signatures.';
 
-COMMENT ON COLUMN public.receivers.moved_aside_files IS 'Files that were moved aside in the process''s spool: they hold deliveries that were answered 200 and can''t be drained. contactmirror spool list, on its machine, names them.';
+COMMENT ON COLUMN public.processes.spooling_since IS 'Since when new deliveries go to the spool because the database does not take them; NULL while it does.';
 
-COMMENT ON COLUMN public.receivers.moved_aside_oldest_at IS 'When the oldest delivery that they may hold came, at the earliest; NULL where there is no such file.';
+COMMENT ON COLUMN public.processes.spool_records IS 'Deliveries that were answered 200 and are only in the spool, waiting for the database.';
 
-COMMENT ON COLUMN public.receivers.inbox_away_since IS 'Since when deliveries go to the spool; NULL while they go to the database.';
+COMMENT ON COLUMN public.processes.spool_bytes IS 'Their size on disk.';
 
-COMMENT ON COLUMN public.receivers.worker_error IS 'Why events can''t be applied; NULL where they can be, or where the process does not apply any.';
+COMMENT ON COLUMN public.processes.spool_oldest_at IS 'When the oldest of them was received; NULL if there is none.';
 
-COMMENT ON COLUMN public.receivers.worker_failing_since IS 'Since when that is so.';
+COMMENT ON COLUMN public.processes.spool_moved_aside_files IS 'Spool files that were moved aside: they hold deliveries that were answered 200 and can''t be drained. contactmirror spool list, on the process''s machine, names them.';
 
-COMMENT ON COLUMN public.receivers.last_accepted_at IS 'When a delivery was last answered 200; NULL where none was since the start.';
+COMMENT ON COLUMN public.processes.spool_moved_aside_oldest_at IS 'Earliest time at which a delivery in these files may have been received; NULL if there is none.';
 
-COMMENT ON COLUMN public.receivers.refused_since IS 'Since when no well-formed signature has matched a live secret; NULL where the last one did. A wrong secret, or a stranger who makes signatures up.';
+COMMENT ON COLUMN public.processes.applied_at IS 'When a batch of queued events was last committed; NULL if none was since the start.';
 
-COMMENT ON COLUMN public.receivers.refused IS 'How many deliveries with a well-formed signature have been refused since then.';
+COMMENT ON COLUMN public.processes.apply_error IS 'Why batches fail; NULL while they succeed.';
+
+COMMENT ON COLUMN public.processes.apply_failing_since IS 'Since when batches fail.';
+
+COMMENT ON COLUMN public.processes.horizon_advanced_at IS 'When the process last advanced the log horizon, or found it at the end of both logs; NULL if it has not since the start. One process at a time advances it.';
+
+COMMENT ON COLUMN public.processes.horizon_error IS 'Why the last attempt to advance the log horizon, or the counts up to it, failed; NULL if it did not. The change feed may be waiting.';
+
+COMMENT ON COLUMN public.processes.horizon_failing_since IS 'Since when attempts fail.';
 
 CREATE VIEW public.mirror_waiting AS
  SELECT sync_queue.context_identifier,
     'queue'::text AS place,
     min(sync_queue.received_at) AS since,
-    NULL::uuid AS receiver_id
+    NULL::uuid AS process
    FROM public.sync_queue
   GROUP BY sync_queue.context_identifier
 UNION ALL
  SELECT quarantined_deliveries.context_identifier,
     'quarantine'::text AS place,
     min(quarantined_deliveries.received_at) AS since,
-    NULL::uuid AS receiver_id
+    NULL::uuid AS process
    FROM public.quarantined_deliveries
   WHERE (quarantined_deliveries.resolved_at IS NULL)
   GROUP BY quarantined_deliveries.context_identifier
 UNION ALL
  SELECT NULL::text AS context_identifier,
         CASE
-            WHEN ((receivers.spool_oldest_at IS NULL) AND (receivers.moved_aside_oldest_at IS NULL)) THEN 'receiver'::text
+            WHEN ((processes.spool_oldest_at IS NULL) AND (processes.spool_moved_aside_oldest_at IS NULL)) THEN 'receiver'::text
             ELSE 'spool'::text
         END AS place,
-    LEAST(COALESCE(receivers.spool_oldest_at, (receivers.observed_at - '00:00:02'::interval)), receivers.moved_aside_oldest_at) AS since,
-    receivers.receiver_id
-   FROM public.receivers
-  WHERE (('receive'::text = ANY (receivers.roles)) OR (receivers.spool_records > 0) OR (receivers.moved_aside_files > 0));
+    LEAST(COALESCE(processes.spool_oldest_at, (processes.observed_at - '00:00:02'::interval)), processes.spool_moved_aside_oldest_at) AS since,
+    processes.process
+   FROM public.processes
+  WHERE (('receive'::text = ANY (processes.roles)) OR (processes.spool_records > 0) OR (processes.spool_moved_aside_files > 0));
 
 COMMENT ON VIEW public.mirror_waiting IS 'What keeps the mirror from being complete: the oldest delivery that was received and may not have been applied, for each place where one may wait.';
 
 COMMENT ON COLUMN public.mirror_waiting.context_identifier IS 'The tenant; NULL where it may be any.';
 
-COMMENT ON COLUMN public.mirror_waiting.place IS 'queue; quarantine (open entries); spool of a receiver, with the files in it that were moved aside; receiver: one with an empty spool, which can vouch only for the time before its last heartbeat.';
+COMMENT ON COLUMN public.mirror_waiting.place IS 'queue; quarantine (open entries); spool: deliveries in the spool of a process, or in files moved aside there; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
 
 COMMENT ON COLUMN public.mirror_waiting.since IS 'Receipt time from which on something may be missing.';
 
-COMMENT ON COLUMN public.mirror_waiting.receiver_id IS 'The receiver, where it is one.';
+COMMENT ON COLUMN public.mirror_waiting.process IS 'The process, for spool and receiver.';
 
 CREATE VIEW public.mirror_freshness AS
  WITH tail AS (
@@ -2855,7 +2872,7 @@ COMMENT ON COLUMN public.mirror_freshness.lag IS 'For how long it has waited.';
 
 COMMENT ON COLUMN public.mirror_freshness.open_quarantine IS 'The tenant''s entries in quarantine that nobody has resolved.';
 
-COMMENT ON COLUMN public.mirror_freshness.complete_through IS 'Receipt time up to which every accepted event is applied. A receiver that has fallen silent holds it back until its spool drains or contactmirror receivers forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard has dealt with it.';
+COMMENT ON COLUMN public.mirror_freshness.complete_through IS 'Receipt time up to which every accepted event is applied. A receiver without a recent heartbeat holds it back until its spool drains or contactmirror processes forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard handles it.';
 
 CREATE TABLE public.operator_actions (
     action_seq bigint NOT NULL,
@@ -2934,6 +2951,34 @@ COMMENT ON COLUMN public.pending_contacts.last_event_at IS 'Timestamp of the new
 
 COMMENT ON COLUMN public.pending_contacts.last_changed_by_associate_id IS 'Who caused it; NULL where it does not say.';
 
+CREATE TABLE public.process_secrets (
+    process uuid NOT NULL,
+    context_identifier text NOT NULL,
+    ordinal integer NOT NULL,
+    not_before timestamp with time zone,
+    not_after timestamp with time zone,
+    matched_at timestamp with time zone,
+    refused_since timestamp with time zone,
+    CONSTRAINT process_secrets_ordinal CHECK ((ordinal > 0)),
+    CONSTRAINT process_secrets_validity CHECK ((not_before <= not_after))
+);
+
+COMMENT ON TABLE public.process_secrets IS 'The webhook secrets that each process verifies deliveries with, by their position: nothing that is computed from a secret is stored.';
+
+COMMENT ON COLUMN public.process_secrets.process IS 'The process.';
+
+COMMENT ON COLUMN public.process_secrets.context_identifier IS 'The tenant; * for a secret of every tenant that has none of its own.';
+
+COMMENT ON COLUMN public.process_secrets.ordinal IS 'Position in the tenant''s list, from 1; in the list of * those of CONTACTMIRROR_SECRET are first.';
+
+COMMENT ON COLUMN public.process_secrets.not_before IS 'First instant at which the secret is valid; NULL for no limit.';
+
+COMMENT ON COLUMN public.process_secrets.not_after IS 'Last instant at which the secret is valid; NULL for no limit.';
+
+COMMENT ON COLUMN public.process_secrets.matched_at IS 'When it last verified a delivery; NULL if it has not since the start.';
+
+COMMENT ON COLUMN public.process_secrets.refused_since IS 'Since when no well-formed signature of a delivery that names a tenant of this list has matched, the same for the whole list; NULL if the last one did.';
+
 CREATE SEQUENCE public.quarantined_deliveries_quarantine_seq_seq
     START WITH 1
     INCREMENT BY 1
@@ -2942,32 +2987,6 @@ CREATE SEQUENCE public.quarantined_deliveries_quarantine_seq_seq
     CACHE 1;
 
 ALTER SEQUENCE public.quarantined_deliveries_quarantine_seq_seq OWNED BY public.quarantined_deliveries.quarantine_seq;
-
-CREATE TABLE public.receiver_secrets (
-    receiver_id uuid NOT NULL,
-    context_identifier text NOT NULL,
-    ordinal integer NOT NULL,
-    not_before timestamp with time zone,
-    not_after timestamp with time zone,
-    last_matched_at timestamp with time zone,
-    refused_since timestamp with time zone
-);
-
-COMMENT ON TABLE public.receiver_secrets IS 'The webhook secrets that each receiver verifies deliveries by: by their place, for nothing that is computed from a secret is stored.';
-
-COMMENT ON COLUMN public.receiver_secrets.receiver_id IS 'The receiver.';
-
-COMMENT ON COLUMN public.receiver_secrets.context_identifier IS 'The tenant; * where the secret serves every tenant without secrets of its own.';
-
-COMMENT ON COLUMN public.receiver_secrets.ordinal IS 'Place in the tenant''s list, from 1; for * those of CONTACTMIRROR_SECRET come first.';
-
-COMMENT ON COLUMN public.receiver_secrets.not_before IS 'First instant at which the secret is live; NULL is no bound.';
-
-COMMENT ON COLUMN public.receiver_secrets.not_after IS 'Last instant at which the secret is live; NULL is no bound.';
-
-COMMENT ON COLUMN public.receiver_secrets.last_matched_at IS 'When a delivery was last verified by it; NULL where none was since the process started.';
-
-COMMENT ON COLUMN public.receiver_secrets.refused_since IS 'Since when no well-formed signature of a delivery that names a tenant of this list has matched, the same for all of the list; NULL where the last one did.';
 
 CREATE VIEW public.restorable_contacts AS
  SELECT contacts.context_identifier,
@@ -3159,14 +3178,14 @@ ALTER TABLE ONLY public.log_horizon
 ALTER TABLE ONLY public.operator_actions
     ADD CONSTRAINT operator_actions_pkey PRIMARY KEY (action_seq);
 
+ALTER TABLE ONLY public.process_secrets
+    ADD CONSTRAINT process_secrets_pkey PRIMARY KEY (process, context_identifier, ordinal);
+
+ALTER TABLE ONLY public.processes
+    ADD CONSTRAINT processes_pkey PRIMARY KEY (process);
+
 ALTER TABLE ONLY public.quarantined_deliveries
     ADD CONSTRAINT quarantined_deliveries_pkey PRIMARY KEY (quarantine_seq);
-
-ALTER TABLE ONLY public.receiver_secrets
-    ADD CONSTRAINT receiver_secrets_pkey PRIMARY KEY (receiver_id, context_identifier, ordinal);
-
-ALTER TABLE ONLY public.receivers
-    ADD CONSTRAINT receivers_pkey PRIMARY KEY (receiver_id);
 
 ALTER TABLE ONLY public.schema_roles
     ADD CONSTRAINT schema_roles_pkey PRIMARY KEY (role_name);
@@ -3253,6 +3272,10 @@ COMMENT ON INDEX public.log_horizon_pkey IS 'Keeps it one row.';
 
 COMMENT ON INDEX public.operator_actions_pkey IS 'For auditors, who read it in the order of its rows.';
 
+COMMENT ON INDEX public.process_secrets_pkey IS 'For process_heartbeat, which writes the secrets of one process.';
+
+COMMENT ON INDEX public.processes_pkey IS 'For process_heartbeat, process_leave and process_forget.';
+
 CREATE UNIQUE INDEX quarantined_deliveries_body ON public.quarantined_deliveries USING btree (body_sha256) WHERE (event_seq IS NULL);
 
 COMMENT ON INDEX public.quarantined_deliveries_body IS 'For inbox_quarantine, which counts the same bytes again by a conflict on it.';
@@ -3266,6 +3289,8 @@ CREATE INDEX quarantined_deliveries_open ON public.quarantined_deliveries USING 
 COMMENT ON INDEX public.quarantined_deliveries_open IS 'For quarantine_list, report_backlog and mirror_waiting, which read the open entries of a table that keeps all of them.';
 
 COMMENT ON INDEX public.quarantined_deliveries_pkey IS 'For quarantine_show and every other statement about one entry, quarantine_list, and contactmirror_prune_quarantine, which goes through the entries in order.';
+
+COMMENT ON INDEX public.schema_roles_pkey IS 'For migrate grants and migrate up.';
 
 COMMENT ON INDEX public.sealed_accounts_pkey IS 'For seal_accounts, which adds to the counts of some tenants.';
 
@@ -3309,8 +3334,8 @@ CREATE TRIGGER operator_actions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE 
 
 CREATE TRIGGER webhook_events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.webhook_events FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
 
-ALTER TABLE ONLY public.receiver_secrets
-    ADD CONSTRAINT receiver_secrets_receiver_id_fkey FOREIGN KEY (receiver_id) REFERENCES public.receivers(receiver_id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.process_secrets
+    ADD CONSTRAINT process_secrets_process_fkey FOREIGN KEY (process) REFERENCES public.processes(process) ON DELETE CASCADE;
 
 REVOKE ALL ON FUNCTION public.advance_log_horizon() FROM PUBLIC;
 
