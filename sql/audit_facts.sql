@@ -1,6 +1,9 @@
 -- What the log says of some contacts, by their place in the arrays, from 1.
-select k.place, a.occurred_ticks, a.event, a.event_id, a.changed_by_associate_id,
-    a.changed_columns, a.field_values, a.unreadable_columns, a.erased_columns, a.soft_deleted
+select k.place,
+    -- generated: audit.Fact of a
+    a.event_seq, a.event, a.event_id, a.occurred_ticks, a.changed_columns, a.field_values,
+    a.unreadable_columns, a.soft_deleted, a.changed_by_associate_id, a.erased_columns
+    -- end
 from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
 cross join lateral (
     select *

@@ -1,7 +1,10 @@
 -- Everything logged of a contact, in the source's order.
-select audit_seq, event_seq, event, event_id, occurred_at, received_at, recorded_at, changed_columns, field_values, id_values,
-    unreadable_columns, soft_deleted, hard_deleted, turn, outcome, changed_by_associate_id, webhook_name, origin, last_known,
-    erased_columns
-from contact_timeline
-where context_identifier = @context_identifier::text and contact_id = @contact_id::bigint
-order by occurred_ticks, event_rank, event_id
+select t.turn,
+    -- generated: audit.Shown of t
+    t.audit_seq, t.event_seq, t.event, t.event_id, t.occurred_at, t.received_at, t.recorded_at,
+    t.changed_columns, t.field_values, t.id_values, t.unreadable_columns, t.soft_deleted, t.hard_deleted,
+    t.outcome, t.changed_by_associate_id, t.webhook_name, t.origin, t.last_known, t.erased_columns
+    -- end
+from contact_timeline t
+where t.context_identifier = @context_identifier::text and t.contact_id = @contact_id::bigint
+order by t.occurred_ticks, t.event_rank, t.event_id

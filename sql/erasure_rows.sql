@@ -1,4 +1,7 @@
 -- What the audit log holds of a contact that can be erased.
-select audit_seq, salt, field_values, id_values, last_known
-from contact_audit_log
-where context_identifier = @context_identifier::text and contact_id = @contact_id::bigint and erased_columns is null
+select a.audit_seq, a.salt,
+    -- generated: audit.Committed of a
+    a.field_values, a.id_values, a.last_known
+    -- end
+from contact_audit_log a
+where a.context_identifier = @context_identifier::text and a.contact_id = @contact_id::bigint and a.erased_columns is null

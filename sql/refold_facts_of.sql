@@ -1,7 +1,9 @@
 -- The facts in the log of some contacts, the ones of a contact in a row.
-select a.context_identifier, a.contact_id, a.event_seq, a.occurred_ticks, a.event, a.event_id,
-    a.changed_by_associate_id, a.changed_columns, a.field_values, a.unreadable_columns,
-    a.erased_columns, a.soft_deleted
+select
+    -- generated: audit.Key | audit.Fact of a
+    a.event_seq, a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_ticks, a.changed_columns,
+    a.field_values, a.unreadable_columns, a.soft_deleted, a.changed_by_associate_id, a.erased_columns
+    -- end
 from unnest(@context_identifiers::text[], @contact_ids::bigint[]) as k (context_identifier, contact_id)
 cross join lateral (
     select *

@@ -4,6 +4,8 @@
 // embed; pg runs the statements.
 package sql
 
+//go:generate go test -count=1 -run TestAuditColumns_areCurrent . -update
+
 import "embed"
 
 // FS holds every file, for the test that prepares them.

@@ -39,8 +39,6 @@ const (
 // the targets are put together at run time, and pg.ForEach compares their number
 // with the columns whenever the statement runs, rows or none.
 var scanned = map[string]string{
-	"refold_facts.sql":         "(*contactmirror/internal/audit.Row).Targets",
-	"refold_facts_of.sql":      "(*contactmirror/internal/audit.Row).Targets",
 	"refold_tombstones.sql":    "contactmirror/internal/refold.loadStored",
 	"refold_rows.sql":          "",
 	"mirror_contacts.sql":      "",
@@ -135,7 +133,10 @@ func (s *statement) check(p *program, u use) (faults []string) {
 	case "Command": // drops its rows
 	default:
 		function, byPosition := scanned[s.file]
+		_, intoRow := intoAuditRow[s.file]
 		switch {
+		case intoRow:
+			faults = append(faults, s.checkAuditRow()...)
 		case byPosition && function == "":
 		case byPosition:
 			targets, err := p.targets(function)

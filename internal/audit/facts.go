@@ -15,50 +15,35 @@ import (
 	"contactmirror/sql"
 )
 
-var facts = pg.Query[factRow](sql.AuditFacts)
-
-type factRow struct {
-	Place                int64
-	OccurredTicks        int64
-	Event                string
-	EventID              pgtype.UUID
-	ChangedByAssociateID *int64
-	ChangedColumns       []string
-	FieldValues          []byte
-	UnreadableColumns    []string
-	ErasedColumns        []string
-	SoftDeleted          *bool
+// NewRow is the row of a contact event, with all that the event itself says. The
+// numbers, the times of receipt and recording, the webhook, the origin and what
+// became of it are the caller's to fill in.
+func NewRow(e *event.Contact) Row {
+	order := e.Fact.Order
+	r := Row{
+		Shard: e.Key.Shard(), Tenant: e.Key.Tenant, ContactID: e.Key.ID,
+		Event: order.Kind.String(), EventID: pgtype.UUID{Bytes: order.ID, Valid: true},
+		OccurredAt: order.Ticks.Time(), OccurredTicks: order.Ticks,
+		ChangedColumns: e.Changes, FieldValues: e.FieldValues, IDValues: e.IDValues, UnreadableColumns: e.Unreadable,
+		HardDeleted: order.Kind == contact.Deleted, ChangedByAssociateID: e.Fact.ChangedBy,
+	}
+	if says := e.Fact.SoftDeleted(); says != contact.Silent {
+		r.SoftDeleted = new(says == contact.IsDeleted)
+	}
+	return r
 }
 
-// Facts returns the facts logged of each of the contacts in keys, in no
-// particular order.
-func Facts(ctx context.Context, db pg.DB, keys []contact.Key) ([][]contact.Fact, error) {
-	tenants, ids := make([]string, len(keys)), make([]int64, len(keys))
-	for i, k := range keys {
-		tenants[i], ids[i] = k.Tenant, k.ID
-	}
-	rows, err := facts.All(ctx, db, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids})
-	if err != nil {
-		return nil, fmt.Errorf("audit: facts of %d contacts: %w", len(keys), err)
-	}
-	found := make([][]contact.Fact, len(keys))
-	for _, row := range rows {
-		fact, err := row.fact()
-		if err != nil {
-			return nil, fmt.Errorf("audit: facts of %v: %w", keys[row.Place-1], err)
-		}
-		found[row.Place-1] = append(found[row.Place-1], fact)
-	}
-	return found, nil
-}
+// Key is the row's contact.
+func (r *Row) Key() contact.Key { return contact.Key{Tenant: r.Tenant, ID: r.ContactID} }
 
-// fact makes of a row the fact that was logged in it.
-func (r *factRow) fact() (contact.Fact, error) {
+// Fact is the fact that r logs. The error says why it is none that the worker
+// writes.
+func (r *Row) Fact() (contact.Fact, error) {
 	kind, ok := contact.ParseKind(r.Event)
 	if !ok {
 		return contact.Fact{}, fmt.Errorf("%q is no contact event", r.Event)
 	}
-	cells, err := event.Cells(r.FieldValues, contact.Ticks(r.OccurredTicks))
+	cells, err := event.Cells(r.FieldValues, r.OccurredTicks)
 	if err != nil {
 		return contact.Fact{}, err
 	}
@@ -68,7 +53,7 @@ func (r *factRow) fact() (contact.Fact, error) {
 			unreadable |= contact.SetOf(c)
 		}
 	}
-	order := contact.Order{Ticks: contact.Ticks(r.OccurredTicks), Kind: kind, ID: r.EventID.Bytes}
+	order := contact.Order{Ticks: r.OccurredTicks, Kind: kind, ID: r.EventID.Bytes}
 	f := contact.NewFact(order, r.ChangedByAssociateID, r.ChangedColumns, cells, unreadable)
 	if r.ErasedColumns != nil {
 		if r.FieldValues != nil {
@@ -83,4 +68,31 @@ func (r *factRow) fact() (contact.Fact, error) {
 		}
 	}
 	return f, nil
+}
+
+// Facts returns the facts logged of each of the contacts in keys, in no
+// particular order.
+func Facts(ctx context.Context, db pg.DB, keys []contact.Key) ([][]contact.Fact, error) {
+	tenants, ids := make([]string, len(keys)), make([]int64, len(keys))
+	for i, k := range keys {
+		tenants[i], ids[i] = k.Tenant, k.ID
+	}
+	var (
+		found = make([][]contact.Fact, len(keys))
+		place int64
+		row   Row
+	)
+	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
+	err := pg.Scan(ctx, db, sql.AuditFacts, args, append([]any{&place}, row.Targets(Fact)...), func() error {
+		fact, err := row.Fact()
+		if err != nil {
+			return fmt.Errorf("of %v: %w", keys[place-1], err)
+		}
+		found[place-1] = append(found[place-1], fact)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("audit: facts of %d contacts: %w", len(keys), err)
+	}
+	return found, nil
 }

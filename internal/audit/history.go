@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pg"
@@ -16,40 +15,19 @@ import (
 
 var (
 	tenants = pg.Column[string](sql.AuditTenants)
-	history = pg.Query[Entry](sql.AuditHistory)
 	changes = pg.Query[Change](sql.AuditChanges)
 	current = pg.Query[Current](sql.AuditContact)
 )
 
-// Entry is a row of the log.
+// Entry is a row of the log, with the columns of [Shown].
 type Entry struct {
-	AuditSeq          int64           `json:"audit_seq"`
-	EventSeq          *int64          `json:"event_seq"`
-	Event             string          `json:"event"`
-	EventID           pgtype.UUID     `json:"event_id"`
-	OccurredAt        time.Time       `json:"occurred_at"`
-	ReceivedAt        time.Time       `json:"received_at"`
-	RecordedAt        time.Time       `json:"recorded_at"`
-	ChangedColumns    []string        `json:"changed_columns"`
-	FieldValues       json.RawMessage `json:"field_values"`
-	IDValues          json.RawMessage `json:"id_values"`
-	UnreadableColumns []string        `json:"unreadable_columns"`
-	SoftDeleted       *bool           `json:"soft_deleted"`
-	HardDeleted       bool            `json:"hard_deleted"`
+	Row
 	// Turn is the turn of the contact's life that it was: soft_deleted, restored or
 	// hard_deleted; nil for any other.
-	Turn                 *string         `json:"turn"`
-	Outcome              string          `json:"outcome"`
-	ChangedByAssociateID *int64          `json:"changed_by_associate_id"`
-	WebhookName          *string         `json:"webhook_name"`
-	Origin               string          `json:"origin"`
-	LastKnown            json.RawMessage `json:"last_known"`
-	// ErasedColumns is the columns that were given values since erased; nil where
-	// nothing was erased.
-	ErasedColumns []string `json:"erased_columns"`
+	Turn *string `json:"turn"`
 	// Changes is how the contact's columns changed by it, as seen from all that is
 	// logged now.
-	Changes []Change `json:"changes" db:"-"`
+	Changes []Change `json:"changes"`
 }
 
 // Change is how one column changed.
@@ -97,7 +75,14 @@ func History(ctx context.Context, db pg.DB, key contact.Key) (Current, []Entry, 
 	if err != nil {
 		return Current{}, nil, fmt.Errorf("audit: contact %v: %w", key, err)
 	}
-	entries, err := history.All(ctx, db, args)
+	var (
+		entries []Entry
+		e       Entry
+	)
+	err = pg.Scan(ctx, db, sql.AuditHistory, args, append([]any{&e.Turn}, e.Targets(Shown)...), func() error {
+		entries = append(entries, e)
+		return nil
+	})
 	if err != nil {
 		return Current{}, nil, fmt.Errorf("audit: history of %v: %w", key, err)
 	}

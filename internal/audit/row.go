@@ -1,32 +1,248 @@
 package audit
 
-import "contactmirror/internal/contact"
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
 
-// Row is one logged fact with its contact and its event, for statements that
-// read the log in a stream. They select, in this order, context_identifier,
-// contact_id, event_seq, occurred_ticks, event, event_id, changed_by_associate_id,
-// changed_columns, field_values, unreadable_columns, erased_columns and soft_deleted.
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/chain"
+	"contactmirror/internal/contact"
+)
+
+// Row is a row of contact_audit_log. Together with the list of its columns below
+// it is the only description of one: the writer, the readers of facts, history,
+// erasure and the chain all follow it. verify does not, for it checks them.
+//
+// The JSON is that of [History].
 type Row struct {
-	Tenant    string
-	ContactID int64
-	// EventSeq is nil where the fact did not come by webhook.
-	EventSeq *int64
-
-	logged factRow
+	AuditSeq int64 `json:"audit_seq"`
+	// EventSeq is the event in webhook_events; nil where the row did not come by
+	// webhook.
+	EventSeq             *int64          `json:"event_seq"`
+	Shard                int16           `json:"-"`
+	Tenant               string          `json:"-"`
+	ContactID            int64           `json:"-"`
+	Event                string          `json:"event"`
+	EventID              pgtype.UUID     `json:"event_id"`
+	OccurredAt           time.Time       `json:"occurred_at"`
+	OccurredTicks        contact.Ticks   `json:"-"`
+	ReceivedAt           time.Time       `json:"received_at"`
+	RecordedAt           time.Time       `json:"recorded_at"`
+	ChangedColumns       []string        `json:"changed_columns"`
+	FieldValues          json.RawMessage `json:"field_values"`
+	IDValues             json.RawMessage `json:"id_values"`
+	UnreadableColumns    []string        `json:"unreadable_columns"`
+	SoftDeleted          *bool           `json:"soft_deleted"`
+	HardDeleted          bool            `json:"hard_deleted"`
+	Outcome              string          `json:"outcome"`
+	ChangedByAssociateID *int64          `json:"changed_by_associate_id"`
+	WebhookName          *string         `json:"webhook_name"`
+	Origin               string          `json:"origin"`
+	LastKnown            json.RawMessage `json:"last_known"`
+	// ErasedColumns is the columns that field_values gave values to; nil where
+	// nothing was erased.
+	ErasedColumns []string `json:"erased_columns"`
+	// ChainSeq is the row's place in the chain of its shard, and Chain its link.
+	ChainSeq int64  `json:"-"`
+	Chain    []byte `json:"-"`
+	// Salt is what the commitment to the values is made with. Once they were erased
+	// it is nil, and the Commitment is kept.
+	Salt       []byte `json:"-"`
+	Commitment []byte `json:"-"`
 }
 
-// Targets is where the columns are scanned to, over and over.
-func (r *Row) Targets() []any {
-	l := &r.logged
-	return []any{
-		&r.Tenant, &r.ContactID, &r.EventSeq, &l.OccurredTicks, &l.Event, &l.EventID,
-		&l.ChangedByAssociateID, &l.ChangedColumns, &l.FieldValues, &l.UnreadableColumns,
-		&l.ErasedColumns, &l.SoftDeleted,
+// Set is some of the columns, by their use.
+type Set uint8
+
+const (
+	// Key names the contact.
+	Key Set = 1 << iota
+	// Fact is what [Row.Fact] reads, together with Key.
+	Fact
+	// Shown is what [History] returns.
+	Shown
+	// Linked is what a link covers directly. The type says in which form.
+	Linked
+	// Committed is what a link covers through the commitment: the values that can
+	// be erased.
+	Committed
+	// Proof is what proves the others.
+	Proof
+
+	// All is all columns.
+	All = Key | Fact | Shown | Linked | Committed | Proof
+)
+
+// column is a column of the table.
+type column struct {
+	name string
+	in   Set
+	// at is the field of the row, as a pointer: one of the types that encode, value
+	// and target know.
+	at func(*Row) any
+}
+
+// columns are all columns, in the order in which rows are written, and in which
+// links and commitments cover them. Every list of columns is part of this one.
+var columns = []column{
+	{"audit_seq", Linked | Shown, func(r *Row) any { return &r.AuditSeq }},
+	{"event_seq", Linked | Shown | Fact, func(r *Row) any { return &r.EventSeq }},
+	{"shard", Linked, func(r *Row) any { return &r.Shard }},
+	{"context_identifier", Linked | Key, func(r *Row) any { return &r.Tenant }},
+	{"contact_id", Linked | Key, func(r *Row) any { return &r.ContactID }},
+	{"event", Linked | Shown | Fact, func(r *Row) any { return &r.Event }},
+	{"event_id", Linked | Shown | Fact, func(r *Row) any { return &r.EventID }},
+	{"occurred_at", Linked | Shown, func(r *Row) any { return &r.OccurredAt }},
+	{"occurred_ticks", Linked | Fact, func(r *Row) any { return (*int64)(&r.OccurredTicks) }},
+	{"received_at", Linked | Shown, func(r *Row) any { return &r.ReceivedAt }},
+	{"recorded_at", Linked | Shown, func(r *Row) any { return &r.RecordedAt }},
+	{"changed_columns", Linked | Shown | Fact, func(r *Row) any { return &r.ChangedColumns }},
+	{"field_values", Committed | Shown | Fact, func(r *Row) any { return &r.FieldValues }},
+	{"id_values", Committed | Shown, func(r *Row) any { return &r.IDValues }},
+	{"unreadable_columns", Linked | Shown | Fact, func(r *Row) any { return &r.UnreadableColumns }},
+	{"soft_deleted", Linked | Shown | Fact, func(r *Row) any { return &r.SoftDeleted }},
+	{"hard_deleted", Linked | Shown, func(r *Row) any { return &r.HardDeleted }},
+	{"outcome", Linked | Shown, func(r *Row) any { return &r.Outcome }},
+	{"changed_by_associate_id", Linked | Shown | Fact, func(r *Row) any { return &r.ChangedByAssociateID }},
+	{"webhook_name", Linked | Shown, func(r *Row) any { return &r.WebhookName }},
+	{"origin", Linked | Shown, func(r *Row) any { return &r.Origin }},
+	{"last_known", Committed | Shown, func(r *Row) any { return &r.LastKnown }},
+	{"erased_columns", Shown | Fact, func(r *Row) any { return &r.ErasedColumns }},
+	{"chain_seq", Proof, func(r *Row) any { return &r.ChainSeq }},
+	{"chain", Proof, func(r *Row) any { return &r.Chain }},
+	{"salt", Proof, func(r *Row) any { return &r.Salt }},
+	{"commitment", Proof, func(r *Row) any { return &r.Commitment }},
+}
+
+var (
+	linked    = in(Linked)
+	committed = in(Committed)
+	written   = Columns(All)
+)
+
+func in(s Set) []column {
+	var some []column
+	for _, c := range columns {
+		if c.in&s != 0 {
+			some = append(some, c)
+		}
 	}
+	return some
 }
 
-// Key is the fact's contact.
-func (r *Row) Key() contact.Key { return contact.Key{Tenant: r.Tenant, ID: r.ContactID} }
+// Columns is the names of the columns of s, in order.
+func Columns(s Set) []string {
+	var names []string
+	for _, c := range in(s) {
+		names = append(names, c.name)
+	}
+	return names
+}
 
-// Fact is the fact. The error tells that it is none that the worker writes.
-func (r *Row) Fact() (contact.Fact, error) { return r.logged.fact() }
+// Targets is where the columns of s are scanned to, in the order of [Columns].
+// Whoever keeps what was scanned keeps the values and not the row.
+func (r *Row) Targets(s Set) []any {
+	var targets []any
+	for _, c := range in(s) {
+		targets = append(targets, target(c.at(r)))
+	}
+	return targets
+}
+
+// Copy writes rows, those of a shard in the order in which they were linked.
+func Copy(ctx context.Context, tx pgx.Tx, rows []Row) error {
+	values := make([]any, len(columns)) // of one row after the other: CopyFrom keeps none
+	source := pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
+		for j := range columns {
+			values[j] = value(columns[j].at(&rows[i]))
+		}
+		return values, nil
+	})
+	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"contact_audit_log"}, written, source); err != nil {
+		return fmt.Errorf("audit: write %d rows: %w", len(rows), err)
+	}
+	return nil
+}
+
+// encode writes the field at p for the chain.
+func encode(e *chain.Encoder, p any) error {
+	switch p := p.(type) {
+	case *int16:
+		e.Int16(*p)
+	case *int64:
+		e.Int64(*p)
+	case **int64:
+		e.OptionalInt64(*p)
+	case *bool:
+		e.Bool(*p)
+	case **bool:
+		e.OptionalBool(*p)
+	case *string:
+		e.Text(*p)
+	case **string:
+		e.OptionalText(*p)
+	case *[]string:
+		e.Texts(*p)
+	case *time.Time:
+		e.Int64(p.UnixMicro())
+	case *pgtype.UUID:
+		e.UUID(p.Bytes)
+	case *json.RawMessage:
+		return e.JSON(*p)
+	default:
+		panic(fmt.Sprintf("audit: no chain covers a %T", p))
+	}
+	return nil
+}
+
+// value is the field at p as COPY takes it. pgx would find the way from the
+// pointer to the value by reflection.
+func value(p any) any {
+	switch p := p.(type) {
+	case *int16:
+		return *p
+	case *int64:
+		return *p
+	case **int64:
+		return optional(*p)
+	case *bool:
+		return *p
+	case **bool:
+		return optional(*p)
+	case *string:
+		return *p
+	case **string:
+		return optional(*p)
+	case *[]string:
+		return *p
+	case *time.Time:
+		return *p
+	case *pgtype.UUID:
+		return *p
+	case *json.RawMessage:
+		return []byte(*p)
+	case *[]byte:
+		return *p
+	}
+	panic(fmt.Sprintf("audit: no column is written from a %T", p))
+}
+
+func optional[T any](p *T) any {
+	if p == nil {
+		return nil
+	}
+	return *p
+}
+
+// target is p as a scan's target. pgx would run JSON through its decoder for a
+// json.RawMessage.
+func target(p any) any {
+	if raw, ok := p.(*json.RawMessage); ok {
+		return (*[]byte)(raw)
+	}
+	return p
+}

@@ -85,42 +85,16 @@ type Head struct {
 	Link  Link
 }
 
-// Commitment stands for a row's erasable values.
+// Commitment stands for values that can be erased.
 type Commitment [sha256.Size]byte
-
-// Row is what a link covers of an audit row, times in microseconds since
-// 1970-01-01 UTC. Its place in the chain is the linker's to give.
-type Row struct {
-	AuditSeq          int64
-	EventSeq          *int64
-	Shard             int16
-	Tenant            string
-	ContactID         int64
-	Event             string
-	EventID           [16]byte
-	OccurredAt        int64
-	OccurredTicks     int64
-	ReceivedAt        int64
-	RecordedAt        int64
-	ChangedColumns    []string
-	UnreadableColumns []string
-	SoftDeleted       *bool
-	HardDeleted       bool
-	Outcome           string
-	ChangedBy         *int64
-	WebhookName       *string
-	Origin            string
-	Values            Commitment
-}
 
 // Linker makes links with one key. It keeps its buffers, so it is for one
 // goroutine at a time.
 type Linker struct {
-	key    *Key
-	mac    hash.Hash // nil without a key
-	values encoder
-	buf    []byte
-	sum    []byte
+	key *Key
+	mac hash.Hash // nil without a key
+	buf []byte
+	sum []byte
 }
 
 // NewLinker makes a linker for key, which may be nil.
@@ -132,32 +106,26 @@ func NewLinker(key *Key) *Linker {
 	return l
 }
 
-// Commit returns the commitment to values under salt. The error tells that they
-// are no JSON.
-func (l *Linker) Commit(salt []byte, values Values) (Commitment, error) {
-	buf := appendText(l.buf[:0], salt)
-	var err error
-	for _, doc := range [...][]byte{values.FieldValues, values.IDValues, values.LastKnown} {
-		if buf, err = l.values.append(buf, doc); err != nil {
-			return Commitment{}, err
-		}
-	}
-	l.buf = buf
-	return sha256.Sum256(buf), nil
+// Commit returns the commitment to encoded values under salt. It does not depend
+// on the key.
+func (l *Linker) Commit(salt, values []byte) Commitment {
+	l.buf = append(appendText(l.buf[:0], salt), values...)
+	return sha256.Sum256(l.buf)
 }
 
-// Next returns the head after head when r follows. To a head of another key, or
-// of none, its seal is linked.
-func (l *Linker) Next(head Head, r *Row) Head {
+// Next returns the head of a shard's chain after head when a row with these
+// encoded fields follows. A head that another key has linked, or none, is sealed
+// first, and the seal is linked in its place.
+func (l *Linker) Next(shard int16, head Head, fields []byte) Head {
 	before := head.Link
 	if l.key != nil && before.Key() != l.key.id {
-		before = l.Seal(r.Shard, head)
+		before = l.Seal(shard, head)
 	}
 	next := Head{Count: head.Count + 1}
 	buf := append(l.buf[:0], ofRow)
 	buf = append(buf, before[:]...)
 	buf = binary.BigEndian.AppendUint64(buf, uint64(next.Count))
-	buf = r.append(buf)
+	buf = append(buf, fields...)
 	l.buf = buf
 	next.Link = l.link(buf)
 	return next
@@ -186,44 +154,4 @@ func (l *Linker) link(message []byte) (link Link) {
 	copy(link[:], l.key.id[:])
 	copy(link[idSize:], l.sum)
 	return link
-}
-
-func (r *Row) append(to []byte) []byte {
-	number := func(n int64) { to = binary.BigEndian.AppendUint64(to, uint64(n)) }
-	number(r.AuditSeq)
-	to = appendOptional(to, r.EventSeq)
-	to = binary.BigEndian.AppendUint16(to, uint16(r.Shard))
-	to = appendText(to, r.Tenant)
-	number(r.ContactID)
-	to = appendText(to, r.Event)
-	to = append(to, r.EventID[:]...)
-	number(r.OccurredAt)
-	number(r.OccurredTicks)
-	number(r.ReceivedAt)
-	number(r.RecordedAt)
-	to = appendTexts(to, r.ChangedColumns)
-	to = appendTexts(to, r.UnreadableColumns)
-	if r.SoftDeleted == nil {
-		to = append(to, 2)
-	} else {
-		to = appendBool(to, *r.SoftDeleted)
-	}
-	to = appendBool(to, r.HardDeleted)
-	to = appendText(to, r.Outcome)
-	to = appendOptional(to, r.ChangedBy)
-	if r.WebhookName == nil {
-		to = append(to, 0)
-	} else {
-		to = appendText(append(to, 1), *r.WebhookName)
-	}
-	to = appendText(to, r.Origin)
-	return append(to, r.Values[:]...)
-}
-
-func appendTexts(to []byte, texts []string) []byte {
-	to = binary.BigEndian.AppendUint32(to, uint32(len(texts)))
-	for _, text := range texts {
-		to = appendText(to, text)
-	}
-	return to
 }

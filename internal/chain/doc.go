@@ -18,6 +18,7 @@
 // What no chain can show is that its end was cut off, or that all of it was made
 // anew by somebody who has the key: for that its heads have to be kept elsewhere.
 //
-// The package is pure. It reads no table and makes no random bytes; mirror
-// writes the chain, verify checks it.
+// The package is pure. It reads no table, makes no random bytes, and does not know
+// which columns a row has: package audit and, independently of it, verify write
+// them to an [Encoder]. mirror writes the chain, verify checks it.
 package chain

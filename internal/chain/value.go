@@ -12,12 +12,6 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Values are the columns of an audit row that can be erased, as JSON, in the
-// form that they were written in or in jsonb's; nil is NULL.
-type Values struct {
-	FieldValues, IDValues, LastKnown []byte
-}
-
 // encoder appends JSON in a form that depends on nothing but what it says: the
 // members of an object by name, every text with its length, numbers as digits
 // and an exponent, and each value behind a letter for its kind. No two things
@@ -194,19 +188,4 @@ func appendNumber(to, literal []byte) ([]byte, error) {
 func appendText[T ~string | ~[]byte](to []byte, text T) []byte {
 	to = binary.BigEndian.AppendUint32(to, uint32(len(text)))
 	return append(to, text...)
-}
-
-// appendOptional appends a number that may be NULL.
-func appendOptional(to []byte, n *int64) []byte {
-	if n == nil {
-		return append(to, 0)
-	}
-	return binary.BigEndian.AppendUint64(append(to, 1), uint64(*n))
-}
-
-func appendBool(to []byte, b bool) []byte {
-	if b {
-		return append(to, 1)
-	}
-	return append(to, 0)
 }

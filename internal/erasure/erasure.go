@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/audit"
-	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/operator"
@@ -24,7 +23,6 @@ var (
 	may        = pg.Column[bool](sql.ErasureMay)
 	lock       = pg.Column[int16](sql.ErasureLock)
 	hold       = pg.Command(sql.ErasureHold)
-	rows       = pg.Query[row](sql.ErasureRows)
 	deliveries = pg.Query[delivery](sql.ErasureDeliveries)
 	events     = pg.Query[waiting](sql.ErasureEvents)
 	queued     = pg.Column[int64](sql.ErasureQueued)
@@ -32,12 +30,6 @@ var (
 	lift       = pg.Column[bool](sql.ErasureLift)
 	spooled    = pg.Column[int64](sql.ErasureSpooled)
 )
-
-type row struct {
-	AuditSeq                         int64
-	Salt                             []byte
-	FieldValues, IDValues, LastKnown []byte
-}
 
 type erased struct {
 	Already                                              bool
@@ -236,17 +228,22 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, reason 
 
 // commit makes the commitments to the values of the contact's audit rows.
 func commit(ctx context.Context, tx pgx.Tx, key contact.Key) (seqs []int64, commitments [][]byte, err error) {
-	found, err := rows.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+	var (
+		linker  = audit.NewLinker(nil) // commitments need no key
+		row     audit.Row
+		targets = append([]any{&row.AuditSeq, &row.Salt}, row.Targets(audit.Committed)...)
+	)
+	args := pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID}
+	err = pg.Scan(ctx, tx, sql.ErasureRows, args, targets, func() error {
+		c, err := linker.Commit(&row)
+		if err != nil {
+			return fmt.Errorf("audit row %d: %w", row.AuditSeq, err)
+		}
+		seqs, commitments = append(seqs, row.AuditSeq), append(commitments, c[:])
+		return nil
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the audit log: %w", err)
-	}
-	linker := chain.NewLinker(nil) // commitments need no key
-	for _, r := range found {
-		c, err := linker.Commit(r.Salt, chain.Values{FieldValues: r.FieldValues, IDValues: r.IDValues, LastKnown: r.LastKnown})
-		if err != nil {
-			return nil, nil, fmt.Errorf("audit row %d: %w", r.AuditSeq, err)
-		}
-		seqs, commitments = append(seqs, r.AuditSeq), append(commitments, c[:])
 	}
 	return seqs, commitments, nil
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"contactmirror/internal/audit"
 	"contactmirror/internal/chain"
-	"contactmirror/internal/contact"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -39,16 +38,16 @@ func (h *storedHead) head() (chain.Head, error) {
 // and written within the batch's transaction, below the savepoint that its
 // rows are written in: what is rolled back was never linked.
 type ends struct {
-	linker *chain.Linker
+	linker *audit.Linker
 	heads  map[int16]chain.Head
 	// For each row, its number in the log and its salt.
 	auditSeqs []int64
 	salts     []byte
-	linked    int
+	numbered  int
 }
 
 func newEnds(key *chain.Key, contacts []*touched, rows int) *ends {
-	e := &ends{linker: chain.NewLinker(key), heads: map[int16]chain.Head{}, auditSeqs: make([]int64, 0, rows), salts: make([]byte, rows*chain.SaltSize)}
+	e := &ends{linker: audit.NewLinker(key), heads: map[int16]chain.Head{}, auditSeqs: make([]int64, 0, rows), salts: make([]byte, rows*chain.SaltSize)}
 	_, _ = rand.Read(e.salts) // never fails
 	for _, t := range contacts {
 		e.heads[t.key.Shard()] = chain.Head{}
@@ -74,26 +73,22 @@ func (e *ends) queueLoad(batch *pgx.Batch) {
 	})
 }
 
-// link is what the chain adds to an audit row.
-type link struct {
-	auditSeq, chainSeq int64
-	salt, chain        []byte
-	commitment         []byte // to the row's values, for when they are not kept
+// number gives the next row of the batch its number and its salt.
+func (e *ends) number(r *audit.Row) {
+	r.AuditSeq = e.auditSeqs[e.numbered]
+	r.Salt = e.salts[e.numbered*chain.SaltSize:][:chain.SaltSize:chain.SaltSize]
+	e.numbered++
 }
 
-// next links the next row of the batch, whose number it fills in. Rows of a
-// shard are to be written in the order in which they were linked.
-func (e *ends) next(r *chain.Row, values chain.Values) (link, error) {
-	salt := e.salts[e.linked*chain.SaltSize:][:chain.SaltSize:chain.SaltSize]
-	commitment, err := e.linker.Commit(salt, values)
+// link links r. Rows of a shard are to be written in the order in which they were
+// linked.
+func (e *ends) link(r *audit.Row) error {
+	head, err := e.linker.Link(r, e.heads[r.Shard])
 	if err != nil {
-		return link{}, err
+		return err
 	}
-	r.AuditSeq, r.Values = e.auditSeqs[e.linked], commitment
-	e.linked++
-	head := e.linker.Next(e.heads[r.Shard], r)
 	e.heads[r.Shard] = head
-	return link{r.AuditSeq, head.Count, salt, head.Link[:], commitment[:]}, nil
+	return nil
 }
 
 // queueWrite moves the stored ends to where the rows have brought them.
@@ -183,17 +178,5 @@ func (w *Worker) sealUntilDone(ctx context.Context) {
 			w.log.Log(ctx, pg.Level(err), "can't look at the audit chains' key yet", "error", pg.Explain(err))
 		}
 		wait(ctx, maxPause)
-	}
-}
-
-// chained is an event with its result as the chain covers it.
-func chained(t *touched, i int, shard int16, now time.Time) chain.Row {
-	e, order := t.events[i], t.events[i].Fact.Order
-	return chain.Row{
-		EventSeq: &e.seq, Shard: shard, Tenant: t.key.Tenant, ContactID: t.key.ID, Event: order.Kind.String(), EventID: order.ID,
-		OccurredAt: order.Ticks.Micros(), OccurredTicks: int64(order.Ticks), ReceivedAt: e.receivedAt.UnixMicro(), RecordedAt: now.UnixMicro(),
-		ChangedColumns: e.Changes, UnreadableColumns: e.Unreadable,
-		SoftDeleted: flag(&e.Fact), HardDeleted: order.Kind == contact.Deleted, Outcome: string(t.results[i].Outcome),
-		ChangedBy: e.Fact.ChangedBy, WebhookName: e.webhook, Origin: "webhook",
 	}
 }

@@ -5,11 +5,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"contactmirror/internal/audit"
 	"contactmirror/internal/chain"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/simulator"
@@ -25,32 +26,18 @@ func auditKey(t testing.TB, secret string) *chain.Key {
 }
 
 // checkChain reads the log back, links every row anew, and returns how many
-// links were made with the key and without. Its own reading of the tables keeps
-// the one of verify honest.
+// links were made with the key and without.
 func checkChain(t testing.TB, r *rig, key *chain.Key) (keyed, unkeyed int) {
 	t.Helper()
 	heads := map[int16]chain.Head{}
-	rows, _ := r.Pool.Query(context.Background(), `
-		select chain_seq, chain, salt, audit_seq, event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-			received_at, recorded_at, changed_columns, field_values, id_values, unreadable_columns, soft_deleted, hard_deleted, outcome,
-			changed_by_associate_id, webhook_name, origin, last_known
-		from contact_audit_log
-		order by shard, audit_seq`)
+	rows, _ := r.Pool.Query(context.Background(), `select `+strings.Join(audit.Columns(audit.All), ", ")+` from contact_audit_log order by shard, audit_seq`)
 	var (
-		seq                                int64
-		stored, salt                       []byte
-		row                                chain.Row
-		values                             chain.Values
-		occurredAt, receivedAt, recordedAt time.Time
-		linkers                            = map[bool]*chain.Linker{false: chain.NewLinker(nil), true: chain.NewLinker(key)}
-		targets                            = []any{
-			&seq, &stored, &salt, &row.AuditSeq, &row.EventSeq, &row.Shard, &row.Tenant, &row.ContactID, &row.Event, &row.EventID, &occurredAt, &row.OccurredTicks,
-			&receivedAt, &recordedAt, &row.ChangedColumns, &values.FieldValues, &values.IDValues, &row.UnreadableColumns, &row.SoftDeleted, &row.HardDeleted, &row.Outcome,
-			&row.ChangedBy, &row.WebhookName, &row.Origin, &values.LastKnown,
-		}
+		row     audit.Row
+		linkers = map[bool]*audit.Linker{false: audit.NewLinker(nil), true: audit.NewLinker(key)}
+		targets = row.Targets(audit.All)
 	)
 	err := each(rows, targets, func() (err error) {
-		link, ok := chain.ParseLink(stored)
+		link, ok := chain.ParseLink(row.Chain)
 		if !ok {
 			return fmt.Errorf("row %d has no link", row.AuditSeq)
 		}
@@ -58,12 +45,11 @@ func checkChain(t testing.TB, r *rig, key *chain.Key) (keyed, unkeyed int) {
 		if keyed++; !byKey {
 			keyed, unkeyed = keyed-1, unkeyed+1
 		}
-		row.OccurredAt, row.ReceivedAt, row.RecordedAt = occurredAt.UnixMicro(), receivedAt.UnixMicro(), recordedAt.UnixMicro()
-		if row.Values, err = linkers[byKey].Commit(salt, values); err != nil {
+		want := chain.Head{Count: row.ChainSeq, Link: link}
+		if heads[row.Shard], err = linkers[byKey].Link(&row, heads[row.Shard]); err != nil {
 			return err
 		}
-		heads[row.Shard] = linkers[byKey].Next(heads[row.Shard], &row)
-		if want := (chain.Head{Count: seq, Link: link}); heads[row.Shard] != want {
+		if heads[row.Shard] != want {
 			return fmt.Errorf("row %d: stored %v, made anew %v", row.AuditSeq, want, heads[row.Shard])
 		}
 		return nil
@@ -81,7 +67,7 @@ func checkChain(t testing.TB, r *rig, key *chain.Key) (keyed, unkeyed int) {
 		if head != heads[shard] {
 			t.Errorf("shard %d: stored head %v, want %v", shard, head, heads[shard])
 		}
-		if want := linkers[true].Seal(shard, head); key != nil && head.Link.Key() != key.ID() && !bytes.Equal(seal, want[:]) {
+		if want := chain.NewLinker(key).Seal(shard, head); key != nil && head.Link.Key() != key.ID() && !bytes.Equal(seal, want[:]) {
 			t.Errorf("shard %d: sealed with %x, want %v", shard, seal, want)
 		}
 	}

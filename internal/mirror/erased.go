@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/inbox"
 )
@@ -21,30 +20,22 @@ func (t *touched) strip() {
 	}
 }
 
-// kept is what an audit row keeps of the values that its link commits to.
-type kept struct {
-	chain.Values
-	salt          []byte
-	commitment    []byte   // nil while the values and the salt are there
-	erasedColumns []string // nil likewise
-}
-
-// keep keeps all of them, or of an erased contact and of a redacted event none:
-// then the commitment stands for them, and the names of the columns that they were
-// given to.
-func keep(t *touched, e *claimed, l link, lastKnown []byte) kept {
-	if !t.erased && e.Erased == nil {
-		return kept{Values: chain.Values{FieldValues: e.FieldValues, IDValues: e.IDValues, LastKnown: lastKnown}, salt: l.salt}
-	}
-	if e.Erased != nil {
-		return kept{commitment: l.commitment, erasedColumns: e.Erased}
+// erasedColumns is the names of the columns that e gave values to, where an audit
+// row may not keep them: of an erased contact, and of a redacted event. Else it is
+// nil.
+func erasedColumns(t *touched, e *claimed) []string {
+	switch {
+	case e.Erased != nil:
+		return e.Erased
+	case !t.erased:
+		return nil
 	}
 	names := make([]string, 0, len(e.Fact.Given))
 	for _, cell := range e.Fact.Given {
 		names = append(names, cell.Column.Spec().Source)
 	}
 	slices.Sort(names)
-	return kept{commitment: l.commitment, erasedColumns: names}
+	return names
 }
 
 // stripBytes removes the bodies of erased contacts' events, and what else is

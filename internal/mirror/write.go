@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"contactmirror/internal/chain"
+	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
@@ -29,10 +29,7 @@ func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, ends *end
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("write %d contacts: %w", len(contacts), err)
 	}
-	if _, err := tx.CopyFrom(ctx, pgx.Identifier{"contact_audit_log"}, auditColumns, pgx.CopyFromRows(rows)); err != nil {
-		return fmt.Errorf("write %d audit rows: %w", n, err)
-	}
-	return nil
+	return audit.Copy(ctx, tx, rows)
 }
 
 // queueRows writes the rows of live contacts of which anything changed, be it
@@ -133,52 +130,33 @@ type unwritableError struct{ error }
 
 func (e *unwritableError) Unwrap() error { return e.error }
 
-// auditColumns are the columns that auditRows fills, in its order.
-var auditColumns = []string{
-	"event_seq", "shard", "context_identifier", "contact_id", "event", "event_id",
-	"occurred_at", "occurred_ticks", "received_at", "recorded_at",
-	"changed_columns", "field_values", "id_values", "unreadable_columns",
-	"soft_deleted", "hard_deleted", "outcome", "changed_by_associate_id", "webhook_name", "origin", "last_known",
-	"audit_seq", "chain_seq", "salt", "chain", "commitment", "erased_columns",
-}
-
-func auditRows(contacts []*touched, n int, ends *ends, now time.Time) ([][]any, error) {
-	rows := make([][]any, 0, n)
+// auditRows makes the audit rows of n events, and links them.
+func auditRows(contacts []*touched, n int, ends *ends, now time.Time) ([]audit.Row, error) {
+	rows := make([]audit.Row, 0, n)
 	for _, t := range contacts {
-		shard := t.key.Shard()
 		for i, e := range t.events {
 			known, err := lastKnown(t.key, t.results[i].LastKnown)
 			if err != nil {
 				return nil, &unwritableError{fmt.Errorf("last known row of %v: %w", t.key, err)}
 			}
-			linked := chained(t, i, shard, now)
-			link, err := ends.next(&linked, chain.Values{FieldValues: e.FieldValues, IDValues: e.IDValues, LastKnown: known})
+			rows = append(rows, audit.NewRow(e.Contact))
+			r := &rows[len(rows)-1]
+			r.EventSeq, r.ReceivedAt, r.RecordedAt = &e.seq, e.receivedAt, now
+			r.WebhookName, r.Origin = e.webhook, "webhook"
+			r.Outcome, r.LastKnown = string(t.results[i].Outcome), known
+			ends.number(r)
+			if columns := erasedColumns(t, e); columns != nil {
+				err = ends.linker.Erase(r, columns)
+			}
+			if err == nil {
+				err = ends.link(r)
+			}
 			if err != nil {
 				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}
 			}
-			order := e.Fact.Order
-			kept := keep(t, e, link, known)
-			rows = append(rows, []any{
-				e.seq, shard, t.key.Tenant, t.key.ID, order.Kind.String(),
-				pgtype.UUID{Bytes: order.ID, Valid: true},
-				order.Ticks.Time(), int64(order.Ticks), e.receivedAt, now,
-				e.Changes, kept.FieldValues, kept.IDValues, e.Unreadable,
-				flag(&e.Fact), order.Kind == contact.Deleted, string(t.results[i].Outcome), e.Fact.ChangedBy, e.webhook, "webhook", kept.LastKnown,
-				link.auditSeq, link.chainSeq, kept.salt, link.chain, kept.commitment, kept.erasedColumns,
-			})
 		}
 	}
 	return rows, nil
-}
-
-// flag is what a fact says of the soft-delete flag, NULL where nothing.
-func flag(f *contact.Fact) *bool {
-	says := f.SoftDeleted()
-	if says == contact.Silent {
-		return nil
-	}
-	deleted := says == contact.IsDeleted
-	return &deleted
 }
 
 // lastKnown is the row that a hard delete took away, as a JSON object by column

@@ -156,6 +156,13 @@ func ForEach(rows pgx.Rows, targets []any, do func() error) error {
 	return nil
 }
 
+// Scan runs query with args, scans each row into targets and calls do, as
+// [ForEach] does.
+func Scan(ctx context.Context, db DB, query string, args pgx.StrictNamedArgs, targets []any, do func() error) error {
+	rows, _ := db.Query(ctx, query, args) // ForEach reports its error
+	return named(query, ForEach(rows, targets, do))
+}
+
 // Touched is for a statement of a batch that is to touch n rows: any other number
 // is an error, for somebody else has written them meanwhile.
 func Touched(n int) func(pgconn.CommandTag) error {

@@ -192,7 +192,7 @@ func collect(rows pgx.Rows, yield func([]*Contact) error) error {
 		next = make([]*Contact, 0, chunk)
 		return yield(full)
 	}
-	err := pg.ForEach(rows, row.Targets(), func() error {
+	err := pg.ForEach(rows, row.Targets(audit.Key|audit.Fact), func() error {
 		if key := row.Key(); len(next) == 0 || next[len(next)-1].Key != key {
 			if err := flush(chunk); err != nil {
 				return err

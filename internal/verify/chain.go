@@ -75,37 +75,86 @@ func (b Break) String() string {
 	return line + b.Reason
 }
 
-// logRow is a row of verify_chain.
+// logRow is a row of verify_chain. It is read, and put together for the chain,
+// without audit.Row, by which the log is written: so a mistake there is found here.
 type logRow struct {
-	chain.Row
+	auditSeq                           int64
 	chainSeq                           *int64
 	link, salt, commitment             []byte
+	eventSeq                           *int64
+	shard                              int16
+	tenant                             string
+	contactID                          int64
+	event                              string
+	eventID                            [16]byte
 	occurredAt, receivedAt, recordedAt pgtype.Timestamptz
-	values                             chain.Values
+	occurredTicks                      int64
+	changedColumns, unreadableColumns  list
+	fieldValues, idValues, lastKnown   []byte
+	softDeleted                        *bool
+	hardDeleted                        bool
+	outcome                            string
+	changedBy                          *int64
+	webhookName                        *string
+	origin                             string
 	plainLists                         bool
 	erased                             bool // by what the row says of itself
 }
 
 func (r *logRow) targets() []any {
 	return []any{
-		&r.AuditSeq, &r.chainSeq, &r.link, &r.salt, &r.commitment,
-		&r.EventSeq, &r.Shard, &r.Tenant, &r.ContactID, &r.Event, &r.EventID, &r.occurredAt, &r.OccurredTicks,
-		&r.receivedAt, &r.recordedAt, (*list)(&r.ChangedColumns), &r.values.FieldValues, &r.values.IDValues, (*list)(&r.UnreadableColumns),
-		&r.SoftDeleted, &r.HardDeleted, &r.Outcome, &r.ChangedBy, &r.WebhookName, &r.Origin, &r.values.LastKnown,
+		&r.auditSeq, &r.chainSeq, &r.link, &r.salt, &r.commitment,
+		&r.eventSeq, &r.shard, &r.tenant, &r.contactID, &r.event, &r.eventID, &r.occurredAt, &r.occurredTicks,
+		&r.receivedAt, &r.recordedAt, &r.changedColumns, &r.fieldValues, &r.idValues, &r.unreadableColumns,
+		&r.softDeleted, &r.hardDeleted, &r.outcome, &r.changedBy, &r.webhookName, &r.origin, &r.lastKnown,
 		&r.plainLists, &r.erased,
 	}
 }
 
+// values writes what the commitment covers.
+func (r *logRow) values(e *chain.Encoder) error {
+	for _, doc := range [...][]byte{r.fieldValues, r.idValues, r.lastKnown} {
+		if err := e.JSON(doc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fields writes what the link covers.
+func (r *logRow) fields(e *chain.Encoder, values chain.Commitment) {
+	e.Int64(r.auditSeq)
+	e.OptionalInt64(r.eventSeq)
+	e.Int16(r.shard)
+	e.Text(r.tenant)
+	e.Int64(r.contactID)
+	e.Text(r.event)
+	e.UUID(r.eventID)
+	e.Int64(micros(r.occurredAt))
+	e.Int64(r.occurredTicks)
+	e.Int64(micros(r.receivedAt))
+	e.Int64(micros(r.recordedAt))
+	e.Texts(r.changedColumns)
+	e.Texts(r.unreadableColumns)
+	e.OptionalBool(r.softDeleted)
+	e.Bool(r.hardDeleted)
+	e.Text(r.outcome)
+	e.OptionalInt64(r.changedBy)
+	e.OptionalText(r.webhookName)
+	e.Text(r.origin)
+	e.Commitment(values)
+}
+
 func (r *logRow) ref() *Ref {
 	ref := &Ref{
-		AuditSeq: r.AuditSeq, Event: r.Event, EventID: contact.EventID(r.EventID).String(),
-		Tenant: r.Tenant, ContactID: r.ContactID,
+		AuditSeq: r.auditSeq, Event: r.event, EventID: contact.EventID(r.eventID).String(),
+		Tenant: r.tenant, ContactID: r.contactID,
 	}
 	if r.chainSeq != nil {
 		ref.ChainSeq = new(*r.chainSeq)
 	}
-	if r.EventSeq != nil {
-		ref.EventSeq = new(*r.EventSeq)
+	if r.eventSeq != nil {
+		ref.EventSeq = new(*r.eventSeq)
 	}
 	return ref
 }
@@ -141,6 +190,7 @@ type chains struct {
 	key    *chain.Key
 	plain  *chain.Linker
 	keyed  *chain.Linker // nil without a key
+	fields chain.Encoder
 	shards []*shardChain
 	found  Chain
 }
@@ -183,7 +233,6 @@ func checkChains(ctx context.Context, tx pgx.Tx, c *chains, step func()) (Chain,
 	rows, _ := tx.Query(ctx, sql.VerifyChain) // each reports its error
 	var r logRow
 	err := each(rows, r.targets(), func() error {
-		r.OccurredAt, r.ReceivedAt, r.RecordedAt = micros(r.occurredAt), micros(r.receivedAt), micros(r.recordedAt)
 		c.row(&r)
 		step()
 		return nil
@@ -210,11 +259,11 @@ func micros(t pgtype.Timestamptz) int64 {
 
 func (c *chains) row(r *logRow) {
 	c.found.Rows++
-	if r.Shard < 0 || int(r.Shard) >= len(c.shards) {
-		c.breaks(&shardChain{stored: storedHead{Shard: r.Shard}}, Altered, r.ref(), "there is no such shard")
+	if r.shard < 0 || int(r.shard) >= len(c.shards) {
+		c.breaks(&shardChain{stored: storedHead{Shard: r.shard}}, Altered, r.ref(), "there is no such shard")
 		return
 	}
-	s := c.shards[r.Shard]
+	s := c.shards[r.shard]
 	if r.chainSeq == nil {
 		if !s.broken { // the table's own constraint was removed
 			c.breaks(s, Inserted, r.ref(), "it has no place in the chain")
@@ -227,7 +276,7 @@ func (c *chains) row(r *logRow) {
 	switch ref := r.ref(); {
 	case s.broken: // what comes later is only counted
 	case s.suspect != nil && place == next && follows:
-		c.breaks(s, Inserted, s.suspect.row, fmt.Sprintf("without it, row %d has its place and holds", r.AuditSeq))
+		c.breaks(s, Inserted, s.suspect.row, fmt.Sprintf("without it, row %d has its place and holds", r.auditSeq))
 	case s.suspect != nil:
 		c.breaks(s, s.suspect.what, s.suspect.named, s.suspect.reason)
 	case place > s.stored.AuditCount:
@@ -235,7 +284,7 @@ func (c *chains) row(r *logRow) {
 	case place < next:
 		c.breaks(s, Inserted, ref, fmt.Sprintf("its place is %d, behind one at %d", place, s.head.Count))
 	case place > next:
-		s.suspect = &suspect{ref, nil, Missing, fmt.Sprintf("%s between row %s and row %d", places(next, place-1), s.lastSeq(), r.AuditSeq)}
+		s.suspect = &suspect{ref, nil, Missing, fmt.Sprintf("%s between row %s and row %d", places(next, place-1), s.lastSeq(), r.auditSeq)}
 		return // s.head stays, for the next row
 	case !follows:
 		reason := "its link is not the one that its content makes"
@@ -282,24 +331,29 @@ func (c *chains) follows(head chain.Head, r *logRow, link chain.Link) bool {
 		linker = nil
 		c.found.OtherKey++
 	}
-	if !r.plainLists || r.Shard != (contact.Key{Tenant: r.Tenant, ID: r.ContactID}).Shard() {
+	if !r.plainLists || r.shard != (contact.Key{Tenant: r.tenant, ID: r.contactID}).Shard() {
 		return false
 	}
+	var values chain.Commitment
+	c.fields.Reset()
 	switch {
 	case r.commitment == nil && r.salt != nil && !r.erased:
-		commitment, err := c.plain.Commit(r.salt, r.values)
-		if err != nil {
+		if err := r.values(&c.fields); err != nil {
 			return false
 		}
-		r.Values = commitment
-	case r.erased && r.salt == nil && len(r.commitment) == len(r.Values) &&
-		r.values.FieldValues == nil && r.values.IDValues == nil && r.values.LastKnown == nil:
-		r.Values = chain.Commitment(r.commitment)
+		values = c.plain.Commit(r.salt, c.fields.Bytes())
+	case r.erased && r.salt == nil && len(r.commitment) == len(values) && r.fieldValues == nil && r.idValues == nil && r.lastKnown == nil:
+		values = chain.Commitment(r.commitment)
 		c.found.Erased++
 	default:
 		return false
 	}
-	return linker == nil || linker.Next(head, &r.Row).Link == link
+	if linker == nil {
+		return true
+	}
+	c.fields.Reset()
+	r.fields(&c.fields, values)
+	return linker.Next(r.shard, head, c.fields.Bytes()).Link == link
 }
 
 func (c *chains) breaks(s *shardChain, what string, row *Ref, reason string) {
