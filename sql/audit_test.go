@@ -28,7 +28,7 @@ var intoAuditRow = map[string]struct {
 }{
 	"audit_facts.sql":     {[]any{new(int64)}, audit.Fact},
 	"audit_history.sql":   {[]any{new(*string)}, audit.Shown},
-	"erasure_rows.sql":    {[]any{new(int64), new(bool), new([]byte)}, audit.Committed},
+	"erasure_rows.sql":    {[]any{new(int64), new([]byte)}, audit.Committed},
 	"refold_facts.sql":    {nil, audit.Key | audit.Fact},
 	"refold_facts_of.sql": {nil, audit.Key | audit.Fact},
 }
