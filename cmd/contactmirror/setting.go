@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/accept"
 	"contactmirror/internal/chain"
 	"contactmirror/internal/signature"
 )
@@ -212,7 +213,7 @@ func setAllowUnsigned(c *Config, v string) error {
 }
 
 func setMaxBody(c *Config, v string) (err error) {
-	c.MaxBody, err = parseSize(v, 1<<10, 64<<20)
+	c.MaxBody, err = parseSize(v, 1<<10, accept.MaxBody)
 	return err
 }
 

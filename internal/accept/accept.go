@@ -27,6 +27,10 @@ import (
 // Spooled is the result of a delivery that the spool has taken.
 const Spooled inbox.Result = "spooled"
 
+// MaxBody is the largest body of a delivery, in bytes: with what else is kept of
+// the delivery, it fits into a record of the spool.
+const MaxBody = spool.MaxPayload - 1<<20
+
 const (
 	// spoolTimeout bounds the wait for the disk. With [inbox.Timeout] it stays
 	// under the two seconds after which an answer is as bad as none.

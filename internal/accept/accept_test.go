@@ -276,3 +276,26 @@ func TestGate_spoolKeepsTheSignature(t *testing.T) {
 		t.Errorf("%d tenants do not balance", got)
 	}
 }
+
+// The largest delivery that is received fits into the spool.
+func TestGate_largestDelivery(t *testing.T) {
+	t.Parallel()
+	s, err := spool.Open(t.TempDir(), 1<<30, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s.Run)
+	away := func(context.Context, inbox.Delivery) (inbox.Result, error) { return "", errors.New("away") }
+	g := accept.New(accept.Inbox{Put: away}, s, slog.New(slog.DiscardHandler))
+	d := inbox.Delivery{
+		Body: []byte(strings.Repeat("cmr\x01", accept.MaxBody/4)), ReceivedAt: received, Reason: "is not JSON",
+		Headers: http.Header{"X-A": {strings.Repeat("\t", 36<<10)}},
+	}
+	if _, err := g.Accept(t.Context(), d); errors.Is(err, spool.ErrTooLarge) { // a slow disk may take too long for it
+		t.Error(err)
+	}
+	d.Body = append(d.Body, make([]byte, 2<<20)...)
+	if _, err := g.Accept(t.Context(), d); !errors.Is(err, spool.ErrTooLarge) {
+		t.Errorf("a larger delivery: %v, want %v", err, spool.ErrTooLarge)
+	}
+}

@@ -203,7 +203,7 @@ func (s *Spool) survey() error {
 			r.close()
 			continue
 		}
-		if len(s.closed) >= s.maxOpen {
+		if len(s.closed) >= s.maxOpen || r.err != nil { // of which no copy can be made
 			r.close()
 			found.file = nil
 		}

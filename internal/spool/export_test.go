@@ -10,3 +10,6 @@ var Escaped, Unescaped, Mark = escaped, unescaped, mark
 
 // KeepOpen is how many closed segments s keeps open.
 func (s *Spool) KeepOpen(n int) { s.maxOpen = n }
+
+// Refresh looks at the files that were moved aside.
+func (s *Spool) Refresh() error { return s.refresh() }

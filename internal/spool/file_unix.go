@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -82,9 +81,21 @@ func readFile(path string) ([]byte, error) {
 	return readOpen(file)
 }
 
-// readOpen reads a file from its beginning, wherever it was written to last.
+// readOpen reads a file from its beginning, wherever it was written to last, up to
+// [maxFile].
 func readOpen(file *os.File) ([]byte, error) {
-	return io.ReadAll(io.NewSectionReader(file, 0, math.MaxInt64))
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	size := min(info.Size(), maxFile) + 1
+	content := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	_, err = content.ReadFrom(io.NewSectionReader(file, 0, maxFile+1))
+	if err == nil && content.Len() > maxFile {
+		content.Truncate(maxFile)
+		err = fmt.Errorf("%s is larger than %d bytes, the most that a spool file has; the rest was not read", file.Name(), int64(maxFile))
+	}
+	return content.Bytes(), err
 }
 
 func regular(path string, info fs.FileInfo) error {

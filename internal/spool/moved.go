@@ -125,7 +125,7 @@ func Rewrite(dir string, c *Contents, left []Record) error {
 	if len(left) == 0 && len(c.Rest) == 0 {
 		return Discard(dir, c.Name)
 	}
-	if err := writeFile(filepath.Join(dir, c.Name), append(frames(left), c.Rest...)); err != nil {
+	if err := writeFile(filepath.Join(dir, c.Name), append(frames(left, maxFile-len(c.Rest)), c.Rest...)); err != nil {
 		return fmt.Errorf("spool: rewrite %s: %w", c.Name, err)
 	}
 	return nil
@@ -176,7 +176,8 @@ func list(dir string, known map[string]File) (map[string]File, error) {
 		if err != nil {
 			continue // it has just been removed
 		}
-		if was, ok := known[entry.Name()]; ok && was.Problem == "" && unchanged(was.version, info) {
+		// What could not be read may be readable now, unless it is too large.
+		if was, ok := known[entry.Name()]; ok && (was.Problem == "" || was.Bytes > maxFile) && unchanged(was.version, info) {
 			files[was.Name] = was
 			continue
 		}
@@ -240,9 +241,22 @@ func segmentNumber(name string) (number int64, ok bool) {
 	return number, err == nil && number >= 0
 }
 
-func frames(records []Record) (b []byte) {
+// frames is records as they are on disk, in up to most bytes, which they fit into
+// without their reasons. Reasons that would exceed that are left out.
+func frames(records []Record, most int) (b []byte) {
+	bare := make([][]byte, len(records))
+	for i, r := range records {
+		r.Reason = ""
+		bare[i] = r.frame()
+		most -= len(bare[i])
+	}
 	for i := range records {
-		b = append(b, records[i].frame()...)
+		frame := bare[i]
+		if whole := records[i].frame(); len(whole)-len(frame) <= most {
+			most -= len(whole) - len(frame)
+			frame = whole
+		}
+		b = append(b, frame...)
 	}
 	return b
 }
@@ -335,7 +349,7 @@ func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 // segment, each into a file.
 func (s *Spool) writeRest(segment string, r *reader, incomplete bool) (names []string, err error) {
 	if len(r.refused) > 0 {
-		name, err := s.write(segment, Refused, frames(r.refused))
+		name, err := s.write(segment, Refused, frames(r.refused, maxFile))
 		if err != nil {
 			return nil, err
 		}

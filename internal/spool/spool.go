@@ -25,10 +25,25 @@ const (
 	tenantShare = 0.75
 )
 
+// These bound what is read of a file, which somebody else may have made or grown.
+const (
+	// MaxPayload is the largest [Record.Payload].
+	MaxPayload = 65 << 20
+	// maxFrame is the largest record on disk. The payload, and a tenant of up to
+	// 64 KiB, may grow by a quarter where they are escaped.
+	maxFrame = headerSize + (MaxPayload+64<<10)/4*5
+	// maxFile is the largest segment: below segmentSize it takes another batch,
+	// and a batch below maxBatch another record. What is moved aside of a segment
+	// is not larger.
+	maxFile = segmentSize + maxBatch + maxFrame
+)
+
 // The errors of [Spool.Append].
 var (
 	// ErrFull means that the spool, or the tenant's part of it, has no room.
 	ErrFull = errors.New("spool: full")
+	// ErrTooLarge means that the record is larger than one may be.
+	ErrTooLarge = errors.New("spool: record too large")
 	// ErrClosed means that the spool has stopped.
 	ErrClosed = errors.New("spool: stopped")
 )
@@ -169,6 +184,9 @@ func (s *Spool) Close() error {
 // out or not.
 func (s *Spool) Append(ctx context.Context, r Record) error {
 	waiting := &request{Record: r, frame: r.frame(), answer: make(chan error, 1)}
+	if len(waiting.frame) > maxFrame {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(waiting.frame), int64(maxFrame))
+	}
 	select {
 	case s.waiting <- waiting:
 	case <-s.stopped:
@@ -268,6 +286,11 @@ func (s *Spool) sync(batch []*request) error {
 	var frames []byte
 	for _, r := range batch {
 		frames = append(frames, r.frame...)
+	}
+	if s.current.bytes >= segmentSize { // closing it failed, and must not fail while it grows
+		if err := s.closeCurrent(); err != nil {
+			return err
+		}
 	}
 	if s.file == nil {
 		lock := s.lock
