@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"regexp"
 	"sort"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"contactmirror/internal/chain"
 	"contactmirror/internal/signature"
+	"contactmirror/internal/smallfile"
 )
 
 // Config is every setting in force, validated. Packages are handed values from
@@ -221,7 +221,7 @@ func (s setting) find(flags, env map[string]string) (found, error) {
 // readTwin reads a setting's value from the file that label, its _FILE twin,
 // names.
 func readTwin(label, path string) (found, error) {
-	content, err := os.ReadFile(path)
+	content, err := smallfile.Read(path)
 	if err != nil {
 		return found{}, fmt.Errorf("%s: %w", label, err)
 	}

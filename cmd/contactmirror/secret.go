@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"contactmirror/internal/smallfile"
 )
 
 // secretFile is the generated secret's name in the data directory.
@@ -17,7 +19,7 @@ const secretFile = "secret"
 // generatedSecret reads the secret that an earlier start made in dataDir. The
 // error is an [fs.ErrNotExist] where there was none.
 func generatedSecret(dataDir string) (string, error) {
-	content, err := os.ReadFile(filepath.Join(dataDir, secretFile))
+	content, err := smallfile.Read(filepath.Join(dataDir, secretFile))
 	if err != nil {
 		return "", fmt.Errorf("read the generated secret: %w", err)
 	}

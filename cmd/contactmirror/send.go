@@ -9,14 +9,15 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"contactmirror/internal/accept"
 	"contactmirror/internal/simulator"
+	"contactmirror/internal/smallfile"
 )
 
 // sendCmd posts files as SuperOffice would.
@@ -94,15 +95,16 @@ func (s *sendCmd) secret(config *Config) (string, error) {
 
 // read reads all files, so that a name mistyped sends nothing.
 func (s *sendCmd) read(stdin io.Reader) ([]delivery, error) {
+	const most = 2 * accept.MaxBody // no receiver takes that, but may be shown it
 	deliveries := make([]delivery, len(s.File))
 	for i, name := range s.File {
 		d := delivery{name: name}
 		var err error
 		if name == "-" {
 			d.name = "stdin"
-			d.body, err = io.ReadAll(stdin)
+			d.body, err = smallfile.ReadFrom(stdin, d.name, most)
 		} else {
-			d.body, err = os.ReadFile(name)
+			d.body, err = smallfile.ReadUpTo(name, most)
 		}
 		if err != nil {
 			return nil, misused("read a file to send: %w", err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 	"contactmirror/internal/accept"
 	"contactmirror/internal/chain"
 	"contactmirror/internal/signature"
+	"contactmirror/internal/smallfile"
 )
 
 // setting is one setting: how it is called, what it may be, and where its value
@@ -189,7 +189,7 @@ func maskSecrets(v string) string {
 }
 
 func setTenantSecrets(c *Config, path string) error {
-	content, err := os.ReadFile(path)
+	content, err := smallfile.Read(path)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/smallfile"
 	"contactmirror/internal/verify"
 )
 
@@ -60,7 +61,7 @@ func (v *verifyCmd) options() (verify.Options, error) {
 		}
 	}
 	if v.Against != "" {
-		content, err := os.ReadFile(v.Against)
+		content, err := smallfile.Read(v.Against)
 		if err != nil {
 			return options, misused("--against: %v", err)
 		}

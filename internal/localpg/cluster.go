@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"contactmirror/internal/smallfile"
 )
 
 // elsewhere holds the clusters of root's data directories that PostgreSQL's user
@@ -69,7 +71,7 @@ func openCluster(ctx context.Context, dir string, o Options) (c cluster, err err
 			return cluster{}, err
 		}
 	}
-	password, err := os.ReadFile(c.passwordFile())
+	password, err := smallfile.Read(c.passwordFile())
 	if err != nil {
 		return cluster{}, err
 	}
@@ -111,7 +113,7 @@ func farHome(dir string) string {
 
 // clusterVersion is the major version that made the cluster; 0 if there is none.
 func clusterVersion(data string) (int, error) {
-	text, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	text, err := smallfile.Read(filepath.Join(data, "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"contactmirror/internal/smallfile"
 )
 
 // grace is how long an orphan that is of no use gets for each way of ending it.
@@ -152,7 +154,7 @@ func (c cluster) ready(pid int) bool {
 }
 
 func (c cluster) pidLines() []string {
-	text, err := os.ReadFile(c.pidPath())
+	text, err := smallfile.Read(c.pidPath())
 	if err != nil {
 		return nil
 	}

@@ -6,14 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"contactmirror/internal/smallfile"
 )
 
 func readURL(dir string) (string, error) {
-	text, err := os.ReadFile(filepath.Join(dir, urlName))
+	text, err := smallfile.Read(filepath.Join(dir, urlName))
 	return strings.TrimSpace(string(text)), err
 }
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"contactmirror/internal/smallfile"
 )
 
 // ID identifies a process: a UUID.
@@ -46,7 +48,7 @@ func Identity(dir string) (ID, error) {
 
 func readID(dir string) (ID, error) {
 	name := filepath.Join(dir, idFile)
-	text, err := os.ReadFile(name)
+	text, err := smallfile.Read(name)
 	if err != nil {
 		return "", err
 	}
