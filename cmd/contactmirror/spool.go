@@ -30,7 +30,7 @@ type spoolCmd struct {
 
 // Help says what these files are.
 func (spoolCmd) Help() string {
-	return `serve moves a spool file aside when it can't be drained: NAME.damaged can't be read, or not all of it; NAME.refused holds deliveries that the database refuses for what is in them. Both hold deliveries that were answered 200. They hold back complete-through until they are retried or discarded.
+	return `serve moves a spool file aside when it can't be drained: NAME.damaged can't be read, or not all of it; NAME.refused holds deliveries that the database refuses for what is in them. A file that can't be moved either is left where it is, as NAME, and serve tries again every few seconds. All of them hold deliveries that were answered 200. They hold back complete-through until they are retried or discarded.
 
 Run these commands where the data directory is, as the user that serve runs as. serve may go on meanwhile, and notices within seconds.`
 }
@@ -71,6 +71,10 @@ func (s *spoolListCmd) Run(call *invocation) error {
 // fileProblem says in a few words why the file was moved aside.
 func fileProblem(f spool.File) string {
 	switch {
+	case f.Kind == spool.Stuck && f.Problem != "":
+		return "could not be moved aside; " + plain(f.Problem)
+	case f.Kind == spool.Stuck:
+		return "could not be moved aside; see the log of serve"
 	case f.Problem != "":
 		return plain(f.Problem)
 	case f.Kind == spool.Refused:

@@ -10,7 +10,8 @@
 //
 // What can't be drained never blocks the rest. A segment that can't be read, and
 // what is left of one after its readable records, is moved aside as NAME.damaged;
-// records that the inbox refuses for what is in them as NAME.refused. Bytes that
+// records that the inbox refuses for what is in them as NAME.refused. A segment that
+// can't be moved either is left out, and is moved as soon as it can be. Bytes that
 // are of no record are kept wherever they are: a write that was cut off by a kill
 // can't be told from an accepted record whose header is damaged. These files are
 // counted in [State] until an operator has them delivered again or discards them.

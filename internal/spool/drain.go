@@ -152,6 +152,9 @@ func (s *Spool) finish() {
 	moved, stuck := s.keepRest(r)
 	r.close()
 	s.reader = nil
+	if len(stuck) > 0 {
+		defer s.noteStuck()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = slices.Delete(s.closed, 0, 1)
@@ -163,12 +166,14 @@ func (s *Spool) finish() {
 	}
 }
 
-// count adds files that were, or could not be, moved aside. The lock is held.
+// count adds files that were, or could not be, moved aside. Both locks are held.
 func (s *Spool) count(moved, stuck []File) {
-	for _, f := range moved {
+	for _, f := range append(moved, stuck...) {
 		s.aside[f.Name] = f
 	}
-	s.stuck = append(s.stuck, stuck...)
+	for _, f := range stuck {
+		s.stuck = append(s.stuck, f.Name)
+	}
 }
 
 // survey finds the segments that earlier processes have left. One in which
@@ -176,7 +181,7 @@ func (s *Spool) count(moved, stuck []File) {
 // from starting.
 func (s *Spool) survey() error {
 	var err error
-	if s.aside, err = list(s.dir, nil); err != nil {
+	if s.aside, err = list(s.dir, nil, nil); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(s.dir)
@@ -212,5 +217,6 @@ func (s *Spool) survey() error {
 			s.byTenant[tenant] += bytes
 		}
 	}
+	s.noteStuck()
 	return nil
 }

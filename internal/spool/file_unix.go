@@ -13,10 +13,14 @@ import (
 	"syscall"
 )
 
+// lockName is the file that is locked. It also names the segments that could not
+// be moved aside.
+const lockName = "lock"
+
 // lockDir takes dir for this process. The lock goes with the process, however
 // that ends.
 func lockDir(dir string) (*os.File, error) {
-	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	file, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +158,17 @@ func writeFile(path string, content []byte) (err error) {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
+}
+
+// overwriteFile writes content into a file that is there, which stays the same
+// file.
+func overwriteFile(path string, content []byte) error {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	return errors.Join(err, file.Close())
 }
 
 // keepOwner gives draft to the owner of the file at path, or else of its

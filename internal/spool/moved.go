@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -25,6 +26,9 @@ const (
 	Damaged Kind = "damaged"
 	// Refused is records that the inbox refuses for what is in them.
 	Refused Kind = "refused"
+	// Stuck is a segment of which something could not be read or is refused, and
+	// that could not be moved. It still has a segment's name.
+	Stuck Kind = "stuck"
 )
 
 // File is a file that was moved aside: out of the way of the segments that drain.
@@ -88,10 +92,14 @@ const patience = 2 * time.Second
 // where there is another one of that name, and its kind.
 var movedName = regexp.MustCompile(`^([0-9]{1,20})\.spool(?:\.[0-9]+)?\.(damaged|refused)$`)
 
-// Files lists the files in dir that were moved aside, oldest first. It does not
-// mind that a process has the directory.
+// Files lists the files in dir that were moved aside, oldest first, with the
+// segments that could not be moved. A process may use the directory meanwhile.
 func Files(dir string) ([]File, error) {
-	found, err := list(dir, nil)
+	stuck, err := readStuck(dir)
+	if err != nil {
+		return nil, err
+	}
+	found, err := list(dir, nil, stuck)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +156,13 @@ func Discard(dir, name string) error {
 
 func lstatMoved(dir, name string) (fs.FileInfo, error) {
 	if !movedName.MatchString(name) {
-		return nil, fmt.Errorf("%s: %w", name, ErrNotMovedAside)
+		stuck, err := readStuck(dir)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(stuck, name) {
+			return nil, fmt.Errorf("%s: %w", name, ErrNotMovedAside)
+		}
 	}
 	info, err := os.Lstat(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -160,16 +174,16 @@ func lstatMoved(dir, name string) (fs.FileInfo, error) {
 	return info, nil
 }
 
-// list reads those files in dir that were moved aside, by name. Of the known ones
-// only those are read again that have changed.
-func list(dir string, known map[string]File) (map[string]File, error) {
+// list reads those files in dir that were moved aside and the stuck ones, by name.
+// Of the known ones only those are read again that have changed.
+func list(dir string, known map[string]File, stuck []string) (map[string]File, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	files := map[string]File{}
 	for _, entry := range entries {
-		if !movedName.MatchString(entry.Name()) {
+		if !movedName.MatchString(entry.Name()) && !slices.Contains(stuck, entry.Name()) {
 			continue
 		}
 		info, err := entry.Info()
@@ -193,7 +207,7 @@ func unchanged(was, is fs.FileInfo) bool {
 // inspect reads the file of info.
 func inspect(dir string, info fs.FileInfo) Contents {
 	name := info.Name()
-	c := Contents{File: File{Name: name, Bytes: info.Size(), version: info}}
+	c := Contents{File: File{Name: name, Kind: Stuck, Bytes: info.Size(), version: info}}
 	if parts := movedName.FindStringSubmatch(name); parts != nil {
 		c.Kind = Kind(parts[2])
 	}
@@ -204,7 +218,7 @@ func inspect(dir string, info fs.FileInfo) Contents {
 	records, rest := scan(content)
 	c.Records, c.Rest, c.UnreadableBytes = len(records), rest, int64(len(rest))
 	// Where all that is in the file is known, so is how old it is.
-	if c.Kind == Damaged || c.Problem != "" || len(rest) > 0 || len(records) == 0 {
+	if c.Kind != Refused || c.Problem != "" || len(rest) > 0 || len(records) == 0 {
 		c.OldestAt = oldestPossible(name, info)
 	}
 	for _, r := range records {
@@ -268,7 +282,7 @@ func (s *Spool) moved(name string) File {
 		return inspect(s.dir, info).File
 	}
 	number, _ := segmentNumber(name)
-	return File{Name: name, Kind: Damaged, OldestAt: time.UnixMicro(number).Add(-patience).UTC(), Problem: err.Error()}
+	return File{Name: name, Kind: Stuck, OldestAt: time.UnixMicro(number).Add(-patience).UTC(), Problem: err.Error()}
 }
 
 // follow looks every while for files that were moved aside, so that those that an
@@ -295,11 +309,17 @@ func (s *Spool) refresh() error {
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	s.mu.Lock()
-	known := s.aside
+	known := maps.Clone(s.aside)
 	s.mu.Unlock()
-	files, err := list(s.dir, known)
+	s.moveStuck(known)
+	files, err := list(s.dir, known, s.stuck)
 	if err != nil {
 		return err
+	}
+	for _, name := range s.stuck {
+		if f, ok := known[name]; ok && f.version == nil { // no file, and no mark of it
+			files[name] = f
+		}
 	}
 	s.mu.Lock()
 	s.aside = files
@@ -307,8 +327,58 @@ func (s *Spool) refresh() error {
 	return nil
 }
 
+// moveStuck tries again to move aside the segments that could not be moved. Those
+// that are moved, or are gone, are taken out of known and s.stuck.
+func (s *Spool) moveStuck(known map[string]File) {
+	if len(s.stuck) == 0 {
+		return
+	}
+	s.stuck = slices.DeleteFunc(s.stuck, func(segment string) bool {
+		var name string
+		var err error
+		if known[segment].version == nil {
+			name, err = s.write(segment, Damaged, nil)
+		} else {
+			name, err = s.move(segment)
+		}
+		switch {
+		case err == nil:
+			delete(known, segment)
+			s.log.Warn("a spool file that could not be moved aside is moved aside now", "file", s.inDir(segment), "to", name)
+			return true
+		case known[segment].version != nil && errors.Is(err, fs.ErrNotExist):
+			return true
+		}
+		return false
+	})
+	s.noteStuck()
+}
+
+// noteStuck has the lock file name the stuck segments, for [Files].
+func (s *Spool) noteStuck() {
+	content := []byte(strings.Join(s.stuck, "\n"))
+	if path := s.inDir(lockName); !holds(path, content) {
+		if err := overwriteFile(path, content); err != nil {
+			s.log.Error("can't note which spool files could not be moved aside; spool list does not show them", "files", s.stuck, "error", err)
+		}
+	}
+}
+
+// readStuck reads what [Spool.noteStuck] has written.
+func readStuck(dir string) ([]string, error) {
+	content, err := readFile(filepath.Join(dir, lockName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("spool: %w", err)
+	}
+	return slices.DeleteFunc(strings.Split(string(content), "\n"), func(name string) bool {
+		number, ok := segmentNumber(name)
+		return !ok || name != segmentName(number)
+	}), nil
+}
+
 // keepRest puts what must be kept of the segment of r into files of its own, and
-// removes the segment. It returns the files, and those that it could not move.
+// removes the segment. It returns the files, and the segment where that could not
+// be moved.
 func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 	name := segmentName(r.number)
 	lost := max(0, r.segment.records-r.total)
@@ -339,7 +409,7 @@ func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 	if err != nil {
 		f := s.moved(segmentName(r.number))
 		stuck = append(stuck, f)
-		s.log.Error("a spool file holds accepted deliveries that can't be read, and can't be moved aside; it is left out until the next start",
+		s.log.Error("a spool file holds accepted deliveries that can't be drained, and can't be moved aside; the rest drains, and it is tried again every few seconds: see contactmirror spool list",
 			"file", s.path(r.number), "problem", problem(r.err), "error", err)
 	}
 	return moved, stuck

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -210,16 +211,18 @@ func untested(t *testing.T, why string) {
 	t.Skip("THIS IS NOT TESTED: " + why)
 }
 
-func mount(t *testing.T, source, path, kind string, flags uintptr) {
+func mount(t *testing.T, source, path, kind string, flags uintptr) (unmount func()) {
 	t.Helper()
 	if err := syscall.Mount(source, path, kind, flags, ""); err != nil {
 		untested(t, "nothing can be mounted here: "+err.Error())
 	}
-	t.Cleanup(func() {
+	unmount = sync.OnceFunc(func() {
 		if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(unmount)
+	return unmount
 }
 
 // A segment that can't be read, while the spool runs or at its start, is moved

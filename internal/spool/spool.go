@@ -79,14 +79,14 @@ type Spool struct {
 	reader *reader  // of the oldest segment; Peek's, Taken's and Refused's alone
 
 	moving sync.Mutex // held while files are moved aside or looked at; before mu
+	stuck  []string   // names of segments that could not be moved aside; under moving
 
 	mu       sync.Mutex
 	closed   []segment        // oldest first, complete: what Peek reads
 	current  segment          // being written; empty when there is none
 	byTenant map[string]int64 // bytes, in closed and current
 	failed   time.Time        // as in State
-	aside    map[string]File  // the files that were moved aside, by name
-	stuck    []File           // and those that could not be moved; left out while this process runs
+	aside    map[string]File  // the files that were, or could not be, moved aside, by name
 }
 
 // segment is one file, with what is in it.
@@ -216,9 +216,6 @@ func (s *Spool) State() State {
 	}
 	for _, f := range s.aside {
 		state.MovedAside.add(&f)
-	}
-	for i := range s.stuck {
-		state.MovedAside.add(&s.stuck[i])
 	}
 	return state
 }
@@ -497,7 +494,9 @@ func (s *Spool) closeCurrent() error {
 
 func segmentName(number int64) string { return fmt.Sprintf("%020d%s", number, suffix) }
 
-func (s *Spool) path(number int64) string { return filepath.Join(s.dir, segmentName(number)) }
+func (s *Spool) path(number int64) string { return s.inDir(segmentName(number)) }
+
+func (s *Spool) inDir(name string) string { return filepath.Join(s.dir, name) }
 
 func (g *segment) add(r *Record, size int64) {
 	if g.records == 0 || r.At.Before(g.oldest) {
