@@ -187,8 +187,11 @@ func list(dir string, known map[string]File, stuck []string) (map[string]File, e
 			continue
 		}
 		info, err := entry.Info()
-		if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
 			continue // it has just been removed
+		}
+		if err != nil {
+			return nil, fmt.Errorf("spool: %w", err)
 		}
 		// What could not be read may be readable now, unless it is too large.
 		if was, ok := known[entry.Name()]; ok && (was.Problem == "" || was.Bytes > maxFile) && unchanged(was.version, info) {
@@ -319,6 +322,12 @@ func (s *Spool) refresh() error {
 	for _, name := range s.stuck {
 		if f, ok := known[name]; ok && f.version == nil { // no file, and no mark of it
 			files[name] = f
+		}
+	}
+	for name, f := range known {
+		if _, ok := files[name]; !ok {
+			s.log.Warn("a spool file that was moved aside was delivered, discarded or removed; it no longer holds back complete_through",
+				"file", s.inDir(name), "deliveries", f.Records, "unreadable_bytes", f.UnreadableBytes, "bytes", f.Bytes, "oldest", f.OldestAt)
 		}
 	}
 	s.mu.Lock()

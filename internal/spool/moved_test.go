@@ -3,6 +3,7 @@ package spool_test
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -663,4 +664,47 @@ func TestSpool_movedAsideWithoutGap(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Each file that vanishes is logged once, with what it held, whatever removed it.
+func TestSpool_vanishedFileIsLogged(t *testing.T) {
+	t.Parallel()
+	segment, _ := segmentOf(t, "first", "second")
+	const discarded, removed = oneSegment + ".damaged", "00001793534400000001.spool.refused"
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, discarded), segment[:len(segment)-1])
+	write(t, filepath.Join(dir, removed), segment)
+	var log bytes.Buffer
+	s, err := spool.Open(dir, roomy, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	refresh := func() string {
+		t.Helper()
+		log.Reset()
+		if err := s.Refresh(); err != nil {
+			t.Fatal(err)
+		}
+		return log.String()
+	}
+	if got := refresh(); got != "" {
+		t.Errorf("nothing vanished, and the log says %s", got)
+	}
+	if err := spool.Discard(dir, discarded); err != nil {
+		t.Fatal(err)
+	}
+	if got := refresh(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, discarded) ||
+		!strings.Contains(got, "deliveries=1 unreadable_bytes=") || !strings.Contains(got, "oldest=") {
+		t.Errorf("after one was discarded: %s", got)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := refresh(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, removed) || !strings.Contains(got, "deliveries=2 ") {
+		t.Errorf("after all was removed: %s", got)
+	}
+	if got := refresh() + refresh(); got != "" {
+		t.Errorf("logged again: %s", got)
+	}
+	run(t, s)
 }
