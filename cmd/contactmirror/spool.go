@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -19,6 +21,24 @@ import (
 
 // spoolDir is where a receiver's spool is.
 func spoolDir(c *Config) string { return filepath.Join(c.DataDir, "spool") }
+
+// existingSpool is [spoolDir] for the commands, which never make one.
+func existingSpool(call *invocation) (*Config, string, error) {
+	config, err := call.config()
+	if err != nil {
+		return nil, "", err
+	}
+	dir := spoolDir(config)
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "", misused("no spool: %s does not exist; set CONTACTMIRROR_DATA_DIR to the data directory of the receiver", dir)
+	case err != nil:
+		return nil, "", fmt.Errorf("look for the spool in CONTACTMIRROR_DATA_DIR: %w", err)
+	case !info.IsDir():
+		return nil, "", misused("no spool: %s is not a directory; set CONTACTMIRROR_DATA_DIR to the data directory of the receiver", dir)
+	}
+	return config, dir, nil
+}
 
 // spoolCmd is the commands for spool files that were moved aside.
 type spoolCmd struct {
@@ -43,18 +63,18 @@ type spoolListCmd struct {
 
 // Run prints one line per file, oldest first.
 func (s *spoolListCmd) Run(call *invocation) error {
-	config, err := call.config()
+	_, dir, err := existingSpool(call)
 	if err != nil {
 		return err
 	}
-	files, err := spool.Files(spoolDir(config))
+	files, err := spool.Files(dir)
 	switch {
 	case err != nil:
 		return err
 	case s.JSON:
 		return writeJSON(call.stdout, files)
 	case len(files) == 0:
-		fmt.Fprintf(call.stderr, "No file was moved aside in %s.\n", spoolDir(config))
+		fmt.Fprintf(call.stderr, "No file was moved aside in %s.\n", dir)
 		return nil
 	}
 	now := time.Now()
@@ -111,11 +131,11 @@ type spooledDelivery struct {
 
 // Run prints one line per delivery that can be read.
 func (s *spoolShowCmd) Run(call *invocation) error {
-	config, err := call.config()
+	_, dir, err := existingSpool(call)
 	if err != nil {
 		return err
 	}
-	c, err := spool.Read(spoolDir(config), s.Name)
+	c, err := spool.Read(dir, s.Name)
 	if err != nil {
 		return err
 	}
@@ -197,11 +217,11 @@ func (s *spoolRetryCmd) Run(ctx context.Context, call *invocation) error {
 	if s.All == (len(s.Name) > 0) {
 		return misused("give the files' names, or --all")
 	}
-	config, err := call.config()
+	config, dir, err := existingSpool(call)
 	if err != nil {
 		return err
 	}
-	dir, names := spoolDir(config), s.Name
+	names := s.Name
 	if s.All {
 		files, err := spool.Files(dir)
 		if err != nil {
@@ -218,6 +238,8 @@ func (s *spoolRetryCmd) Run(ctx context.Context, call *invocation) error {
 			switch {
 			case errors.Is(err, spool.ErrNotMovedAside):
 				fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
+			case errors.Is(err, spool.ErrChanged):
+				fmt.Fprintf(call.stderr, "contactmirror: %s delivered, and nothing was removed: %v\n", count(int64(done.Delivered), "delivery", "deliveries"), err)
 			case err != nil:
 				return err
 			default:
@@ -260,16 +282,15 @@ type spoolDiscardCmd struct {
 
 // Run deletes each file, and says what was in it.
 func (s *spoolDiscardCmd) Run(call *invocation) error {
-	config, err := call.config()
+	_, dir, err := existingSpool(call)
 	if err != nil {
 		return err
 	}
-	dir := spoolDir(config)
 	var outcome error
 	for _, name := range s.Name {
 		c, err := spool.Read(dir, name)
 		if err == nil && s.Yes {
-			err = spool.Discard(dir, name)
+			err = spool.Discard(dir, &c.File)
 		}
 		if err != nil {
 			fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)

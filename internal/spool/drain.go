@@ -24,6 +24,8 @@ type reader struct {
 	refused []Record
 	rest    []byte // of no record
 	err     error  // of reading the file to its end
+	content []byte // what was read
+	version fs.FileInfo
 }
 
 // Peek returns the oldest records, some at a time, and waits until there are
@@ -118,7 +120,13 @@ func (s *Spool) read(g segment) (r *reader, found segment, err error) {
 	if opened {
 		g.file, err = openFile(s.path(g.number))
 	}
-	var content []byte
+	var (
+		content []byte
+		version fs.FileInfo
+	)
+	if err == nil {
+		version, err = g.file.Stat()
+	}
 	if err == nil {
 		content, err = readOpen(g.file)
 	}
@@ -130,7 +138,7 @@ func (s *Spool) read(g segment) (r *reader, found segment, err error) {
 	}
 	records, rest := scan(content)
 	found = segment{number: g.number, file: g.file, byTenant: map[string]int64{}}
-	r = &reader{segment: g, total: len(records), rest: rest, err: err}
+	r = &reader{segment: g, total: len(records), rest: rest, err: err, content: content, version: version}
 	for i := range records {
 		r.left = append(r.left, records[i].Record)
 		found.add(&records[i].Record, records[i].size)

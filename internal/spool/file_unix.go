@@ -75,14 +75,19 @@ func openFile(path string) (*os.File, error) {
 }
 
 // readFile reads a regular file. With an error it returns what it has read up to
-// there.
-func readFile(path string) ([]byte, error) {
+// there. The info, of the file before it was read, is nil where it could not be
+// opened.
+func readFile(path string) (content []byte, info fs.FileInfo, err error) {
 	file, err := openFile(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer file.Close() //nolint:errcheck // nothing was written
-	return readOpen(file)
+	if info, err = file.Stat(); err != nil {
+		return nil, nil, err
+	}
+	content, err = readOpen(file)
+	return content, info, err
 }
 
 // readOpen reads a file from its beginning, wherever it was written to last, up to
@@ -193,7 +198,7 @@ func keepOwner(draft *os.File, path string) error {
 
 // holds reports whether the file at path has exactly this content.
 func holds(path string, content []byte) bool {
-	has, err := readFile(path)
+	has, _, err := readFile(path)
 	return err == nil && bytes.Equal(has, content)
 }
 

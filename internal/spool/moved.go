@@ -79,6 +79,8 @@ func (m *MovedAside) add(f *File) {
 var (
 	// ErrNotMovedAside is returned for a name that no file has that was moved aside.
 	ErrNotMovedAside = errors.New("no such file was moved aside")
+	// ErrChanged means that the file is not the one that was read any more.
+	ErrChanged = errors.New("the file was changed or replaced after it was read; run the command again")
 	// ErrPartlyRead is returned by [Rewrite] for a file of which more may be
 	// readable another time.
 	ErrPartlyRead = errors.New("the file could not be read to its end")
@@ -131,7 +133,10 @@ func Rewrite(dir string, c *Contents, left []Record) error {
 		return nil
 	}
 	if len(left) == 0 && len(c.Rest) == 0 {
-		return Discard(dir, c.Name)
+		return Discard(dir, &c.File)
+	}
+	if err := checkUnchanged(dir, &c.File); err != nil {
+		return err
 	}
 	if err := writeFile(filepath.Join(dir, c.Name), append(frames(left, maxFile-len(c.Rest)), c.Rest...)); err != nil {
 		return fmt.Errorf("spool: rewrite %s: %w", c.Name, err)
@@ -139,17 +144,30 @@ func Rewrite(dir string, c *Contents, left []Record) error {
 	return nil
 }
 
-// Discard removes a file that was moved aside.
-func Discard(dir, name string) error {
-	if _, err := lstatMoved(dir, name); err != nil {
+// Discard removes f, a file that was moved aside, unless it was changed since f was
+// read.
+func Discard(dir string, f *File) error {
+	if err := checkUnchanged(dir, f); err != nil {
 		return err
 	}
-	err := os.RemoveAll(filepath.Join(dir, name)) // it may be a directory
+	err := os.RemoveAll(filepath.Join(dir, f.Name)) // it may be a directory
 	if err == nil {
 		err = syncDir(dir)
 	}
 	if err != nil {
-		return fmt.Errorf("spool: remove %s: %w", name, err)
+		return fmt.Errorf("spool: remove %s: %w", f.Name, err)
+	}
+	return nil
+}
+
+// checkUnchanged reports whether the file at f's name is the one that was read.
+func checkUnchanged(dir string, f *File) error {
+	info, err := lstatMoved(dir, f.Name)
+	if err != nil {
+		return err
+	}
+	if !unchanged(f.version, info) {
+		return fmt.Errorf("%s: %w", f.Name, ErrChanged)
 	}
 	return nil
 }
@@ -204,7 +222,7 @@ func list(dir string, known map[string]File, stuck []string) (map[string]File, e
 }
 
 func unchanged(was, is fs.FileInfo) bool {
-	return os.SameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
+	return was != nil && os.SameFile(was, is) && was.Size() == is.Size() && was.ModTime().Equal(is.ModTime())
 }
 
 // inspect reads the file of info.
@@ -214,9 +232,12 @@ func inspect(dir string, info fs.FileInfo) Contents {
 	if parts := movedName.FindStringSubmatch(name); parts != nil {
 		c.Kind = Kind(parts[2])
 	}
-	content, err := readFile(filepath.Join(dir, name))
+	content, opened, err := readFile(filepath.Join(dir, name))
 	if err != nil {
 		c.Problem = err.Error()
+	}
+	if opened != nil { // it may have been replaced since info
+		c.Bytes, c.version = opened.Size(), opened
 	}
 	records, rest := scan(content)
 	c.Records, c.Rest, c.UnreadableBytes = len(records), rest, int64(len(rest))
@@ -375,7 +396,7 @@ func (s *Spool) noteStuck() {
 
 // readStuck reads what [Spool.noteStuck] has written.
 func readStuck(dir string) ([]string, error) {
-	content, err := readFile(filepath.Join(dir, lockName))
+	content, _, err := readFile(filepath.Join(dir, lockName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
@@ -404,9 +425,13 @@ func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 			names = append(names, name)
 		}
 	default:
-		if names, err = s.writeRest(name, r, lost > 0); err == nil {
-			s.remove(segmentName(r.number))
-		} else if name, err = s.move(segmentName(r.number)); err == nil {
+		names, err = s.writeRest(name, r, lost > 0)
+		if err == nil && !s.isAsRead(r) {
+			r.err = errors.New("it was changed or replaced while it was drained")
+		}
+		if err == nil && r.err == nil {
+			s.remove(name)
+		} else if name, err = s.move(name); err == nil {
 			names = append(names, name)
 		}
 	}
@@ -422,6 +447,13 @@ func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 			"file", s.path(r.number), "problem", problem(r.err), "error", err)
 	}
 	return moved, stuck
+}
+
+// isAsRead reports whether the segment of r holds what was read, if it is there.
+func (s *Spool) isAsRead(r *reader) bool {
+	info, err := os.Lstat(s.path(r.number))
+	return err != nil || unchanged(r.version, info) ||
+		holds(s.path(r.number), r.content) // [Spool.restore] has written it again
 }
 
 // writeRest writes the refused records of r and the unreadable bytes of its

@@ -65,6 +65,15 @@ func read(t testing.TB, dir, name string) spool.Contents {
 	return c
 }
 
+// discard discards the file of that name, as it is now.
+func discard(dir, name string) error {
+	c, err := spool.Read(dir, name)
+	if err != nil {
+		return err
+	}
+	return spool.Discard(dir, &c.File)
+}
+
 // restOf is the unreadable bytes of all files that were moved aside.
 func restOf(t testing.TB, dir string) (rest string) {
 	t.Helper()
@@ -564,11 +573,11 @@ func TestRewrite_keepsWhatCannotBeRead(t *testing.T) {
 	if c = read(t, dir, name); c.Records != 0 || string(c.Rest) != "left over" {
 		t.Errorf("%+v", c)
 	}
-	if err := spool.Discard(dir, name); err != nil || len(files(t, dir)) != 0 {
+	if err := discard(dir, name); err != nil || len(files(t, dir)) != 0 {
 		t.Errorf("%v, left %v", err, files(t, dir))
 	}
 	for _, foreign := range []string{name, "lock", "../lock", oneSegment, ""} {
-		if err := spool.Discard(dir, foreign); !errors.Is(err, spool.ErrNotMovedAside) {
+		if err := discard(dir, foreign); !errors.Is(err, spool.ErrNotMovedAside) {
 			t.Errorf("discard %q: %v", foreign, err)
 		}
 	}
@@ -577,7 +586,7 @@ func TestRewrite_keepsWhatCannotBeRead(t *testing.T) {
 	if c = read(t, dir, name); spool.Rewrite(dir, &c, nil) != nil || len(files(t, dir)) != 1 {
 		t.Errorf("an empty file is not kept: %v", files(t, dir))
 	}
-	if err := errors.Join(spool.Discard(dir, name), os.Mkdir(filepath.Join(dir, name), 0o700)); err != nil {
+	if err := errors.Join(discard(dir, name), os.Mkdir(filepath.Join(dir, name), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	c = read(t, dir, name)
@@ -690,7 +699,7 @@ func TestSpool_vanishedFileIsLogged(t *testing.T) {
 	if got := refresh(); got != "" {
 		t.Errorf("nothing vanished, and the log says %s", got)
 	}
-	if err := spool.Discard(dir, discarded); err != nil {
+	if err := discard(dir, discarded); err != nil {
 		t.Fatal(err)
 	}
 	if got := refresh(); strings.Count(got, "level=WARN") != 1 || !strings.Contains(got, discarded) ||
@@ -707,4 +716,86 @@ func TestSpool_vanishedFileIsLogged(t *testing.T) {
 		t.Errorf("logged again: %s", got)
 	}
 	run(t, s)
+}
+
+// What was not read is neither removed nor replaced, even where it has the name of
+// what was.
+func TestRewrite_changedFile(t *testing.T) {
+	t.Parallel()
+	segment, _ := segmentOf(t, "first", "second")
+	other, _ := segmentOf(t, "other")
+	const name = oneSegment + ".damaged"
+	for how, change := range map[string]func(path string) error{
+		"replaced": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", other, 0o600), os.Rename(path+".new", path))
+		},
+		"replaced by one of its size and time": func(path string) error {
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			return errors.Join(os.WriteFile(path+".new", bytes.Repeat([]byte("x"), int(info.Size())), 0o600),
+				os.Chtimes(path+".new", info.ModTime(), info.ModTime()), os.Rename(path+".new", path))
+		},
+		"appended to": func(path string) error {
+			file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				return err
+			}
+			_, err = file.Write(other)
+			return errors.Join(err, file.Close())
+		},
+		"replaced by a directory": func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) },
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, name)
+			write(t, path, segment)
+			c := read(t, dir, name)
+			if err := change(path); err != nil {
+				t.Fatal(err)
+			}
+			want, _ := os.ReadFile(path)
+			for what, err := range map[string]error{
+				"rewritten to nothing": spool.Rewrite(dir, &c, nil),
+				"rewritten":            spool.Rewrite(dir, &c, c.Readable[1:]),
+				"discarded":            spool.Discard(dir, &c.File),
+			} {
+				if !errors.Is(err, spool.ErrChanged) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if got, _ := os.ReadFile(path); !bytes.Equal(got, want) || len(files(t, dir)) != 1 {
+				t.Errorf("left %q, want %q", got, want)
+			}
+			if err := discard(dir, name); err != nil {
+				t.Errorf("after another look: %v", err)
+			}
+		})
+	}
+}
+
+// A segment that somebody changes while it is drained is moved aside, not removed.
+func TestSpool_segmentChangedWhileDrained(t *testing.T) {
+	t.Parallel()
+	segment, _ := segmentOf(t, "first")
+	more, _ := segmentOf(t, "more")
+	dir := t.TempDir()
+	path := filepath.Join(dir, oneSegment)
+	write(t, path, segment)
+	s := open(t, dir, roomy)
+	run(t, s)
+	if _, err := s.Peek(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	write(t, path+".new", append(slices.Clone(segment), more...))
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Fatal(err)
+	}
+	s.Taken(1)
+	all := files(t, dir)
+	if len(all) != 1 || all[0].Records != 2 || s.State().MovedAside.Records != 2 {
+		t.Errorf("moved aside: %+v", all)
+	}
 }

@@ -60,7 +60,7 @@ func TestSpool_stuckSegment(t *testing.T) {
 			}
 			stuck()
 			c := read(t, dir, name)
-			if err := spool.Discard(dir, name); !errors.Is(err, syscall.EBUSY) {
+			if err := discard(dir, name); !errors.Is(err, syscall.EBUSY) {
 				t.Errorf("discarded: %v", err)
 			}
 			if err := spool.Rewrite(dir, &c, nil); !errors.Is(err, spool.ErrPartlyRead) {
@@ -89,7 +89,7 @@ func TestSpool_stuckSegment(t *testing.T) {
 				all := files(t, dir)
 				return len(all) == 1 && all[0].Name == name+".damaged"
 			})
-			if err := spool.Discard(dir, name+".damaged"); err != nil {
+			if err := discard(dir, name+".damaged"); err != nil {
 				t.Fatal(err)
 			}
 			until(t, "it does not count any more", func() bool { return s.State().MovedAside.Files == 0 })
@@ -111,7 +111,7 @@ func TestSpool_stuckSegmentTakenAway(t *testing.T) {
 		t.Fatalf("%d files, want 1", n)
 	}
 	unmount()
-	if err := spool.Discard(dir, oneSegment); err != nil {
+	if err := discard(dir, oneSegment); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Refresh(); err != nil || s.State().MovedAside.Files != 0 || len(files(t, dir)) != 0 {
