@@ -276,36 +276,67 @@ func redelivery(r accept.Redelivery) string {
 // spoolDiscardCmd deletes files.
 type spoolDiscardCmd struct {
 	Name []string `arg:"" help:"The files' names, as spool list prints them."`
-	Yes  bool     `help:"Delete them; without it nothing is deleted."`
+	ConfirmFlags
 	DataDirFlag
 }
 
-// Run deletes each file, and says what was in it.
+// Help says what is lost.
+func (spoolDiscardCmd) Help() string {
+	return `The deliveries in these files were answered 200, and SuperOffice does not send them again. On a terminal it shows what it would delete and asks; elsewhere it needs --yes.`
+}
+
+// Run shows what is in the files, asks, and deletes each of them.
 func (s *spoolDiscardCmd) Run(call *invocation) error {
+	if err := s.check(call); err != nil {
+		return err
+	}
 	_, dir, err := existingSpool(call)
 	if err != nil {
 		return err
 	}
 	var outcome error
+	failed := func(err error) {
+		fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
+		outcome = errReported
+	}
+	var files []spool.File
 	for _, name := range s.Name {
 		c, err := spool.Read(dir, name)
-		if err == nil && s.Yes {
-			err = spool.Discard(dir, &c.File)
-		}
 		if err != nil {
-			fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
-			outcome = errReported
+			failed(err)
 			continue
 		}
-		did := "would be discarded:"
-		if s.Yes {
-			did = "discarded:"
-		}
-		fmt.Fprintf(call.stdout, "%s %s %s and %s that can't be read\n", name, did,
-			count(int64(c.Records), "delivery", "deliveries"), count(c.UnreadableBytes, "byte", "bytes"))
+		files = append(files, c.File)
 	}
-	if outcome == nil && !s.Yes {
-		return misused("nothing was deleted: these deliveries were answered 200, and SuperOffice does not send them again; give --yes to delete them")
+	if s.DryRun || !s.Yes {
+		shown := call.stderr
+		if s.DryRun {
+			shown = call.stdout
+		}
+		for _, f := range files {
+			writeDiscarded(shown, "would be discarded", f)
+		}
+	}
+	if s.DryRun || len(files) == 0 {
+		return outcome
+	}
+	if err := s.confirm(call, "These deliveries were answered 200, and SuperOffice does not send them again. This can't be undone."); err != nil {
+		return err
+	}
+	for i := range files {
+		if err := spool.Discard(dir, &files[i]); err != nil {
+			failed(err)
+			continue
+		}
+		writeDiscarded(call.stdout, "discarded", files[i])
 	}
 	return outcome
+}
+
+func writeDiscarded(w io.Writer, did string, f spool.File) {
+	fmt.Fprintf(w, "%s %s: %s and %s that can't be read\n", f.Name, did,
+		count(int64(f.Records), "delivery", "deliveries"), count(f.UnreadableBytes, "byte", "bytes"))
+	if f.Problem != "" {
+		fmt.Fprintf(w, "%s can't be read, or not to its end: %s\n", f.Name, plain(f.Problem))
+	}
 }
