@@ -64,7 +64,10 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	began := time.Now()
-	var visible []Applied
+	var (
+		visible []Applied
+		blamed  int
+	)
 	work := func(tx pgx.Tx) error {
 		found = nil
 		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), int32(first), except...)
@@ -79,7 +82,7 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 		if except == nil && w.backlogs.note(found, size) {
 			signal(w.express) // for what others had queued before, or to let its connection go
 		}
-		visible, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
+		visible, blamed, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
 		return err
 	}
 	err = pgx.BeginTxFunc(ctx, db, transaction, work)
@@ -97,25 +100,29 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 	}
 	w.marks.Passed(found)
 	if len(found) > 0 {
-		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: len(found) - len(visible)})
+		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: blamed})
 	}
 	return found, busy, nil
 }
 
-// applyClaimed reads the claimed events again and applies them.
-func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.Claimed, now time.Time) ([]Applied, error) {
+// applyClaimed reads the claimed events again and applies them. It returns those
+// that have an audit row now, and how many it quarantined; an event that was applied
+// before is neither.
+func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.Claimed, now time.Time) (applied []Applied, blamed int, err error) {
 	events := make([]claimed, 0, len(found))
 	for _, c := range found {
 		e, err := read(c)
 		if err != nil {
 			if err := inbox.Blame(ctx, tx, c.EventSeq, c.ReceivedAt, err.Error()); err != nil {
-				return nil, err
+				return nil, 0, err
 			}
+			blamed++
 			continue
 		}
 		events = append(events, e)
 	}
-	return applyOrBlame(ctx, tx, key, events, now)
+	applied, more, err := applyOrBlame(ctx, tx, key, events, now)
+	return applied, blamed + more, err
 }
 
 // read parses the stored body. The receiver accepted it, so an error means that
@@ -136,33 +143,33 @@ func read(c inbox.Claimed) (claimed, error) {
 
 // applyOrBlame applies events; where PostgreSQL refuses their data it looks for
 // the one at fault by halves, and quarantines that one alone.
-func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]Applied, error) {
+func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) (applied []Applied, blamed int, err error) {
 	if len(events) == 0 {
-		return nil, nil
+		return nil, 0, nil
 	}
 	contacts, err := fold(ctx, tx, key, events, now)
 	switch {
 	case err == nil:
-		return outcomes(contacts, len(events)), nil
+		return outcomes(contacts, len(events)), 0, nil
 	case !eventsFault(err):
-		return nil, err
+		return nil, 0, err
 	}
 	if _, err := tx.Exec(ctx, "rollback to savepoint "+savepoint); err != nil {
-		return nil, fmt.Errorf("undo %d events: %w", len(events), err)
+		return nil, 0, fmt.Errorf("undo %d events: %w", len(events), err)
 	}
 	switch {
 	case len(events) == 1 && pg.Violates(err, "contact_audit_log_event_seq"):
-		return nil, nil // applied before, and queued again from a copy: it has its outcome
+		return nil, 0, nil // applied before, and queued again from a copy: it has its outcome
 	case len(events) == 1:
-		return nil, inbox.Blame(ctx, tx, events[0].seq, events[0].receivedAt, pg.Explain(err))
+		return nil, 1, inbox.Blame(ctx, tx, events[0].seq, events[0].receivedAt, pg.Explain(err))
 	}
 	half := len(events) / 2
-	first, err := applyOrBlame(ctx, tx, key, events[:half], now)
+	first, blamed, err := applyOrBlame(ctx, tx, key, events[:half], now)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	second, err := applyOrBlame(ctx, tx, key, events[half:], now)
-	return append(first, second...), err
+	second, more, err := applyOrBlame(ctx, tx, key, events[half:], now)
+	return append(first, second...), blamed + more, err
 }
 
 // eventsFault reports whether err comes of what is in the events: PostgreSQL

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -127,7 +128,9 @@ func TestWorker_doesNotBlameEventsForTheServer(t *testing.T) {
 	r.deliver(changed(1, 1, "a"), changed(2, 1, "b"), changed(3, 2, "c"))
 	exec(`insert into copied select * from sync_queue`)
 	failed := make(chan error, 1)
+	var blamed atomic.Int64
 	r.worker.Observe = func(b mirror.Batch) {
+		blamed.Add(int64(b.Blamed))
 		select {
 		case failed <- b.Err:
 		default:
@@ -153,5 +156,8 @@ func TestWorker_doesNotBlameEventsForTheServer(t *testing.T) {
 	r.drain()
 	if got := column(t, r.Pool, `select concat_ws(' ', count(*), count(distinct event_seq), (select count(*) from quarantined_deliveries)) from contact_audit_log`); got[0] != "5 5 0" {
 		t.Errorf("logged, of events, quarantined: %s, want 5 5 0", got[0])
+	}
+	if n := blamed.Load(); n != 0 {
+		t.Errorf("%d events count as quarantined, want none", n)
 	}
 }
