@@ -277,6 +277,93 @@ func TestGate_spoolKeepsTheSignature(t *testing.T) {
 	}
 }
 
+// breaks makes the database fail to store events that match a condition, as if the
+// statement were wrong.
+func breaks(t *testing.T, db *pgtest.DB, condition string) (mend func()) {
+	t.Helper()
+	execute(t, db, `create function broken() returns trigger language plpgsql as $$
+		begin
+			if `+condition+` then raise exception 'no such thing' using errcode = '42P01'; end if;
+			return new;
+		end $$`,
+		`create trigger broken before insert on webhook_events for each row execute function broken()`)
+	return func() {
+		t.Helper()
+		execute(t, db, `drop trigger broken on webhook_events`, `drop function broken()`)
+	}
+}
+
+// A delivery that always meets a programming error stays in the spool, and those
+// after it drain, in its segment and in later ones; meanwhile the inbox takes new
+// ones. Once the error is mended the delivery drains too.
+func TestGate_programmingErrorOfOneDelivery(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	r := start(t, db, t.TempDir(), 64<<20)
+	mend := breaks(t, db, `new.primary_key = 3`) // of deliveries 2 and 9
+	outage := hang(t, db)
+	for n := range 12 {
+		if got, err := r.Accept(t.Context(), delivery(t, n)); got != accept.Spooled || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	outage()
+	until(t, "the others are drained", func() bool { return r.spool.State().Records == 2 })
+	for n := 12; n < 20; n++ { // 16 is another one
+		if _, err := r.Accept(t.Context(), delivery(t, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "the others are drained again", func() bool { return r.spool.State().Records == 3 })
+	until(t, "the inbox takes a delivery", func() bool {
+		got, err := r.Accept(t.Context(), delivery(t, 20))
+		return err == nil && got != accept.Spooled
+	})
+	if state := r.spool.State(); state.MovedAside.Files != 0 {
+		t.Errorf("%+v, want nothing moved aside", state)
+	}
+	if got := count(t, db, `select count(*) from webhook_events`); got != 18 {
+		t.Errorf("%d events, want 18", got)
+	}
+	mend()
+	until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
+	if got := count(t, db, `select count(*) from webhook_events`); got != 21 {
+		t.Errorf("%d events, want 21", got)
+	}
+	balanced(t, db)
+}
+
+// With a programming error that all deliveries meet, all of them stay in the spool
+// until it is mended, and none is moved aside.
+func TestGate_programmingErrorOfAllDeliveries(t *testing.T) {
+	t.Parallel()
+	db, dir := pgtest.New(t), t.TempDir()
+	mend := breaks(t, db, `true`)
+	r := start(t, db, dir, 64<<20)
+	for n := range 5 {
+		if got, err := r.Accept(t.Context(), delivery(t, n)); got != accept.Spooled || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	if _, away := r.AwaySince(); !away {
+		t.Error("the inbox does not count as away")
+	}
+	r.stop()
+	r = start(t, db, dir, 64<<20)
+	if got, err := r.Accept(t.Context(), delivery(t, 5)); got != accept.Spooled || err != nil {
+		t.Fatal(got, err)
+	}
+	if state := r.spool.State(); state.Records != 6 || state.MovedAside.Files != 0 {
+		t.Errorf("%+v, want all 6 in the spool", state)
+	}
+	mend()
+	until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
+	if got := count(t, db, `select count(*) from webhook_events`); got != 6 {
+		t.Errorf("%d events, want 6", got)
+	}
+	balanced(t, db)
+}
+
 // The largest delivery that is received fits into the spool.
 func TestGate_largestDelivery(t *testing.T) {
 	t.Parallel()

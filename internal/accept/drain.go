@@ -31,13 +31,13 @@ func (g *Gate) Run(ctx context.Context) error {
 // drain puts what is in the spool into the inbox. What fails is put again, in
 // smaller parts down to one: the inbox knows what it has.
 //
-// That holds for an error that is no outage too, such as a missing right or a
-// mistake in this program. The deliveries were answered 200, so they stay in the
-// spool, and new ones join them, until somebody has acted; the log says so every
-// minute.
+// A delivery that fails alone with an error that is no outage, such as a missing
+// right or a mistake in this program, is put again after the others, which may pass.
+// It was answered 200, so it stays in the spool until somebody has acted; the log
+// says so every minute.
 func (g *Gate) drain(ctx context.Context) {
 	pause := newPause()
-	var troubled pg.RetryLog
+	var troubled, postponed pg.RetryLog
 	size, drained := math.MaxInt, 0
 	for ctx.Err() == nil {
 		n, err := g.drainSome(ctx, size)
@@ -45,7 +45,11 @@ func (g *Gate) drain(ctx context.Context) {
 		case ctx.Err() != nil || errors.Is(err, spool.ErrClosed):
 			return
 		case err != nil:
-			if troubled.Due(err) {
+			if n == 1 && !pg.Transient(err) {
+				if postponed.Due(err) {
+					g.log.Error("can't drain a delivery; it stays in the spool, and is tried again after the others", "error", pg.Explain(err))
+				}
+			} else if troubled.Due(err) {
 				g.log.Error("can't drain the spool; trying again", "error", pg.Explain(err))
 			}
 			size = max(1, min(n, size)/2)
@@ -74,8 +78,15 @@ func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
 	g.putting.Store(true)
 	err = putAll(ctx, g.inbox.Put, records)
 	refused := len(records) == 1 && pg.DataFault(err)
-	if err != nil && !refused {
+	switch {
+	case err == nil || refused:
+	case pg.Transient(err):
 		g.lose(err)
+		return len(records), err
+	default: // it fails at once, so new deliveries find out for themselves
+		if len(records) == 1 && ctx.Err() == nil {
+			g.spool.Postpone()
+		}
 		return len(records), err
 	}
 	g.putting.Store(false)

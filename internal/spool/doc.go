@@ -8,7 +8,8 @@
 // been taken; a drain that is interrupted hands some of them out again, so
 // the consumer must be idempotent.
 //
-// What can't be drained never blocks the rest. A segment that can't be read, and
+// What can't be drained never blocks the rest. A record that can't be taken now is
+// postponed: it stays in the spool, behind the others. A segment that can't be read, and
 // what is left of one after its readable records, is moved aside as NAME.damaged;
 // records that the inbox refuses for what is in them as NAME.refused. A segment that
 // can't be moved either is left out, and is moved as soon as it can be. Bytes that

@@ -22,15 +22,17 @@ type reader struct {
 	total   int      // records that could be read
 	left    []Record // not taken yet
 	refused []Record
-	rest    []byte // of no record
-	err     error  // of reading the file to its end
-	content []byte // what was read
+	later   []Record // postponed
+	rest    []byte   // of no record
+	err     error    // of reading the file to its end
+	content []byte   // what was read
 	version fs.FileInfo
+	again   *segment // what is handed out again of it, once all of it was handed out
 }
 
 // Peek returns the oldest records, some at a time, and waits until there are
-// any or ctx ends. It returns the same ones until [Spool.Taken] or
-// [Spool.Refused] is called. The three are for one goroutine, and Peek may be
+// any or ctx ends. It returns the same ones until [Spool.Taken], [Spool.Refused]
+// or [Spool.Postpone] is called. The four are for one goroutine, and Peek may be
 // called again after an error.
 func (s *Spool) Peek(ctx context.Context) ([]Record, error) {
 	for {
@@ -66,6 +68,15 @@ func (s *Spool) Refused(reason string) {
 	s.Taken(1)
 }
 
+// Postpone tells that the first of the records that Peek returned can't be taken
+// now. It stays in the spool, and is handed out again after the records that are in
+// the spool by now.
+func (s *Spool) Postpone() {
+	r := s.reader
+	r.later = append(r.later, r.left[0])
+	s.Taken(1)
+}
+
 // close closes the segment's file, to which nothing more is written.
 func (r *reader) close() {
 	if r.file != nil {
@@ -93,6 +104,9 @@ func (s *Spool) readOldest(ctx context.Context) error {
 		writing := s.current.records > 0
 		s.mu.Unlock()
 		if oldest != nil {
+			if oldest.postponed && writing {
+				signal(s.rotate) // so that what is written now has its turn
+			}
 			r, _, err := s.read(*oldest)
 			if err != nil {
 				return err
@@ -172,6 +186,46 @@ func (s *Spool) finish() {
 			delete(s.byTenant, tenant)
 		}
 	}
+	if r.again == nil {
+		return
+	}
+	if len(s.closed) >= s.maxOpen && r.again.file != nil {
+		_ = r.again.file.Close() // nothing is written to it
+		r.again.file = nil
+	}
+	s.closed = append(s.closed, *r.again)
+	for tenant, bytes := range r.again.byTenant {
+		s.byTenant[tenant] += bytes
+	}
+}
+
+// putBack has the segment of r hold only the postponed records, and sets r.again.
+// Where it can't be written, those that were taken are handed out again too.
+func (s *Spool) putBack(r *reader) {
+	again := segment{number: r.number, postponed: true, byTenant: map[string]int64{}}
+	var content []byte
+	for i := range r.later {
+		frame := r.later[i].frame()
+		again.add(&r.later[i], int64(len(frame)))
+		content = append(content, frame...)
+	}
+	r.again = &again
+	if len(content) == len(r.content) { // it holds nothing else
+		again.file, r.file = r.file, nil
+		return
+	}
+	err := makeDir(s.dir)
+	if err == nil {
+		err = writeFile(s.path(r.number), content)
+	}
+	if err != nil {
+		s.log.Error("can't remove drained deliveries from a spool file; they are delivered again", "file", s.path(r.number), "error", err)
+		again = r.segment
+		again.postponed = true
+		r.file = nil
+		return
+	}
+	again.file, _ = openFile(s.path(r.number)) // not open, it is not written again where it is removed
 }
 
 // count adds files that were, or could not be, moved aside. Both locks are held.

@@ -429,7 +429,9 @@ func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 		if err == nil && !s.isAsRead(r) {
 			r.err = errors.New("it was changed or replaced while it was drained")
 		}
-		if err == nil && r.err == nil {
+		if err == nil && r.err == nil && len(r.later) > 0 {
+			s.putBack(r)
+		} else if err == nil && r.err == nil {
 			s.remove(name)
 		} else if name, err = s.move(name); err == nil {
 			names = append(names, name)

@@ -97,6 +97,8 @@ type segment struct {
 	oldest   time.Time
 	byTenant map[string]int64
 	file     *os.File // of a closed segment; nil where there are many
+
+	postponed bool // all of its records
 }
 
 // State is how full a spool is.
