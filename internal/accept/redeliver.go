@@ -19,8 +19,8 @@ const maxRedelivered = 512
 type Redelivery struct {
 	// Delivered are in the inbox now, whether or not they were before.
 	Delivered int `json:"delivered"`
-	// Refused are those that the inbox refuses again; Reason is why it refuses the
-	// first of them.
+	// Refused are those that the inbox refuses again, or can't store for an error
+	// that is no outage; Reason is that of the first of them.
 	Refused int    `json:"refused"`
 	Reason  string `json:"reason,omitempty"`
 	// UnreadableBytes can't be delivered, and Problem is why the file can't be read
@@ -70,13 +70,13 @@ func Redeliver(ctx context.Context, in *inbox.Inbox, dir, name string) (r Redeli
 	return r, spool.Rewrite(dir, &c, refused)
 }
 
-// redeliver puts records, in smaller parts where one is refused for what is in
-// it, and returns the refused ones.
+// redeliver puts records, in smaller parts where one fails for another reason than
+// an outage, and returns those that failed alone.
 func redeliver(ctx context.Context, put put, records []spool.Record) (refused []spool.Record, err error) {
 	switch err := putAll(ctx, put, records); {
 	case err == nil:
 		return nil, nil
-	case !pg.DataFault(err):
+	case ctx.Err() != nil || pg.Transient(err):
 		return nil, err
 	case len(records) == 1:
 		record := records[0]

@@ -206,3 +206,53 @@ func TestRedeliver_damaged(t *testing.T) {
 	}
 	balanced(t, db)
 }
+
+// A record that meets a programming error is kept, and the others of the file are
+// delivered.
+func TestRedeliver_programmingError(t *testing.T) {
+	t.Parallel()
+	db, dir := pgtest.New(t), t.TempDir()
+	mend := breaks(t, db, `new.primary_key = 2`)
+	outage := hang(t, db)
+	r := start(t, db, dir, 64<<20)
+	for n := range 4 {
+		if got, err := r.Accept(t.Context(), delivery(t, n)); got != accept.Spooled || err != nil {
+			t.Fatal(got, err)
+		}
+	}
+	r.stop()
+	outage()
+	segments, err := filepath.Glob(filepath.Join(dir, "*.spool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	redeliver := func() (total accept.Redelivery) {
+		t.Helper()
+		for _, f := range moved(t, dir) {
+			got, err := accept.Redeliver(t.Context(), inbox.New(db.Pool, func(...string) {}), dir, f.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			total.Delivered += got.Delivered
+			total.Refused += got.Refused
+			total.Reason += got.Reason
+		}
+		return total
+	}
+	for _, name := range segments {
+		if err := os.Rename(name, name+".damaged"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := redeliver(); got.Delivered != 3 || got.Refused != 1 || !strings.Contains(got.Reason, "42P01") {
+		t.Errorf("%+v", got)
+	}
+	mend()
+	if got := redeliver(); got.Delivered != 1 || got.Refused != 0 || len(moved(t, dir)) != 0 {
+		t.Errorf("once it is mended: %+v, left %v", got, moved(t, dir))
+	}
+	if got := count(t, db, `select count(*) from webhook_events`); got != 4 {
+		t.Errorf("%d events, want 4", got)
+	}
+	balanced(t, db)
+}
