@@ -131,7 +131,7 @@ func TestSpool_longReasons(t *testing.T) {
 	s := open(t, dir, roomy)
 	run(t, s)
 	appendAll(t, s, "Cust1", "first", "second", "third")
-	reason := strings.Repeat("x", 60<<20)
+	reason := strings.Repeat("x", 40<<20)
 	for range 3 {
 		if _, err := s.Peek(t.Context()); err != nil {
 			t.Fatal(err)
@@ -162,7 +162,7 @@ func TestSpool_largestRecord(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, 1<<30)
 	stop := run(t, s)
-	if err := s.Append(t.Context(), record("Cust1", strings.Repeat("x", 2*spool.MaxPayload))); !errors.Is(err, spool.ErrTooLarge) {
+	if err := s.Append(t.Context(), record("Cust1", strings.Repeat("x", spool.MaxPayload/4*5+1<<20))); !errors.Is(err, spool.ErrTooLarge) {
 		t.Errorf("a record of twice the size: %v", err)
 	}
 	largest := strings.Repeat("cmr\x01", spool.MaxPayload/4) // grows by a quarter on disk
