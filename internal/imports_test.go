@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/rebuild":    {"internal/contact", "internal/operator", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/settle":     {"internal/pg", "sql", "pgx"},
-	"internal/feed":       {"internal/pg", "sql", "pgx"},
+	"internal/feed":       {"internal/contact", "internal/pg", "sql", "pgx"},
 	"internal/bench":      {"internal/contact", "internal/signature", "pgx"},
 	"internal/report":     {"internal/pg", "sql", "pgx"},
 	"internal/admin":      {"internal/contact", "internal/feed", "internal/mirror", "internal/report", "internal/spool", "pgx", "echo", "prometheus"},

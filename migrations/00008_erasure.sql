@@ -223,10 +223,10 @@ begin
 
     perform set_config('contactmirror.erasing', 'on', true);
     update contact_audit_log a
-    set field_values = null, id_values = null, last_known = null, salt = null,
+    set field_values = null, complete = false, id_values = null, last_known = null, salt = null,
         commitment = c.commitment,
         erased_columns = array(
-            select k from jsonb_object_keys(a.field_values) k where k <> 'contact_id' order by k collate "C"
+            select k from jsonb_object_keys(a.field_values) k order by k collate "C"
         )
     from unnest($3, $4) as c (audit_seq, commitment)
     where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2 and a.erased_columns is null;

@@ -21,14 +21,7 @@ returns table (
 )
 language sql stable
 begin atomic
-    select a.audit_seq, a.context_identifier, a.contact_id,
-        case
-            when a.outcome <> 'applied' then 'unchanged'
-            when a.hard_deleted then 'deleted'
-            when a.soft_deleted and not coalesce(before.soft_deleted, false) then 'soft_deleted'
-            when not a.soft_deleted and before.soft_deleted then 'restored'
-            else 'upserted'
-        end,
+    select a.audit_seq, a.context_identifier, a.contact_id, a.effect,
         a.event, a.event_id, a.occurred_at, a.outcome, a.changed_columns,
         now_is.contact
     from (
@@ -41,15 +34,6 @@ begin atomic
         limit changes_since.max_rows
     ) a
     left join lateral (
-        -- What was known of the flag at the source until then.
-        select l.soft_deleted
-        from contact_audit_log l
-        where l.context_identifier = a.context_identifier and l.contact_id = a.contact_id
-            and l.occurred_ticks <= a.occurred_ticks and l.audit_seq < a.audit_seq and l.soft_deleted is not null
-        order by l.occurred_ticks desc, l.audit_seq desc
-        limit 1
-    ) before on a.outcome = 'applied' and a.soft_deleted is not null
-    left join lateral (
         select contactmirror_row(c) as contact
         from contacts c
         where c.context_identifier = a.context_identifier and c.contact_id = a.contact_id
@@ -59,7 +43,7 @@ begin atomic
 end;
 -- +goose StatementEnd
 
-comment on function changes_since(bigint, integer) is 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: upserted, soft_deleted, restored, deleted, or unchanged where the event came too late or said what was known (outcome says which). contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
+comment on function changes_since(bigint, integer) is 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: the effect of the row, as in contact_audit_log: a consumer that applies the changes in this order agrees with the mirror on which contacts there are and on soft_deleted. contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
 
 -- +goose Down
 

@@ -1,9 +1,13 @@
 package audit
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"contactmirror/internal/chain"
 )
@@ -13,10 +17,18 @@ import (
 type Linker struct {
 	chain  *chain.Linker
 	fields chain.Encoder
+	// Of names.
+	input bytes.Reader
+	json  *jsontext.Decoder
+	list  []string
 }
 
 // NewLinker makes a linker for key, which may be nil.
-func NewLinker(key *chain.Key) *Linker { return &Linker{chain: chain.NewLinker(key)} }
+func NewLinker(key *chain.Key) *Linker {
+	l := &Linker{chain: chain.NewLinker(key)}
+	l.json = jsontext.NewDecoder(&l.input)
+	return l
+}
 
 // Commit returns the commitment to the values of r: that of its salt and its
 // values, or the one kept once they were erased. It does not depend on the key. The
@@ -37,6 +49,34 @@ func (l *Linker) Commit(r *Row) (c chain.Commitment, err error) {
 	return l.chain.Commit(r.Salt, l.fields.Bytes()), nil
 }
 
+// names are the names in field_values in ascending order, which a link covers, so
+// that erased_columns can be checked against it; once the values were erased they
+// are those.
+func (l *Linker) names(r *Row) ([]string, error) {
+	if r.ErasedColumns != nil {
+		return r.ErasedColumns, nil
+	}
+	l.list = l.list[:0]
+	if r.FieldValues == nil {
+		return l.list, nil
+	}
+	l.input.Reset(r.FieldValues)
+	l.json.Reset(&l.input)
+	_, err := l.json.ReadToken() // {
+	for err == nil && l.json.PeekKind() == '"' {
+		var name jsontext.Token
+		if name, err = l.json.ReadToken(); err == nil {
+			l.list = append(l.list, name.String())
+			err = l.json.SkipValue()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("audit: names in field_values: %w", err)
+	}
+	slices.Sort(l.list)
+	return l.list, nil
+}
+
 // Link makes r the next row of its shard's chain, which ends in head: it sets
 // ChainSeq and Chain, and returns the new head. It covers r as it is, with a salt or
 // erased.
@@ -51,6 +91,11 @@ func (l *Linker) Link(r *Row, head chain.Head) (chain.Head, error) {
 			return head, fmt.Errorf("audit: link %s: %w", linked[i].name, err)
 		}
 	}
+	names, err := l.names(r)
+	if err != nil {
+		return head, err
+	}
+	l.fields.Texts(names)
 	l.fields.Commitment(commitment)
 	head = l.chain.Next(r.Shard, head, l.fields.Bytes())
 	r.ChainSeq, r.Chain = head.Count, append(r.Chain[:0], head.Link[:]...)
@@ -58,15 +103,20 @@ func (l *Linker) Link(r *Row, head chain.Head) (chain.Head, error) {
 }
 
 // Erase removes the values of r and its salt. What stays of them is the commitment
-// and the names of the columns that they were given to. The link of r stays the same.
-func (l *Linker) Erase(r *Row, columns []string) error {
+// and the names of the columns that they were given to, which for a row without
+// field_values are those in ErasedColumns, if any. The link of r stays the same.
+func (l *Linker) Erase(r *Row) error {
 	commitment, err := l.Commit(r)
+	if err != nil {
+		return err
+	}
+	names, err := l.names(r)
 	if err != nil {
 		return err
 	}
 	for _, c := range committed {
 		reflect.ValueOf(c.at(r)).Elem().SetZero()
 	}
-	r.Salt, r.Commitment, r.ErasedColumns = nil, commitment[:], columns
+	r.Salt, r.Commitment, r.ErasedColumns = nil, commitment[:], append([]string{}, names...)
 	return nil
 }

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"encoding/hex"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"contactmirror/internal/audit"
 	"contactmirror/internal/chain"
+	"contactmirror/internal/contact"
 )
 
 func row() audit.Row {
@@ -18,7 +20,7 @@ func row() audit.Row {
 		AuditSeq: 1, EventSeq: new(int64(2)), Shard: 3, Tenant: "Cust1", ContactID: 4, Event: "contact.changed",
 		EventID: pgtype.UUID{Bytes: [16]byte{5}, Valid: true}, OccurredAt: time.UnixMicro(6), OccurredTicks: 60,
 		ReceivedAt: time.UnixMicro(7), RecordedAt: time.UnixMicro(8), ChangedColumns: []string{"name", "department"},
-		UnreadableColumns: []string{"xstop"}, SoftDeleted: new(false), Outcome: "applied", ChangedByAssociateID: new(int64(9)),
+		UnreadableColumns: []string{"xstop"}, SoftDeleted: new(false), Outcome: "applied", Effect: contact.EffectUpserted, Complete: true, ChangedByAssociateID: new(int64(9)),
 		WebhookName: new("hook"), Origin: "webhook", Salt: make([]byte, chain.SaltSize),
 		FieldValues: json.RawMessage(`{"name":"a","deleted":1.50,"updated":null}`),
 		LastKnown:   json.RawMessage(`{"pending_columns":["name"],"xstop":true}`),
@@ -62,9 +64,9 @@ func TestLinker_formsArePinned(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"commitment", c[:], "90a9f5e0c1907a77a9b5f970e2c7abf62730681decf5891d7d52395a2e9cf2dd"},
-		{"link", head.Link[:], "0000000011ca6db301ca8d9e435ce19893cfd03351764c0544d117f0a2fe03eecc61d956"},
-		{"keyed link", next.Link[:], "8c8e7f47ae32c95177e835e03f08c444ef24315a190d28f1fb2f413763e97e3029bdea9d"},
+		{"commitment", c[:], "f66e423c1520640f6dcf052502a385ff0a72924d097b3dc06bca595d53bb136c"},
+		{"link", head.Link[:], "000000001223619a1de6fae92388ba782941c64dc85a5953e3db1a0ebbace56bf17d259d"},
+		{"keyed link", next.Link[:], "8c8e7f47b60b5b785c50fe66610e9e933aeadd9d83e604ba1666114e5119fce3213722c3"},
 	} {
 		if got := hex.EncodeToString(pin.got); got != pin.want {
 			t.Errorf("%s %s, want %s", pin.name, got, pin.want)
@@ -146,7 +148,7 @@ func TestLinker_coversEveryColumn(t *testing.T) {
 		other.Link[chain.LinkSize-1]++
 		note("link before", row(), other)
 	}
-	// erased_columns is not covered.
+	// erased_columns is covered in place of the names in field_values.
 	for _, column := range audit.Columns(audit.All) {
 		n := 0
 		for _, s := range []audit.Set{audit.Linked, audit.Committed, audit.Proof} {
@@ -168,20 +170,32 @@ func TestLinker_eraseKeepsTheLink(t *testing.T) {
 	want := link(t, l, whole, chain.Head{})
 	erased := row()
 	for range 2 { // it may be repeated
-		if err := l.Erase(&erased, []string{"deleted", "name", "updated"}); err != nil {
+		if err := l.Erase(&erased); err != nil {
 			t.Fatal(err)
 		}
 		for i, p := range erased.Targets(audit.Committed) {
-			if v := p.(*[]byte); *v != nil {
-				t.Errorf("%s is still %s", audit.Columns(audit.Committed)[i], *v)
+			if v := reflect.ValueOf(p).Elem(); !v.IsZero() {
+				t.Errorf("%s is still %v", audit.Columns(audit.Committed)[i], v)
 			}
 		}
-		if erased.Salt != nil || len(erased.ErasedColumns) != 3 {
+		if erased.Salt != nil || !slices.Equal(erased.ErasedColumns, []string{"deleted", "name", "updated"}) {
 			t.Errorf("erased: %+v", erased)
 		}
 		if got := link(t, l, erased, chain.Head{}); got != want {
 			t.Errorf("erased: link %v, want %v", got, want)
 		}
+	}
+	for _, columns := range [][]string{{}, {"name"}, {"deleted", "name", "name"}, {"deleted", "name", "updated", "xstop"}} {
+		altered := erased
+		altered.ErasedColumns = columns
+		if got := link(t, l, altered, chain.Head{}); got == want {
+			t.Errorf("with the erased columns %v it has the same link", columns)
+		}
+	}
+	none := row()
+	none.FieldValues = nil
+	if err := l.Erase(&none); err != nil || none.ErasedColumns == nil {
+		t.Errorf("without values: erased to %v, %v", none.ErasedColumns, err)
 	}
 	bad := row()
 	bad.IDValues = json.RawMessage(`{`)

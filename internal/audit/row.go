@@ -22,23 +22,28 @@ type Row struct {
 	AuditSeq int64 `json:"audit_seq"`
 	// EventSeq is the event in webhook_events; nil where the row did not come by
 	// webhook.
-	EventSeq             *int64          `json:"event_seq"`
-	Shard                int16           `json:"-"`
-	Tenant               string          `json:"-"`
-	ContactID            int64           `json:"-"`
-	Event                string          `json:"event"`
-	EventID              pgtype.UUID     `json:"event_id"`
-	OccurredAt           time.Time       `json:"occurred_at"`
-	OccurredTicks        contact.Ticks   `json:"-"`
-	ReceivedAt           time.Time       `json:"received_at"`
-	RecordedAt           time.Time       `json:"recorded_at"`
-	ChangedColumns       []string        `json:"changed_columns"`
-	FieldValues          json.RawMessage `json:"field_values"`
-	IDValues             json.RawMessage `json:"id_values"`
-	UnreadableColumns    []string        `json:"unreadable_columns"`
-	SoftDeleted          *bool           `json:"soft_deleted"`
-	HardDeleted          bool            `json:"hard_deleted"`
-	Outcome              string          `json:"outcome"`
+	EventSeq       *int64          `json:"event_seq"`
+	Shard          int16           `json:"-"`
+	Tenant         string          `json:"-"`
+	ContactID      int64           `json:"-"`
+	Event          string          `json:"event"`
+	EventID        pgtype.UUID     `json:"event_id"`
+	OccurredAt     time.Time       `json:"occurred_at"`
+	OccurredTicks  contact.Ticks   `json:"-"`
+	ReceivedAt     time.Time       `json:"received_at"`
+	RecordedAt     time.Time       `json:"recorded_at"`
+	ChangedColumns []string        `json:"changed_columns"`
+	FieldValues    json.RawMessage `json:"field_values"`
+	// Complete is set where field_values gives a value to every column that
+	// SuperOffice sends ([contact.Fact.Complete]); not once it was erased.
+	Complete          bool            `json:"complete"`
+	IDValues          json.RawMessage `json:"id_values"`
+	UnreadableColumns []string        `json:"unreadable_columns"`
+	SoftDeleted       *bool           `json:"soft_deleted"`
+	HardDeleted       bool            `json:"hard_deleted"`
+	Outcome           string          `json:"outcome"`
+	// Effect is what the row did to the contact as the mirror held it.
+	Effect               contact.Effect  `json:"effect"`
 	ChangedByAssociateID *int64          `json:"changed_by_associate_id"`
 	WebhookName          *string         `json:"webhook_name"`
 	Origin               string          `json:"origin"`
@@ -102,11 +107,13 @@ var columns = []column{
 	{"recorded_at", Linked | Shown, func(r *Row) any { return &r.RecordedAt }},
 	{"changed_columns", Linked | Shown | Fact, func(r *Row) any { return &r.ChangedColumns }},
 	{"field_values", Committed | Shown | Fact, func(r *Row) any { return &r.FieldValues }},
+	{"complete", Committed | Shown, func(r *Row) any { return &r.Complete }},
 	{"id_values", Committed | Shown, func(r *Row) any { return &r.IDValues }},
 	{"unreadable_columns", Linked | Shown | Fact, func(r *Row) any { return &r.UnreadableColumns }},
 	{"soft_deleted", Linked | Shown | Fact, func(r *Row) any { return &r.SoftDeleted }},
 	{"hard_deleted", Linked | Shown, func(r *Row) any { return &r.HardDeleted }},
 	{"outcome", Linked | Shown, func(r *Row) any { return &r.Outcome }},
+	{"effect", Linked | Shown, func(r *Row) any { return (*string)(&r.Effect) }},
 	{"changed_by_associate_id", Linked | Shown | Fact, func(r *Row) any { return &r.ChangedByAssociateID }},
 	{"webhook_name", Linked | Shown, func(r *Row) any { return &r.WebhookName }},
 	{"origin", Linked | Shown, func(r *Row) any { return &r.Origin }},

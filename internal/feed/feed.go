@@ -26,6 +26,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/contact"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -37,29 +38,16 @@ var (
 	rowsStmt    = pg.Query[row](sql.FeedRows)
 )
 
-// Kind is what a change did to its contact.
-type Kind string
-
-// The values of [Kind].
-const (
-	Upserted    Kind = "upserted"
-	SoftDeleted Kind = "soft_deleted"
-	Restored    Kind = "restored"
-	Deleted     Kind = "deleted"
-	// Unchanged is an event that came too late to matter or said what was known.
-	Unchanged Kind = "unchanged"
-)
-
 // Change is one event that was dealt with.
 type Change struct {
-	AuditSeq          int64     `json:"audit_seq"`
-	ContextIdentifier string    `json:"context_identifier"`
-	ContactID         int64     `json:"contact_id"`
-	Change            Kind      `json:"change"`
-	Event             string    `json:"event"`
-	EventID           string    `json:"event_id"`
-	OccurredAt        time.Time `json:"occurred_at"`
-	Outcome           string    `json:"outcome"`
+	AuditSeq          int64          `json:"audit_seq"`
+	ContextIdentifier string         `json:"context_identifier"`
+	ContactID         int64          `json:"contact_id"`
+	Change            contact.Effect `json:"change"`
+	Event             string         `json:"event"`
+	EventID           string         `json:"event_id"`
+	OccurredAt        time.Time      `json:"occurred_at"`
+	Outcome           string         `json:"outcome"`
 	// ChangedColumns are SuperOffice's names, as the event had them.
 	ChangedColumns []string `json:"changed_columns"`
 	// Contact is the row of contacts as it is now, later changes included, and

@@ -3,7 +3,6 @@ package mirror
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,24 +17,6 @@ func (t *touched) strip() {
 	for i, f := range t.facts {
 		t.facts[i] = f.Erase()
 	}
-}
-
-// erasedColumns is the names of the columns that e gave values to, where an audit
-// row may not keep them: of an erased contact, and of a redacted event. Else it is
-// nil.
-func erasedColumns(t *touched, e *claimed) []string {
-	switch {
-	case e.Erased != nil:
-		return e.Erased
-	case !t.erased:
-		return nil
-	}
-	names := make([]string, 0, len(e.Fact.Given))
-	for _, cell := range e.Fact.Given {
-		names = append(names, cell.Column.Spec().Source)
-	}
-	slices.Sort(names)
-	return names
 }
 
 // stripBytes removes the bodies of erased contacts' events, and what else is

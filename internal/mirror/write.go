@@ -143,10 +143,10 @@ func auditRows(contacts []*touched, n int, ends *ends, now time.Time) ([]audit.R
 			r := &rows[len(rows)-1]
 			r.EventSeq, r.ReceivedAt, r.RecordedAt = &e.seq, e.receivedAt, now
 			r.WebhookName, r.Origin = e.webhook, "webhook"
-			r.Outcome, r.LastKnown = string(t.results[i].Outcome), known
+			r.Outcome, r.Effect, r.LastKnown = string(t.results[i].Outcome), t.results[i].Effect, known
 			ends.number(r)
-			if columns := erasedColumns(t, e); columns != nil {
-				err = ends.linker.Erase(r, columns)
+			if r.ErasedColumns = e.Erased; t.erased || e.Erased != nil {
+				err = ends.linker.Erase(r)
 			}
 			if err == nil {
 				err = ends.link(r)

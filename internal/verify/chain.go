@@ -3,7 +3,11 @@ package verify
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -91,34 +95,44 @@ type logRow struct {
 	occurredTicks                      int64
 	changedColumns, unreadableColumns  list
 	fieldValues, idValues, lastKnown   []byte
+	complete                           bool
 	softDeleted                        *bool
 	hardDeleted                        bool
-	outcome                            string
+	outcome, effect                    string
 	changedBy                          *int64
 	webhookName                        *string
 	origin                             string
 	plainLists                         bool
 	erased                             bool // by what the row says of itself
+	erasedColumns                      list
 }
 
 func (r *logRow) targets() []any {
 	return []any{
 		&r.auditSeq, &r.chainSeq, &r.link, &r.salt, &r.commitment,
 		&r.eventSeq, &r.shard, &r.tenant, &r.contactID, &r.event, &r.eventID, &r.occurredAt, &r.occurredTicks,
-		&r.receivedAt, &r.recordedAt, &r.changedColumns, &r.fieldValues, &r.idValues, &r.unreadableColumns,
-		&r.softDeleted, &r.hardDeleted, &r.outcome, &r.changedBy, &r.webhookName, &r.origin, &r.lastKnown,
-		&r.plainLists, &r.erased,
+		&r.receivedAt, &r.recordedAt, &r.changedColumns, &r.fieldValues, &r.complete, &r.idValues, &r.unreadableColumns,
+		&r.softDeleted, &r.hardDeleted, &r.outcome, &r.effect, &r.changedBy, &r.webhookName, &r.origin, &r.lastKnown,
+		&r.plainLists, &r.erased, &r.erasedColumns,
 	}
 }
 
 // values writes what the commitment covers.
 func (r *logRow) values(e *chain.Encoder) error {
-	for _, doc := range [...][]byte{r.fieldValues, r.idValues, r.lastKnown} {
-		if err := e.JSON(doc); err != nil {
-			return err
-		}
+	err := e.JSON(r.fieldValues)
+	e.Bool(r.complete)
+	return errors.Join(err, e.JSON(r.idValues), e.JSON(r.lastKnown))
+}
+
+// names are the names under which the event gave values, whether the row still has
+// the values or not. An object that can't be read has no commitment either.
+func (r *logRow) names() []string {
+	if r.erased {
+		return r.erasedColumns
 	}
-	return nil
+	var object map[string]json.RawMessage
+	_ = json.Unmarshal(r.fieldValues, &object)
+	return slices.Sorted(maps.Keys(object))
 }
 
 // fields writes what the link covers.
@@ -139,9 +153,11 @@ func (r *logRow) fields(e *chain.Encoder, values chain.Commitment) {
 	e.OptionalBool(r.softDeleted)
 	e.Bool(r.hardDeleted)
 	e.Text(r.outcome)
+	e.Text(r.effect)
 	e.OptionalInt64(r.changedBy)
 	e.OptionalText(r.webhookName)
 	e.Text(r.origin)
+	e.Texts(r.names())
 	e.Commitment(values)
 }
 
@@ -342,7 +358,7 @@ func (c *chains) follows(head chain.Head, r *logRow, link chain.Link) bool {
 			return false
 		}
 		values = c.plain.Commit(r.salt, c.fields.Bytes())
-	case r.erased && r.salt == nil && len(r.commitment) == len(values) && r.fieldValues == nil && r.idValues == nil && r.lastKnown == nil:
+	case r.erased && r.salt == nil && len(r.commitment) == len(values) && r.fieldValues == nil && r.idValues == nil && r.lastKnown == nil && !r.complete:
 		values = chain.Commitment(r.commitment)
 		c.found.Erased++
 	default:

@@ -301,11 +301,13 @@ CREATE TABLE public.contact_audit_log (
     recorded_at timestamp with time zone NOT NULL,
     changed_columns text[] NOT NULL,
     field_values jsonb,
+    complete boolean NOT NULL,
     id_values jsonb,
     unreadable_columns text[] NOT NULL,
     soft_deleted boolean,
     hard_deleted boolean NOT NULL,
     outcome text NOT NULL,
+    effect text NOT NULL,
     changed_by_associate_id bigint,
     webhook_name text,
     origin text NOT NULL,
@@ -318,7 +320,9 @@ CREATE TABLE public.contact_audit_log (
     CONSTRAINT contact_audit_log_chain CHECK ((octet_length(chain) = 36)),
     CONSTRAINT contact_audit_log_chain_seq CHECK ((chain_seq > 0)),
     CONSTRAINT contact_audit_log_commitment CHECK ((octet_length(commitment) = 32)),
+    CONSTRAINT contact_audit_log_complete CHECK (((NOT complete) OR (field_values IS NOT NULL))),
     CONSTRAINT contact_audit_log_contact_id CHECK ((contact_id > 0)),
+    CONSTRAINT contact_audit_log_effect CHECK ((effect = ANY (ARRAY['upserted'::text, 'soft_deleted'::text, 'restored'::text, 'deleted'::text, 'unchanged'::text]))),
     CONSTRAINT contact_audit_log_erased CHECK (((erased_columns IS NULL) OR ((field_values IS NULL) AND (id_values IS NULL) AND (last_known IS NULL) AND (salt IS NULL)))),
     CONSTRAINT contact_audit_log_origin CHECK ((origin = ANY (ARRAY['webhook'::text, 'backfill'::text, 'fetch'::text, 'reconcile'::text]))),
     CONSTRAINT contact_audit_log_outcome CHECK ((outcome = ANY (ARRAY['applied'::text, 'no_op'::text, 'superseded'::text, 'after_delete'::text]))),
@@ -355,6 +359,8 @@ COMMENT ON COLUMN public.contact_audit_log.changed_columns IS 'SuperOffice''s Ch
 
 COMMENT ON COLUMN public.contact_audit_log.field_values IS 'The readable values the event gave contact columns, under SuperOffice''s names, as sent; NULL where it gave none at all. A date before 0001-01-03, or from 1759-12-31 to 1760-01-02, means that none is set.';
 
+COMMENT ON COLUMN public.contact_audit_log.complete IS 'field_values gives a readable value for every column whose values SuperOffice sends, so no earlier row says what those columns were after it; false once the values were erased.';
+
 COMMENT ON COLUMN public.contact_audit_log.id_values IS 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
 
 COMMENT ON COLUMN public.contact_audit_log.unreadable_columns IS 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
@@ -364,6 +370,8 @@ COMMENT ON COLUMN public.contact_audit_log.soft_deleted IS 'What the event says 
 COMMENT ON COLUMN public.contact_audit_log.hard_deleted IS 'The event is a hard delete.';
 
 COMMENT ON COLUMN public.contact_audit_log.outcome IS 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete.';
+
+COMMENT ON COLUMN public.contact_audit_log.effect IS 'What this row did to the contact in contacts, compared with the contact just before it, in the order of audit_seq: upserted; soft_deleted: the flag was set, or the contact was first seen with it; restored: the flag was cleared; deleted: hard delete; unchanged: at most last_… columns changed. It depends on arrival order. rebuild and replay write no rows: they restore what the effects say.';
 
 COMMENT ON COLUMN public.contact_audit_log.changed_by_associate_id IS 'Who caused the event; NULL where it does not say.';
 
@@ -377,11 +385,11 @@ COMMENT ON COLUMN public.contact_audit_log.chain_seq IS 'Place in the chain of t
 
 COMMENT ON COLUMN public.contact_audit_log.chain IS 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';
 
-COMMENT ON COLUMN public.contact_audit_log.salt IS 'Random bytes that the link''s commitment to field_values, id_values and last_known is made with; NULL once those were erased.';
+COMMENT ON COLUMN public.contact_audit_log.salt IS 'Random bytes that the link''s commitment to field_values, complete, id_values and last_known is made with; NULL once those were erased.';
 
 COMMENT ON COLUMN public.contact_audit_log.commitment IS 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
 
-COMMENT ON COLUMN public.contact_audit_log.erased_columns IS 'Of a row whose values were erased: the names under which field_values gave values to columns, in SuperOffice''s spelling. The columns count as changed to what is not known. NULL where nothing was erased.';
+COMMENT ON COLUMN public.contact_audit_log.erased_columns IS 'Of a row whose values were erased: the names in its field_values, in SuperOffice''s spelling and in ascending order; the link covers them. The columns count as changed to what is not known. NULL where nothing was erased.';
 
 CREATE TABLE public.log_horizon (
     id smallint NOT NULL,
@@ -415,20 +423,14 @@ CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000
  SELECT a.audit_seq,
      a.context_identifier,
      a.contact_id,
-         CASE
-             WHEN (a.outcome <> 'applied'::text) THEN 'unchanged'::text
-             WHEN a.hard_deleted THEN 'deleted'::text
-             WHEN (a.soft_deleted AND (NOT COALESCE(before.soft_deleted, false))) THEN 'soft_deleted'::text
-             WHEN ((NOT a.soft_deleted) AND before.soft_deleted) THEN 'restored'::text
-             ELSE 'upserted'::text
-         END AS "case",
+     a.effect,
      a.event,
      a.event_id,
      a.occurred_at,
      a.outcome,
      a.changed_columns,
      now_is.contact
-    FROM ((( SELECT l.audit_seq,
+    FROM (( SELECT l.audit_seq,
              l.event_seq,
              l.shard,
              l.context_identifier,
@@ -441,11 +443,13 @@ CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000
              l.recorded_at,
              l.changed_columns,
              l.field_values,
+             l.complete,
              l.id_values,
              l.unreadable_columns,
              l.soft_deleted,
              l.hard_deleted,
              l.outcome,
+             l.effect,
              l.changed_by_associate_id,
              l.webhook_name,
              l.origin,
@@ -461,11 +465,6 @@ CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000
                    WHERE (h.id = 1))))
            ORDER BY l.audit_seq
           LIMIT changes_since.max_rows) a
-      LEFT JOIN LATERAL ( SELECT l.soft_deleted
-            FROM public.contact_audit_log l
-           WHERE ((l.context_identifier = a.context_identifier) AND (l.contact_id = a.contact_id) AND (l.occurred_ticks <= a.occurred_ticks) AND (l.audit_seq < a.audit_seq) AND (l.soft_deleted IS NOT NULL))
-           ORDER BY l.occurred_ticks DESC, l.audit_seq DESC
-          LIMIT 1) before ON (((a.outcome = 'applied'::text) AND (a.soft_deleted IS NOT NULL))))
       LEFT JOIN LATERAL ( SELECT public.contactmirror_row(c.*) AS contact
             FROM public.contacts c
            WHERE ((c.context_identifier = a.context_identifier) AND (c.contact_id = a.contact_id))
@@ -473,7 +472,7 @@ CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000
    ORDER BY a.audit_seq;
 END;
 
-COMMENT ON FUNCTION public.changes_since(after bigint, max_rows integer) IS 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: upserted, soft_deleted, restored, deleted, or unchanged where the event came too late or said what was known (outcome says which). contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
+COMMENT ON FUNCTION public.changes_since(after bigint, max_rows integer) IS 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: the effect of the row, as in contact_audit_log: a consumer that applies the changes in this order agrees with the mirror on which contacts there are and on soft_deleted. contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
 
 CREATE FUNCTION public.contactmirror_read_integer(value text, lowest bigint, highest bigint) RETURNS bigint
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
@@ -967,10 +966,10 @@ begin
 
     perform set_config('contactmirror.erasing', 'on', true);
     update contact_audit_log a
-    set field_values = null, id_values = null, last_known = null, salt = null,
+    set field_values = null, complete = false, id_values = null, last_known = null, salt = null,
         commitment = c.commitment,
         erased_columns = array(
-            select k from jsonb_object_keys(a.field_values) k where k <> 'contact_id' order by k collate "C"
+            select k from jsonb_object_keys(a.field_values) k order by k collate "C"
         )
     from unnest($3, $4) as c (audit_seq, commitment)
     where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2 and a.erased_columns is null;
@@ -1218,7 +1217,7 @@ CREATE FUNCTION public.contactmirror_only_erasure() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 declare
-    erasable constant text[] := array['field_values', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
+    erasable constant text[] := array['field_values', 'complete', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
 begin
     if current_setting('contactmirror.erasing', true) is distinct from 'on' then
         raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
@@ -1228,7 +1227,7 @@ begin
         if to_jsonb(new) - erasable is distinct from to_jsonb(old) - erasable
             or old.erased_columns is not null or new.erased_columns is null
             or num_nonnulls(new.field_values, new.id_values, new.last_known, new.salt) > 0
-            or new.commitment is null
+            or new.commitment is null or new.complete
         then
             raise exception '% is append-only: this update is no erasure', tg_table_name
                 using errcode = 'insufficient_privilege';
@@ -2172,11 +2171,13 @@ CREATE VIEW public.contact_timeline AS
     a.changed_by_associate_id,
     a.changed_columns,
     a.field_values,
+    a.complete,
     a.unreadable_columns,
     a.id_values,
     a.soft_deleted,
     a.hard_deleted,
     a.outcome,
+    a.effect,
     a.origin,
     a.webhook_name,
     a.received_at,
@@ -2208,6 +2209,8 @@ COMMENT ON COLUMN public.contact_timeline.changed_columns IS 'SuperOffice''s Cha
 
 COMMENT ON COLUMN public.contact_timeline.field_values IS 'The values the event gave contact columns, under SuperOffice''s names, as sent.';
 
+COMMENT ON COLUMN public.contact_timeline.complete IS 'field_values gives a value for every column whose values SuperOffice sends.';
+
 COMMENT ON COLUMN public.contact_timeline.unreadable_columns IS 'Columns to which the event gave a value that can''t be read.';
 
 COMMENT ON COLUMN public.contact_timeline.id_values IS 'SuperOffice''s Values, the ids of a dead row.';
@@ -2217,6 +2220,8 @@ COMMENT ON COLUMN public.contact_timeline.soft_deleted IS 'What the event says o
 COMMENT ON COLUMN public.contact_timeline.hard_deleted IS 'The event is a hard delete.';
 
 COMMENT ON COLUMN public.contact_timeline.outcome IS 'What became of it: applied, no_op, superseded, after_delete.';
+
+COMMENT ON COLUMN public.contact_timeline.effect IS 'What it did to the contact when it was applied: upserted, soft_deleted, restored, deleted, unchanged.';
 
 COMMENT ON COLUMN public.contact_timeline.origin IS 'Where the fact came from: webhook, backfill, fetch or reconcile.';
 
