@@ -12,10 +12,11 @@ import (
 )
 
 // allowed says what of ours, and which of the libraries that are kept in one
-// place, each package may import itself. What is not listed may be imported by
-// nobody but cmd.
+// place, each package may import itself: of a library all packages, by its name in
+// kept, or a single one, by its path. What is not listed may be imported by nobody
+// but cmd.
 var allowed = map[string][]string{
-	"internal/contact":    {},
+	"internal/contact":    {"github.com/jackc/pgx/v5/pgtype"}, // the data types of columns
 	"internal/event":      {"internal/contact"},
 	"internal/chain":      {},
 	"internal/signature":  {},
@@ -79,7 +80,7 @@ func TestImportsPointDownwards(t *testing.T) {
 		}
 		seen[name] = true
 		for _, path := range fields[1:] {
-			if imported := judged(path); imported != "" && !slices.Contains(permitted, imported) {
+			if imported := judged(path); imported != "" && !slices.Contains(permitted, imported) && !slices.Contains(permitted, path) {
 				t.Errorf("%s imports %s", name, path)
 			}
 		}

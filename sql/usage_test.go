@@ -274,7 +274,7 @@ var foreign = map[string]reflect.Type{
 func init() {
 	for _, t := range []reflect.Type{
 		reflect.TypeFor[pgtype.Int2](), reflect.TypeFor[pgtype.Int4](), reflect.TypeFor[pgtype.Int8](), reflect.TypeFor[pgtype.Bool](), reflect.TypeFor[pgtype.Text](),
-		reflect.TypeFor[pgtype.Timestamp](), reflect.TypeFor[pgtype.Timestamptz](), reflect.TypeFor[pgtype.UUID](), reflect.TypeFor[pgtype.TID](),
+		reflect.TypeFor[pgtype.Timestamp](), reflect.TypeFor[pgtype.Timestamptz](), reflect.TypeFor[pgtype.UUID](), reflect.TypeFor[pgtype.TID](), reflect.TypeFor[contact.Value](),
 	} {
 		foreign[t.PkgPath()+"."+t.Name()] = t
 	}

@@ -14,7 +14,8 @@
 // terminal. A fact whose values were erased says that its columns changed, and
 // not to what.
 //
-// The package is pure. It does no I/O, reads no clock and knows neither
-// PostgreSQL nor JSON documents; event turns deliveries into facts, mirror
-// writes states into tables.
+// The package is pure. It does no I/O and reads no clock; event turns deliveries
+// into facts, mirror writes states into tables. Of PostgreSQL it knows the types of
+// the columns: the one place that turns a [Value] into pgx's data types, and back,
+// is here.
 package contact

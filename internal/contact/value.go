@@ -28,7 +28,8 @@ type Scalar struct {
 }
 
 // Value is what is known of one column: NULL (the zero value), or a value of
-// the column's [Type]. Values are comparable with ==.
+// the column's [Type]. Values are comparable with ==. A *Value is a scan target
+// for pgx; [Type.Argument] and [Type.Array] make arguments of Values.
 type Value struct {
 	kind valueKind
 	n    int64
@@ -74,6 +75,9 @@ func (v Value) Bool() bool { return v.n != 0 }
 
 // Text is v as a text; "" when it is none.
 func (v Value) Text() string { return v.s }
+
+// Micros is v as a time in microseconds since 1970-01-01; 0 when it is none.
+func (v Value) Micros() int64 { return v.n }
 
 // Time is v as a time in UTC; 1970 when it is none.
 func (v Value) Time() time.Time { return time.UnixMicro(v.n).UTC() }

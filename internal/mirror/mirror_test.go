@@ -341,6 +341,42 @@ func TestLastKnownMakesARowAgain(t *testing.T) {
 	}
 }
 
+// What a row holds and no event can give stays as it is when something else
+// changes, and is in last_known as it was.
+func TestWorker_keepsInfiniteTimes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.run(r.worker.Run)
+	deliver := func(n int, event, rest string) {
+		t.Helper()
+		r.deliver(fmt.Appendf(nil, `{"EventId":"00000000-0000-0000-0000-%012d","Timestamp":"2026-01-01T00:00:00.%07dZ","Event":"contact.%s",`+
+			`"PrimaryKey":7,"ContextIdentifier":"Cust1"%s}`, n, n, event, rest))
+		r.drain()
+	}
+	deliver(1, "softdeleted", `,"FieldValues":{"deleted":1,"DeletedDate":"2026-01-01T00:00:00Z"}`)
+	_, err := r.Pool.Exec(t.Context(), `update contacts set updated = 'infinity', dbi_last_modified = '-infinity', soft_deleted_at = '-infinity'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"infinity -infinity -infinity"}
+	for n, given := range []string{`{"source":3}`, `{"name":"Acme"}`} { // the columns that are sent, and all of them
+		deliver(2+n, "changed", `,"FieldValues":`+given)
+		got := column(t, r.Pool, `select concat_ws(' ', updated, dbi_last_modified, soft_deleted_at) from contacts`)
+		if !cmp.Equal(got, want) {
+			t.Errorf("after %s is given: %q, want %q", given, got, want)
+		}
+	}
+	deliver(4, "deleted", "")
+	got := column(t, r.Pool, `select concat_ws(' ', k.updated, k.dbi_last_modified, k.soft_deleted_at)
+		from contact_audit_log a, jsonb_populate_record(null::contacts, a.last_known) k where a.hard_deleted`)
+	if !cmp.Equal(got, want) {
+		t.Errorf("last_known: %q, want %q", got, want)
+	}
+	if got := column(t, r.Pool, `select concat_ws(' ', accepted, applied, queued, quarantined, balanced) from event_accounting`); !cmp.Equal(got, []string{"4 4 0 0 t"}) {
+		t.Errorf("accepted, applied, queued, quarantined, balanced: %q", got)
+	}
+}
+
 // A mistake in the program stops the batch and shows, with the statement's name; no
 // event is quarantined for it.
 func TestWorker_showsAProgrammingError(t *testing.T) {

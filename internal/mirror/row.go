@@ -14,108 +14,6 @@ import (
 	"contactmirror/sql"
 )
 
-// cell holds one column's value on its way from or to the server. Which of them
-// is used follows from the column's type.
-type cells struct {
-	int8        []pgtype.Int8
-	int4        []pgtype.Int4
-	bool        []pgtype.Bool
-	text        []pgtype.Text
-	timestamptz []pgtype.Timestamptz
-	timestamp   []pgtype.Timestamp
-}
-
-func newCells(t contact.Type, n int) cells {
-	switch t {
-	case contact.Bigint:
-		return cells{int8: make([]pgtype.Int8, n)}
-	case contact.Integer:
-		return cells{int4: make([]pgtype.Int4, n)}
-	case contact.Boolean:
-		return cells{bool: make([]pgtype.Bool, n)}
-	case contact.Text:
-		return cells{text: make([]pgtype.Text, n)}
-	case contact.Timestamptz:
-		return cells{timestamptz: make([]pgtype.Timestamptz, n)}
-	case contact.Timestamp:
-		return cells{timestamp: make([]pgtype.Timestamp, n)}
-	}
-	panic(fmt.Sprintf("mirror: column type %q", t))
-}
-
-// array is c as a statement's argument.
-func (c *cells) array() any {
-	switch {
-	case c.int8 != nil:
-		return c.int8
-	case c.int4 != nil:
-		return c.int4
-	case c.bool != nil:
-		return c.bool
-	case c.text != nil:
-		return c.text
-	case c.timestamptz != nil:
-		return c.timestamptz
-	}
-	return c.timestamp
-}
-
-// target is where a row's value is scanned to.
-func (c *cells) target() any {
-	switch {
-	case c.int8 != nil:
-		return &c.int8[0]
-	case c.int4 != nil:
-		return &c.int4[0]
-	case c.bool != nil:
-		return &c.bool[0]
-	case c.text != nil:
-		return &c.text[0]
-	case c.timestamptz != nil:
-		return &c.timestamptz[0]
-	}
-	return &c.timestamp[0]
-}
-
-func (c *cells) set(i int, v contact.Value) {
-	if v.IsNull() {
-		return
-	}
-	switch {
-	case c.int8 != nil:
-		c.int8[i] = pgtype.Int8{Int64: v.Int(), Valid: true}
-	case c.int4 != nil:
-		c.int4[i] = pgtype.Int4{Int32: int32(v.Int()), Valid: true}
-	case c.bool != nil:
-		c.bool[i] = pgtype.Bool{Bool: v.Bool(), Valid: true}
-	case c.text != nil:
-		c.text[i] = pgtype.Text{String: v.Text(), Valid: true}
-	case c.timestamptz != nil:
-		c.timestamptz[i] = pgtype.Timestamptz{Time: v.Time(), Valid: true}
-	default:
-		c.timestamp[i] = pgtype.Timestamp{Time: v.Time(), Valid: true}
-	}
-}
-
-// value is the scanned value.
-func (c *cells) value() contact.Value {
-	switch {
-	case c.int8 != nil && c.int8[0].Valid:
-		return contact.IntValue(c.int8[0].Int64)
-	case c.int4 != nil && c.int4[0].Valid:
-		return contact.IntValue(int64(c.int4[0].Int32))
-	case c.bool != nil && c.bool[0].Valid:
-		return contact.BoolValue(c.bool[0].Bool)
-	case c.text != nil && c.text[0].Valid:
-		return contact.TextValue(c.text[0].String)
-	case c.timestamptz != nil && c.timestamptz[0].Valid:
-		return contact.MicrosValue(c.timestamptz[0].Time.UnixMicro())
-	case c.timestamp != nil && c.timestamp[0].Valid:
-		return contact.MicrosValue(c.timestamp[0].Time.UnixMicro())
-	}
-	return contact.Value{}
-}
-
 // shape is which columns of contacts are read and written, and how.
 type shape struct {
 	columns      []contact.Column
@@ -152,19 +50,18 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 	var (
 		place       int64
 		row         pgtype.TID
+		values      [contact.NumColumns]contact.Value
 		softDeleted bool
-		since       pgtype.Timestamptz
+		since       contact.Value
 		pending     string
 		lastEvent   string
 		lastID      pgtype.UUID
 		lastTicks   int64
 		changedBy   *int64
-		columns     = make([]cells, len(s.columns))
 		targets     = []any{&place, &row}
 	)
-	for i, c := range s.columns {
-		columns[i] = newCells(c.Spec().Type, 1)
-		targets = append(targets, columns[i].target())
+	for _, c := range s.columns {
+		targets = append(targets, &values[c])
 	}
 	targets = append(targets, &softDeleted, &since, &pending, &lastEvent, &lastID, &lastTicks, &changedBy)
 	err := pg.ForEach(rows, targets, func() error {
@@ -173,13 +70,11 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 			return fmt.Errorf("last_event %q is no contact event", lastEvent)
 		}
 		state := contact.State{Life: contact.Live}
+		state.Row.Values = values
 		state.Last = contact.Order{Ticks: contact.Ticks(lastTicks), Kind: kind, ID: lastID.Bytes}
 		if changedBy != nil {
 			by := *changedBy
 			state.ChangedBy = &by
-		}
-		for i := range columns {
-			state.Row.Values[s.columns[i]] = columns[i].value()
 		}
 		for name := range strings.SplitSeq(pending, ",") {
 			if name == "" {
@@ -191,9 +86,7 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 			}
 			state.Row.Pending |= contact.SetOf(c)
 		}
-		if state.Row.SoftDeleted = softDeleted; softDeleted {
-			state.Row.SoftDeletedAt = since.Time.UnixMicro()
-		}
+		state.Row.SoftDeleted, state.Row.SoftDeletedAt = softDeleted, since.Micros()
 		yield(place, row, state)
 		return nil
 	})
@@ -209,15 +102,16 @@ func (s *shape) args(states, stored []*contact.State, now time.Time) pgx.StrictN
 	n := len(states)
 	args := pgx.StrictNamedArgs{"now": now}
 	for _, c := range s.columns {
-		column := newCells(c.Spec().Type, n)
-		for j, s := range states {
-			column.set(j, s.Row.Values[c])
+		args[c.Spec().Name] = c.Spec().Type.Array(n, func(j int) contact.Value { return states[j].Row.Values[c] })
+	}
+	since := func(j int) contact.Value {
+		if r := &states[j].Row; r.SoftDeleted {
+			return contact.MicrosValue(r.SoftDeletedAt)
 		}
-		args[c.Spec().Name] = column.array()
+		return contact.Value{}
 	}
 	var (
 		softDeleted = make([]bool, n)
-		since       = make([]pgtype.Timestamptz, n)
 		pending     = make([]*string, n)
 		lastEvent   = make([]string, n)
 		lastID      = make([]pgtype.UUID, n)
@@ -227,7 +121,6 @@ func (s *shape) args(states, stored []*contact.State, now time.Time) pgx.StrictN
 	)
 	for j, s := range states {
 		softDeleted[j] = s.Row.SoftDeleted
-		since[j] = pgtype.Timestamptz{Time: time.UnixMicro(s.Row.SoftDeletedAt), Valid: s.Row.SoftDeleted}
 		if len(stored) == 0 || stored[j].Row.Pending != s.Row.Pending {
 			literal := "{" + strings.Join(s.Row.Pending.Names(), ",") + "}"
 			pending[j] = &literal
@@ -235,7 +128,7 @@ func (s *shape) args(states, stored []*contact.State, now time.Time) pgx.StrictN
 		lastEvent[j], lastID[j] = s.Last.Kind.String(), pgtype.UUID{Bytes: s.Last.ID, Valid: true}
 		lastAt[j], lastTicks[j], changedBy[j] = s.Last.Ticks.Time(), int64(s.Last.Ticks), s.ChangedBy
 	}
-	args["soft_deleted"], args["soft_deleted_at"], args["pending_columns"] = softDeleted, since, pending
+	args["soft_deleted"], args["soft_deleted_at"], args["pending_columns"] = softDeleted, contact.Timestamptz.Array(n, since), pending
 	args["last_event"], args["last_event_id"] = lastEvent, lastID
 	args["last_event_at"], args["last_event_ticks"] = lastAt, lastTicks
 	args["last_changed_by_associate_id"] = changedBy

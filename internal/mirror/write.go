@@ -174,27 +174,10 @@ func lastKnown(key contact.Key, s *contact.State) ([]byte, error) {
 		"last_changed_by_associate_id": s.ChangedBy,
 	}
 	if s.Row.SoftDeleted {
-		row["soft_deleted_at"] = time.UnixMicro(s.Row.SoftDeletedAt).UTC()
+		row["soft_deleted_at"] = contact.Timestamptz.JSON(contact.MicrosValue(s.Row.SoftDeletedAt))
 	}
 	for _, c := range whole.columns {
-		row[c.Spec().Name] = jsonValue(c.Spec().Type, s.Row.Values[c])
+		row[c.Spec().Name] = c.Spec().Type.JSON(s.Row.Values[c])
 	}
 	return json.Marshal(row)
-}
-
-func jsonValue(t contact.Type, v contact.Value) any {
-	if v.IsNull() {
-		return nil
-	}
-	switch t {
-	case contact.Text:
-		return v.Text()
-	case contact.Boolean:
-		return v.Bool()
-	case contact.Timestamptz:
-		return v.Time()
-	case contact.Timestamp:
-		return v.Time().Format("2006-01-02T15:04:05.999999")
-	}
-	return v.Int()
 }

@@ -2,7 +2,6 @@ package rebuild
 
 import (
 	"slices"
-	"time"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/refold"
@@ -26,14 +25,14 @@ func shadowRow(c *refold.Contact, differences []refold.Difference) []any {
 	s := &c.Folded
 	live := s.Life == contact.Live
 	for column := 1; column < contact.NumColumns; column++ {
-		row = append(row, value(contact.Columns[column].Type, s.Row.Values[column]))
+		row = append(row, contact.Columns[column].Type.Argument(s.Row.Values[column]))
 	}
 	if live {
-		var since *time.Time
+		var since contact.Value
 		if s.Row.SoftDeleted {
-			since = new(time.UnixMicro(s.Row.SoftDeletedAt).UTC())
+			since = contact.MicrosValue(s.Row.SoftDeletedAt)
 		}
-		row = append(row, s.Row.SoftDeleted, since, s.Row.Pending.Names(), s.Last.Kind.String(), [16]byte(s.Last.ID), s.Last.Ticks.Time(), int64(s.Last.Ticks), s.ChangedBy)
+		row = append(row, s.Row.SoftDeleted, contact.Timestamptz.Argument(since), s.Row.Pending.Names(), s.Last.Kind.String(), [16]byte(s.Last.ID), s.Last.Ticks.Time(), int64(s.Last.Ticks), s.ChangedBy)
 	} else {
 		row = append(row, nil, nil, nil, nil, nil, nil, nil, nil)
 	}
@@ -47,22 +46,4 @@ func shadowRow(c *refold.Contact, differences []refold.Difference) []any {
 		return append(row, s.Last.Ticks.Time(), c.BuriedBy, int64(s.Last.Ticks), [16]byte(s.Last.ID))
 	}
 	return append(row, nil, nil, nil, nil)
-}
-
-// value is v as the driver takes it.
-func value(t contact.Type, v contact.Value) any {
-	if v.IsNull() {
-		return nil
-	}
-	switch t {
-	case contact.Text:
-		return v.Text()
-	case contact.Boolean:
-		return v.Bool()
-	case contact.Integer:
-		return int32(v.Int())
-	case contact.Timestamptz, contact.Timestamp:
-		return v.Time()
-	}
-	return v.Int()
 }

@@ -95,14 +95,14 @@ func (c *Contact) rowColumns() columns {
 		if us == 0 {
 			return nil
 		}
-		return time.UnixMicro(us).UTC()
+		return shown(contact.Timestamptz, contact.MicrosValue(us))
 	})
 	if stored.Pending != want.Row.Pending || len(stored.Odd) > 0 {
 		found = append(found, Column{"pending_columns", slices.Concat(stored.Pending.Names(), stored.Odd), want.Row.Pending.Names()})
 	}
 	compare(&found, "last_event", stored.LastEvent, want.Last.Kind.String(), asIs)
 	compare(&found, "last_event_id", stored.LastEventID, want.Last.ID, func(id contact.EventID) any { return id.String() })
-	compare(&found, "last_event_at", stored.LastEventAt.UnixMicro(), want.Last.Ticks.Micros(), func(us int64) any { return time.UnixMicro(us).UTC() })
+	compare(&found, "last_event_at", stored.LastEventAt, contact.MicrosValue(want.Last.Ticks.Micros()), shownTime)
 	compare(&found, "last_event_ticks", stored.LastTicks, want.Last.Ticks, asIs)
 	if by := want.ChangedBy; (stored.ChangedBy == nil) != (by == nil) || by != nil && *by != *stored.ChangedBy {
 		found = append(found, Column{"last_changed_by_associate_id", stored.ChangedBy, by})
@@ -113,31 +113,24 @@ func (c *Contact) rowColumns() columns {
 func (c *Contact) tombstoneColumns() columns {
 	var found columns
 	stored, last := c.Tombstone, c.Folded.Last
-	compare(&found, "deleted_at", stored.DeletedAt.UnixMicro(), last.Ticks.Micros(), func(us int64) any { return time.UnixMicro(us).UTC() })
+	compare(&found, "deleted_at", stored.DeletedAt, contact.MicrosValue(last.Ticks.Micros()), shownTime)
 	compare(&found, "event_seq", stored.EventSeq, c.BuriedBy, asIs)
 	compare(&found, "occurred_ticks", stored.Ticks, last.Ticks, asIs)
 	compare(&found, "event_id", stored.EventID, last.ID, func(id contact.EventID) any { return id.String() })
 	return found
 }
 
-// shown is a value as JSON has it.
+// shown is a value as a report has it, also where it is a time that no event can
+// give: JSON has no form for years before 0 and after 9999.
 func shown(t contact.Type, v contact.Value) any {
-	if v.IsNull() {
-		return nil
+	value := t.JSON(v)
+	if at, ok := value.(time.Time); ok && (at.Year() < 0 || at.Year() > 9999) {
+		return at.Format(time.RFC3339Nano)
 	}
-	switch t {
-	case contact.Text:
-		return v.Text()
-	case contact.Boolean:
-		return v.Bool()
-	case contact.Timestamptz, contact.Timestamp:
-		if text := v.Text(); text != "" { // infinity
-			return text
-		}
-		return v.Time()
-	}
-	return v.Int()
+	return value
 }
+
+func shownTime(v contact.Value) any { return shown(contact.Timestamptz, v) }
 
 // String is the difference on one line, for people.
 func (d Difference) String() string {

@@ -3,10 +3,8 @@ package refold
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pg"
@@ -18,7 +16,7 @@ type Row struct {
 	contact.Row
 	LastEvent   string
 	LastEventID contact.EventID
-	LastEventAt time.Time
+	LastEventAt contact.Value
 	LastTicks   contact.Ticks
 	ChangedBy   *int64
 	// Odd is the names in pending_columns that are no column.
@@ -27,7 +25,7 @@ type Row struct {
 
 // Tombstone is what contact_tombstones holds of a contact.
 type Tombstone struct {
-	DeletedAt time.Time
+	DeletedAt contact.Value
 	EventSeq  int64
 	Ticks     contact.Ticks
 	EventID   contact.EventID
@@ -47,13 +45,10 @@ func loadStored(ctx context.Context, tx pgx.Tx, contacts []*Contact) error {
 	batch.Queue(sql.RefoldTombstones, args).Query(func(rows pgx.Rows) error {
 		var (
 			place int64
-			at    pgtype.Timestamptz
 			t     Tombstone
 		)
-		err := pg.ForEach(rows, []any{&place, &at, &t.EventSeq, &t.Ticks, (*[16]byte)(&t.EventID)}, func() error {
-			found := t
-			found.DeletedAt = at.Time
-			contacts[place-1].Tombstone = &found
+		err := pg.ForEach(rows, []any{&place, &t.DeletedAt, &t.EventSeq, &t.Ticks, (*[16]byte)(&t.EventID)}, func() error {
+			contacts[place-1].Tombstone = new(t)
 			return nil
 		})
 		return err
@@ -64,71 +59,21 @@ func loadStored(ctx context.Context, tx pgx.Tx, contacts []*Contact) error {
 	return nil
 }
 
-// target is where a column of type t is scanned to, and how its value is told.
-func target(t contact.Type) (any, func() contact.Value) {
-	switch t {
-	case contact.Bigint:
-		v := &pgtype.Int8{}
-		return v, func() contact.Value { return known(v.Valid, contact.IntValue(v.Int64)) }
-	case contact.Integer:
-		v := &pgtype.Int4{}
-		return v, func() contact.Value { return known(v.Valid, contact.IntValue(int64(v.Int32))) }
-	case contact.Boolean:
-		v := &pgtype.Bool{}
-		return v, func() contact.Value { return known(v.Valid, contact.BoolValue(v.Bool)) }
-	case contact.Text:
-		v := &pgtype.Text{}
-		return v, func() contact.Value { return known(v.Valid, contact.TextValue(v.String)) }
-	case contact.Timestamptz:
-		v := &pgtype.Timestamptz{}
-		return v, func() contact.Value { return instant(v.Valid, v.InfinityModifier, v.Time) }
-	case contact.Timestamp:
-		v := &pgtype.Timestamp{}
-		return v, func() contact.Value { return instant(v.Valid, v.InfinityModifier, v.Time) }
-	}
-	panic(fmt.Sprintf("refold: column type %q", t))
-}
-
-func known(valid bool, v contact.Value) contact.Value {
-	if !valid {
-		return contact.Value{}
-	}
-	return v
-}
-
-// instant is a time; what no event can give is told as a text, which no time is
-// equal to.
-func instant(valid bool, infinity pgtype.InfinityModifier, t time.Time) contact.Value {
-	if valid && infinity != pgtype.Finite {
-		return contact.TextValue(infinity.String())
-	}
-	return known(valid, contact.MicrosValue(t.UnixMicro()))
-}
-
 // eachRow reads rows of refold_rows.
 func eachRow(rows pgx.Rows, yield func(place int64, r *Row)) error {
 	var (
-		place     int64
-		r         Row
-		since, at pgtype.Timestamptz
-		pending   []string
-		values    [contact.NumColumns]func() contact.Value
-		targets   = []any{&place}
+		place   int64
+		r       Row
+		since   contact.Value
+		pending []string
+		targets = []any{&place}
 	)
-	for c, spec := range contact.Columns {
-		if c == 0 { // the id, which the key has
-			continue
-		}
-		var to any
-		to, values[c] = target(spec.Type)
-		targets = append(targets, to)
+	for c := 1; c < contact.NumColumns; c++ { // all but the id, which the key has
+		targets = append(targets, &r.Values[c])
 	}
-	targets = append(targets, &r.SoftDeleted, &since, &pending, &r.LastEvent, (*[16]byte)(&r.LastEventID), &at, &r.LastTicks, &r.ChangedBy)
+	targets = append(targets, &r.SoftDeleted, &since, &pending, &r.LastEvent, (*[16]byte)(&r.LastEventID), &r.LastEventAt, &r.LastTicks, &r.ChangedBy)
 	err := pg.ForEach(rows, targets, func() error {
 		found := r
-		for c := 1; c < contact.NumColumns; c++ {
-			found.Values[c] = values[c]()
-		}
 		for _, name := range pending {
 			if c, ok := contact.ByName(name); ok {
 				found.Pending |= contact.SetOf(c)
@@ -136,10 +81,7 @@ func eachRow(rows pgx.Rows, yield func(place int64, r *Row)) error {
 				found.Odd = append(found.Odd, name)
 			}
 		}
-		if since.Valid {
-			found.SoftDeletedAt = since.Time.UnixMicro()
-		}
-		found.LastEventAt = at.Time
+		found.SoftDeletedAt = since.Micros()
 		if r.ChangedBy != nil {
 			found.ChangedBy = new(*r.ChangedBy)
 		}

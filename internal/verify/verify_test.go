@@ -101,6 +101,10 @@ func TestWhatIsFound(t *testing.T) {
 		{"update contacts set name = 'forged', pending_columns = array_remove(pending_columns, 'name') where contact_id = " + first, []string{`different row: name "forged" → `}},
 		{"update contacts set soft_deleted = not soft_deleted, soft_deleted_at = case when soft_deleted then null else now() end where contact_id = " + first, []string{"different row: soft_deleted "}},
 		{"update contacts set updated = 'infinity' where contact_id = " + first, []string{`updated "infinity" → `}},
+		{"update contacts set updated = '-infinity', dbi_last_modified = 'infinity' where contact_id = " + first, []string{`updated "-infinity" → `, `dbi_last_modified "infinity" → NULL`}},
+		{"update contacts set updated = '0044-03-15 BC', registered = '10000-01-01' where contact_id = " + first, []string{`updated "-0043-03-15T00:00:00Z" → `, `registered "10000-01-01T00:00:00Z" → `}},
+		{"update contacts set soft_deleted = true, soft_deleted_at = 'infinity', last_event_at = '-infinity' where contact_id = " + first, []string{`soft_deleted_at "infinity" → `, `last_event_at "-infinity" → `}},
+		{"update contact_tombstones set deleted_at = 'infinity' where contact_id = (select min(contact_id) from contact_tombstones)", []string{`different tombstone: deleted_at "infinity" → `}},
 		{"update contacts set pending_columns = pending_columns || 'nothing'::text where contact_id = " + first, []string{"pending_columns {", "nothing} → {"}},
 		{"update contacts set last_event_at = last_event_at + interval '1 microsecond' where contact_id = " + first, []string{"last_event_at "}},
 		{"delete from contacts where contact_id = " + first, []string{": missing row"}},
@@ -127,6 +131,9 @@ func TestWhatIsFound(t *testing.T) {
 		}
 		if report.Differences() == 0 {
 			t.Errorf("%s: no differences", c.statement)
+		}
+		if _, err := json.Marshal(report); err != nil {
+			t.Errorf("%s: as JSON: %v", c.statement, err)
 		}
 		r.tamper(restore...)
 	}
