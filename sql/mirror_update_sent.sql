@@ -1,12 +1,13 @@
--- Does what mirror_update does where only columns differ whose values SuperOffice
--- sends, in half the time.
+-- Does what mirror_update does where only columns differ whose values SuperOffice sends, in half the time. Generated from mirror_update_sent.sql.tmpl.
 update contacts
 set
     associate_id = w.associate_id, country_id = w.country_id, business_idx = w.business_idx,
-    category_idx = w.category_idx, registered_associate_id = w.registered_associate_id, userdef_id = w.userdef_id,
-    userdef2_id = w.userdef2_id, source = w.source, active_interests = w.active_interests, deleted = w.deleted,
-    registered = w.registered, updated = w.updated, deleted_date = w.deleted_date, soft_deleted = w.soft_deleted,
-    soft_deleted_at = w.soft_deleted_at, pending_columns = coalesce(w.pending_columns, contacts.pending_columns), last_event = w.last_event,
+    category_idx = w.category_idx, registered_associate_id = w.registered_associate_id,
+    userdef_id = w.userdef_id, userdef2_id = w.userdef2_id, source = w.source,
+    active_interests = w.active_interests, deleted = w.deleted, registered = w.registered,
+    updated = w.updated, deleted_date = w.deleted_date,
+    soft_deleted = w.soft_deleted, soft_deleted_at = w.soft_deleted_at,
+    pending_columns = coalesce(w.pending_columns, contacts.pending_columns), last_event = w.last_event,
     last_event_id = w.last_event_id, last_event_at = w.last_event_at, last_event_ticks = w.last_event_ticks,
     last_changed_by_associate_id = w.last_changed_by_associate_id, mirrored_at = @now::timestamptz
 from (

@@ -1,13 +1,13 @@
--- What the mirror holds of some contacts, by their place in the arrays, from 1.
+-- What the mirror holds of some contacts, by their place in the arrays, from 1. Generated from refold_rows.sql.tmpl.
 select k.place,
     c.name, c.kananame, c.department, c.number1, c.number2, c.org_nr, c.sound_ex, c.dbi_key, c.associate_id,
-    c.country_id, c.business_idx, c.category_idx, c.registered_associate_id, c.updated_associate_id, c.text_id,
-    c.mother_id, c.userdef_id, c.userdef2_id, c.group_id, c.tz_location_id, c.ticket_priority_id,
+    c.country_id, c.business_idx, c.category_idx, c.registered_associate_id, c.updated_associate_id,
+    c.text_id, c.mother_id, c.userdef_id, c.userdef2_id, c.group_id, c.tz_location_id, c.ticket_priority_id,
     c.support_language_id, c.support_associate_id, c.support_person_id, c.dbi_agent_id, c.source,
     c.active_interests, c.updated_count, c.deleted, c.active_erp_links, c.xstop, c.nomailing, c.registered,
-    c.updated, c.deleted_date, c.dbi_last_syncronized, c.dbi_last_modified, c.soft_deleted, c.soft_deleted_at,
-    c.pending_columns, c.last_event, c.last_event_id, c.last_event_at, c.last_event_ticks,
-    c.last_changed_by_associate_id
+    c.updated, c.deleted_date, c.dbi_last_syncronized, c.dbi_last_modified,
+    c.soft_deleted, c.soft_deleted_at, c.pending_columns, c.last_event, c.last_event_id, c.last_event_at,
+    c.last_event_ticks, c.last_changed_by_associate_id
 from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinality as k (context_identifier, contact_id, place)
 cross join lateral (
     select *

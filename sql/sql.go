@@ -2,11 +2,16 @@
 // after the package that owns them. A test prepares each against the migrated
 // schema, so PostgreSQL itself checks them. The package imports nothing but
 // embed; pg runs the statements.
+//
+// Statements that list the mirrored columns are generated from templates
+// (*.sql.tmpl) and contact.Columns.
 package sql
 
 //go:generate go test -count=1 -run TestAuditColumns_areCurrent . -update
 
 import "embed"
+
+//go:generate go run ./generate
 
 // FS holds every file, for the test that prepares them.
 //
