@@ -126,6 +126,16 @@ func TestHistory(t *testing.T) {
 	if want := []string{"contact.created", "contact.changed", "contact.softdeleted"}; !slices.Equal(events, want) {
 		t.Errorf("events %q, want %q", events, want)
 	}
+	for i, want := range []struct {
+		changed []string
+		values  string
+		deleted *bool
+	}{{[]string{}, `{"name": "Acme"}`, new(false)}, {[]string{"department"}, "", nil}, {[]string{}, "", new(true)}} {
+		e := entries[i]
+		if diff := gocmp.Diff(want.changed, e.ChangedColumns) + gocmp.Diff(want.values, string(e.FieldValues)) + gocmp.Diff(want.deleted, e.SoftDeleted); diff != "" {
+			t.Errorf("entry %d (-want +got):\n%s", i, diff)
+		}
+	}
 	if !now.Live || !now.SoftDeleted || *now.Name != "Acme" || *now.LastChangedByAssociateID != 5 || len(now.PendingColumns) != 36 {
 		t.Errorf("now %+v", now)
 	}

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -36,7 +35,7 @@ func NewLinker(key *chain.Key) *Linker {
 func (l *Linker) Commit(r *Row) (c chain.Commitment, err error) {
 	if r.Commitment != nil {
 		if len(r.Commitment) != len(c) {
-			return c, errors.New("audit: the commitment is none")
+			return c, fmt.Errorf("audit: the stored commitment has %d bytes, not %d", len(r.Commitment), len(c))
 		}
 		return chain.Commitment(r.Commitment), nil
 	}

@@ -13,9 +13,9 @@ import (
 	"contactmirror/internal/contact"
 )
 
-// Row is a row of contact_audit_log. Together with the list of its columns below
-// it is the only description of one: the writer, the readers of facts, history,
-// erasure and the chain all follow it. verify does not, for it checks them.
+// Row is a row of contact_audit_log. The struct and the list of its columns below
+// are the only description of one: the writer, the readers of facts, history,
+// erasure and the chain all use it. Only verify has its own, to check this one.
 //
 // The JSON is that of [History].
 type Row struct {
@@ -150,8 +150,9 @@ func Columns(s Set) []string {
 	return names
 }
 
-// Targets is where the columns of s are scanned to, in the order of [Columns].
-// Whoever keeps what was scanned keeps the values and not the row.
+// Targets is where the columns of s are scanned to, in the order of [Columns]. A
+// scan replaces slices and pointers and does not write to the old ones, so a copy of
+// r keeps its values.
 func (r *Row) Targets(s Set) []any {
 	var targets []any
 	for _, c := range in(s) {

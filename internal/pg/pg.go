@@ -156,11 +156,19 @@ func ForEach(rows pgx.Rows, targets []any, do func() error) error {
 	return nil
 }
 
-// Scan runs query with args, scans each row into targets and calls do, as
-// [ForEach] does.
+// Scan runs query with args, and like [ForEach] scans each row into targets and
+// calls do. An error of do is returned as it is.
 func Scan(ctx context.Context, db DB, query string, args pgx.StrictNamedArgs, targets []any, do func() error) error {
+	var stopped error
 	rows, _ := db.Query(ctx, query, args) // ForEach reports its error
-	return named(query, ForEach(rows, targets, do))
+	err := ForEach(rows, targets, func() error {
+		stopped = do()
+		return stopped
+	})
+	if stopped != nil {
+		return stopped
+	}
+	return named(query, err)
 }
 
 // Touched is for a statement of a batch that is to touch n rows: any other number
