@@ -108,9 +108,9 @@ comment on column contact_audit_log.commitment is 'The commitment to the values 
 comment on column contact_audit_log.erased_columns is 'Of a row whose values were erased: the names in its field_values, in SuperOffice''s spelling and in ascending order; the link covers them. The columns count as changed to what is not known. NULL where nothing was erased.';
 comment on index contact_audit_log_pkey is 'For changes_since, seal_accounts, verify_chain and the feed''s cursors, which read the log in the order of writing.';
 comment on index contact_audit_log_event_seq is 'One row for each event. For verify_events, verify_lost and contactmirror_strip_events, which look rows up by event.';
-comment on index contact_audit_log_contact is 'For audit_facts, history, contact_changes, erasure and the as-of functions, which read the rows of some contacts.';
-comment on index contact_audit_log_deletions is 'For deleted_contacts, which lists a tenant''s deletions of some time.';
-comment on index contact_audit_log_occurred_at is 'For contact_timeline and deleted_contacts of all tenants and some time.';
+comment on index contact_audit_log_contact is 'For audit_facts, refold_facts_of, contact_timeline, contact_changes, column_provenance, erasure and the as-of functions, which read the rows of some contacts, and for audit_tenants, which jumps from tenant to tenant.';
+comment on index contact_audit_log_deletions is 'For deleted_contacts, which lists a tenant''s newest deletions or those of some time.';
+comment on index contact_audit_log_occurred_at is 'For contact_timeline and reports on the log of some time, such as a day, which read a few ranges of pages.';
 comment on index contact_audit_log_recorded_at is 'For refold_facts (replay, rebuild --since) and contactmirror_known, which read what was written in some time.';
 
 -- An update of the log is refused unless it is an erasure: a row loses its values

@@ -72,7 +72,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for one under way, and keeps the next one waiting until the transaction ends.';
+comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Asks nothing about keys: a statement that calls it calls contactmirror_require_keys once.';
 
 -- A reason may quote the delivery: only the member at fault and the SQLSTATE stay.
 -- +goose StatementBegin

@@ -1049,7 +1049,7 @@ begin
 end
 $_$;
 
-COMMENT ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) IS 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for one under way, and keeps the next one waiting until the transaction ends.';
+COMMENT ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) IS 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Asks nothing about keys: a statement that calls it calls contactmirror_require_keys once.';
 
 CREATE FUNCTION public.contactmirror_extend_bodies() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3229,11 +3229,11 @@ COMMENT ON INDEX public.accounting_seal_pkey IS 'Keeps it one row.';
 
 CREATE INDEX contact_audit_log_contact ON public.contact_audit_log USING btree (context_identifier, contact_id, occurred_ticks) INCLUDE (audit_seq);
 
-COMMENT ON INDEX public.contact_audit_log_contact IS 'For audit_facts, history, contact_changes, erasure and the as-of functions, which read the rows of some contacts.';
+COMMENT ON INDEX public.contact_audit_log_contact IS 'For audit_facts, refold_facts_of, contact_timeline, contact_changes, column_provenance, erasure and the as-of functions, which read the rows of some contacts, and for audit_tenants, which jumps from tenant to tenant.';
 
 CREATE INDEX contact_audit_log_deletions ON public.contact_audit_log USING btree (context_identifier, occurred_at) WHERE (soft_deleted OR hard_deleted);
 
-COMMENT ON INDEX public.contact_audit_log_deletions IS 'For deleted_contacts, which lists a tenant''s deletions of some time.';
+COMMENT ON INDEX public.contact_audit_log_deletions IS 'For deleted_contacts, which lists a tenant''s newest deletions or those of some time.';
 
 CREATE UNIQUE INDEX contact_audit_log_event_seq ON public.contact_audit_log USING btree (event_seq);
 
@@ -3241,7 +3241,7 @@ COMMENT ON INDEX public.contact_audit_log_event_seq IS 'One row for each event. 
 
 CREATE INDEX contact_audit_log_occurred_at ON public.contact_audit_log USING brin (occurred_at timestamptz_minmax_multi_ops) WITH (pages_per_range='32', autosummarize='on');
 
-COMMENT ON INDEX public.contact_audit_log_occurred_at IS 'For contact_timeline and deleted_contacts of all tenants and some time.';
+COMMENT ON INDEX public.contact_audit_log_occurred_at IS 'For contact_timeline and reports on the log of some time, such as a day, which read a few ranges of pages.';
 
 CREATE INDEX contact_audit_log_odd ON public.contact_audit_log USING btree (context_identifier, contact_id, occurred_ticks) WHERE (NOT public.contactmirror_plain(field_values, soft_deleted, erased_columns));
 
