@@ -25,7 +25,7 @@ create table contact_audit_log (
     recorded_at             timestamptz not null,
     changed_columns         text[] not null,
     field_values            jsonb,
-    complete                boolean not null,
+    given_columns           bigint not null,
     id_values               jsonb,
     unreadable_columns      text[] not null,
     soft_deleted            boolean,
@@ -45,7 +45,7 @@ create table contact_audit_log (
     constraint contact_audit_log_contact_id check (contact_id > 0),
     constraint contact_audit_log_outcome check (outcome in ('applied', 'no_op', 'superseded', 'after_delete')),
     constraint contact_audit_log_effect check (effect in ('upserted', 'soft_deleted', 'restored', 'deleted', 'unchanged')),
-    constraint contact_audit_log_complete check (not complete or field_values is not null),
+    constraint contact_audit_log_given_columns check (given_columns between 0 and (1::bigint << 38) - 1 and (given_columns = 0 or field_values is not null)),
     constraint contact_audit_log_origin check (origin in ('webhook', 'backfill', 'fetch', 'reconcile')),
     constraint contact_audit_log_chain_seq check (chain_seq > 0),
     constraint contact_audit_log_chain check (octet_length(chain) = 36),
@@ -61,8 +61,10 @@ alter sequence contact_audit_log_audit_seq_seq owned by contact_audit_log.audit_
 
 create unique index contact_audit_log_event_seq on contact_audit_log (event_seq);
 
--- With the key, so that a contact's newest row is found in the index alone.
-create index contact_audit_log_contact on contact_audit_log (context_identifier, contact_id, occurred_ticks) include (audit_seq);
+-- With what tells, in the index alone, whether a contact's newest row says everything
+-- about it.
+create index contact_audit_log_contact on contact_audit_log (context_identifier, contact_id, occurred_ticks)
+    include (audit_seq, given_columns, soft_deleted, hard_deleted);
 
 -- One entry for each event that soft- or hard-deletes, or is about a contact in the
 -- recycle bin. Other events cost the test of two booleans.
@@ -90,7 +92,7 @@ comment on column contact_audit_log.received_at is 'When the event arrived, by t
 comment on column contact_audit_log.recorded_at is 'When it was applied, by the database''s clock.';
 comment on column contact_audit_log.changed_columns is 'SuperOffice''s Changes: names of columns without values, verbatim.';
 comment on column contact_audit_log.field_values is 'The readable values the event gave contact columns, under SuperOffice''s names, as sent; NULL where it gave none at all. A date before 0001-01-03, or from 1759-12-31 to 1760-01-02, means that none is set.';
-comment on column contact_audit_log.complete is 'field_values gives a readable value for every column whose values SuperOffice sends, so no earlier row says what those columns were after it; false once the values were erased.';
+comment on column contact_audit_log.given_columns is 'The columns to which field_values gives a readable value, as a bit set: 1 << n is the n-th row of contact_columns, counted from 0; contact_id is never in it. 0 once the values were erased.';
 comment on column contact_audit_log.id_values is 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
 comment on column contact_audit_log.unreadable_columns is 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
 comment on column contact_audit_log.soft_deleted is 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
@@ -103,7 +105,7 @@ comment on column contact_audit_log.origin is 'Where the fact came from: webhook
 comment on column contact_audit_log.last_known is 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
 comment on column contact_audit_log.chain_seq is 'Place in the chain of the shard, from 1, without gaps.';
 comment on column contact_audit_log.chain is 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';
-comment on column contact_audit_log.salt is 'Random bytes that the link''s commitment to field_values, complete, id_values and last_known is made with; NULL once those were erased.';
+comment on column contact_audit_log.salt is 'Random bytes that the link''s commitment to field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
 comment on column contact_audit_log.commitment is 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
 comment on column contact_audit_log.erased_columns is 'Of a row whose values were erased: the names in its field_values, in SuperOffice''s spelling and in ascending order; the link covers them. The columns count as changed to what is not known. NULL where nothing was erased.';
 comment on index contact_audit_log_pkey is 'For changes_since, seal_accounts, verify_chain and the feed''s cursors, which read the log in the order of writing.';
@@ -121,7 +123,7 @@ comment on index contact_audit_log_recorded_at is 'For refold_facts (replay, reb
 create function contactmirror_only_erasure() returns trigger
 language plpgsql as $$
 declare
-    erasable constant text[] := array['field_values', 'complete', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
+    erasable constant text[] := array['field_values', 'given_columns', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
 begin
     if current_setting('contactmirror.erasing', true) is distinct from 'on' then
         raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
@@ -131,7 +133,7 @@ begin
         if to_jsonb(new) - erasable is distinct from to_jsonb(old) - erasable
             or old.erased_columns is not null or new.erased_columns is null
             or num_nonnulls(new.field_values, new.id_values, new.last_known, new.salt) > 0
-            or new.commitment is null or new.complete
+            or new.commitment is null or new.given_columns <> 0
         then
             raise exception '% is append-only: this update is no erasure', tg_table_name
                 using errcode = 'insufficient_privilege';

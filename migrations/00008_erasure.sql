@@ -223,7 +223,7 @@ begin
 
     perform set_config('contactmirror.erasing', 'on', true);
     update contact_audit_log a
-    set field_values = null, complete = false, id_values = null, last_known = null, salt = null,
+    set field_values = null, given_columns = 0, id_values = null, last_known = null, salt = null,
         commitment = c.commitment,
         erased_columns = array(
             select k from jsonb_object_keys(a.field_values) k order by k collate "C"

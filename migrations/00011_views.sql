@@ -24,7 +24,7 @@ select a.context_identifier, a.contact_id, a.occurred_at, a.event,
             limit 1
         ), false) then case when a.soft_deleted then 'soft_deleted' else 'restored' end
     end as turn,
-    a.changed_by_associate_id, a.changed_columns, a.field_values, a.complete, a.unreadable_columns, a.id_values,
+    a.changed_by_associate_id, a.changed_columns, a.field_values, a.unreadable_columns, a.id_values,
     a.soft_deleted, a.hard_deleted, a.outcome, a.effect, a.origin, a.webhook_name,
     a.received_at, a.recorded_at, a.last_known, a.erased_columns, a.event_id, a.event_seq, a.audit_seq,
     a.occurred_ticks, contactmirror_rank(a.event) as event_rank
@@ -39,7 +39,6 @@ comment on column contact_timeline.turn is 'The lifecycle transition that it was
 comment on column contact_timeline.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
 comment on column contact_timeline.changed_columns is 'SuperOffice''s Changes: names of columns, verbatim.';
 comment on column contact_timeline.field_values is 'The values the event gave contact columns, under SuperOffice''s names, as sent.';
-comment on column contact_timeline.complete is 'field_values gives a value for every column whose values SuperOffice sends.';
 comment on column contact_timeline.unreadable_columns is 'Columns to which the event gave a value that can''t be read.';
 comment on column contact_timeline.id_values is 'SuperOffice''s Values, the ids of a dead row.';
 comment on column contact_timeline.soft_deleted is 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';

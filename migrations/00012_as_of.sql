@@ -3,8 +3,9 @@
 --
 -- A contact about which nothing happened since is a row of contacts. The others are
 -- folded from their facts up to that time. For most of those the newest fact says
--- everything (contactmirror_plain), and it is found in an index; the rest, found by
--- contact_audit_log_odd, are folded as the program does it.
+-- everything: it gives all columns that any fact gave (given_columns), and no fact
+-- soft-deleted the contact. Such a fact is found in an index; the other contacts are
+-- folded as the program does it.
 
 -- +goose Up
 
@@ -94,31 +95,12 @@ create type contact_as_of as (
 comment on type contact_as_of is 'A row of contacts as of another time: its columns, but first_seen_at and mirrored_at, which are about this database.';
 
 -- +goose StatementBegin
-create function contactmirror_plain(field_values jsonb, soft_deleted boolean, erased_columns text[]) returns boolean
+create function contactmirror_sent() returns bigint
 language sql immutable parallel safe
--- An object of fewer members sorts before one of more.
-return coalesce(
-    not soft_deleted and erased_columns is null and field_values ?& array[
-        'activeInterests', 'associate_id', 'business_idx', 'category_idx', 'country_id', 'deleted',
-        'DeletedDate', 'registered', 'registered_associate_id', 'source', 'updated', 'userdef2_id', 'userdef_id'
-    ] and field_values < '{"":0,"1":0,"2":0,"3":0,"4":0,"5":0,"6":0,"7":0,"8":0,"9":0,"a":0,"b":0,"c":0,"d":0}',
-    false
-);
+return 60868148736;
 -- +goose StatementEnd
 
-comment on function contactmirror_plain(jsonb, boolean, text[]) is 'Whether a fact gives exactly the columns that SuperOffice 11 gives with every event, and says that the contact is not in the recycle bin: then it overwrites everything that earlier facts of this kind said.';
-
--- One entry for each fact that is not plain; other facts cost a look at their values.
-create index contact_audit_log_odd on contact_audit_log (context_identifier, contact_id, occurred_ticks)
-where not contactmirror_plain(field_values, soft_deleted, erased_columns);
-
-comment on index contact_audit_log_odd is 'For contactmirror_newest, which reads the facts that are not plain.';
-
--- The planner reads the facts that are not plain by that index if it knows that they
--- are few.
-create statistics contact_audit_log_plain on (contactmirror_plain(field_values, soft_deleted, erased_columns)) from contact_audit_log;
-
-comment on statistics contact_audit_log_plain is 'How many facts are plain.';
+comment on function contactmirror_sent() is 'The columns whose values SuperOffice 11 sends with its events, as in given_columns. Others are only read faster for knowing it: no result depends on it.';
 
 -- +goose StatementBegin
 create function contactmirror_known(at timestamptz) returns table (before bigint, through bigint)
@@ -148,7 +130,9 @@ $$;
 comment on function contactmirror_known(timestamptz) is 'Of the log at a time: before which row all had been written, and after which none. Rows between them belong to transactions that ran concurrently then.';
 
 -- +goose StatementBegin
-create function contactmirror_newest(at timestamptz, by_arrival boolean, tenant text) returns table (plain_rows bigint[], other_contacts text[])
+create function contactmirror_newest(at timestamptz, by_arrival boolean, tenant text) returns table (
+    sent_rows bigint[], more_rows bigint[], given bigint[], other_contacts text[]
+)
 language plpgsql stable
 rows 1
 set search_path from current
@@ -175,8 +159,9 @@ begin
     with told as (
         -- Live contacts and dead ones each by themselves: so both sides come in the
         -- index's order. Where two facts are the newest, the two rows differ.
-        select c.context_identifier, c.contact_id, count(*) as facts,
-            (max(array[a.occurred_ticks, a.audit_seq]))[2] as newest, -(max(array[a.occurred_ticks, -a.audit_seq]))[2] as also_newest
+        select c.context_identifier, c.contact_id,
+            max(array[a.occurred_ticks, a.audit_seq, a.given_columns]) as newest, -(max(array[a.occurred_ticks, -a.audit_seq]))[2] as also_newest,
+            bit_or(a.given_columns) as given, bool_or(a.soft_deleted is true) as soft_deleted, bool_or(a.hard_deleted) as hard_deleted
         from contacts c
         join contact_audit_log a on a.context_identifier = c.context_identifier and a.contact_id = c.contact_id
         where (tenant is null or c.context_identifier = tenant)
@@ -184,20 +169,13 @@ begin
             and a.occurred_ticks < ticks and a.audit_seq < before
         group by c.context_identifier, c.contact_id
         union all
-        select t.context_identifier, t.contact_id, count(*),
-            (max(array[a.occurred_ticks, a.audit_seq]))[2], -(max(array[a.occurred_ticks, -a.audit_seq]))[2]
+        select t.context_identifier, t.contact_id,
+            max(array[a.occurred_ticks, a.audit_seq, a.given_columns]), -(max(array[a.occurred_ticks, -a.audit_seq]))[2],
+            bit_or(a.given_columns), bool_or(a.soft_deleted is true), bool_or(a.hard_deleted)
         from contact_tombstones t
         join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
         where (tenant is null or t.context_identifier = tenant)
             and (by_arrival or t.deleted_at > at)
-            and a.occurred_ticks < ticks and a.audit_seq < before
-        group by t.context_identifier, t.contact_id
-    ), odd as (
-        select t.context_identifier, t.contact_id, count(*) as facts, bool_or(a.hard_deleted) as dead,
-            bool_and(coalesce(a.field_values, '{}') = '{}' and a.soft_deleted is not true) as bare
-        from told t
-        join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
-        where not contactmirror_plain(a.field_values, a.soft_deleted, a.erased_columns)
             and a.occurred_ticks < ticks and a.audit_seq < before
         group by t.context_identifier, t.contact_id
     ), beside as (
@@ -206,20 +184,48 @@ begin
         where (tenant is null or a.context_identifier = tenant)
             and a.audit_seq between before and through and a.recorded_at <= at
     ), judged as (
-        select context_identifier, contact_id, t.newest,
-            b.contact_id is null and t.newest = t.also_newest and coalesce(o.bare and o.facts = t.facts, true) as plain
+        select context_identifier, contact_id, t.newest[2] as newest, t.given,
+            b.contact_id is null and t.newest[2] = t.also_newest and t.newest[3] = t.given and not t.soft_deleted as alone
         from told t
-        left join odd o using (context_identifier, contact_id)
         full join beside b using (context_identifier, contact_id)
-        where o.dead is not true
+        where t.hard_deleted is not true
     )
-    select array_agg(j.newest) filter (where j.plain), array_agg(j.contact_id || ' ' || j.context_identifier) filter (where not j.plain)
+    select array_agg(j.newest) filter (where j.alone and j.given & ~contactmirror_sent() = 0),
+        array_agg(j.newest) filter (where j.alone and j.given & ~contactmirror_sent() <> 0),
+        array_agg(distinct j.given) filter (where j.alone),
+        array_agg(j.contact_id || ' ' || j.context_identifier) filter (where not j.alone)
     from judged j;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_newest(timestamptz, boolean, text) is 'Of the contacts that contactmirror_refold folds: the newest row in the log of each one whose facts are plain, and the id and tenant of all others.';
+comment on function contactmirror_newest(timestamptz, boolean, text) is 'Of the contacts that contactmirror_refold folds: the newest row in the log of each one about which that row says everything, in two lists: rows that give no other columns than SuperOffice sends, and rows that do; the different given_columns of these rows; and the id and tenant of all other contacts.';
+
+-- +goose StatementBegin
+create function contactmirror_pending(given bigint[]) returns table (given_columns bigint, pending_columns text[])
+language sql immutable
+set search_path from current
+as $$
+select g.given_columns,
+    case when g.given_columns <> contactmirror_sent() then array(
+        select c.column_name
+        from unnest(array[
+            'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+            'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+            'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+            'tz_location_id', 'ticket_priority_id', 'support_language_id', 'support_associate_id',
+            'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count', 'deleted',
+            'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated', 'deleted_date',
+            'dbi_last_syncronized', 'dbi_last_modified'
+        ]) with ordinality as c (column_name, bit)
+        where g.given_columns & (1::bigint << c.bit::integer) = 0
+        order by c.bit
+    ) end
+from unnest(given) as g (given_columns)
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_pending(bigint[]) is 'For some different given_columns (given), the columns that are not in it; NULL where it is exactly the columns that SuperOffice sends.';
 
 -- +goose StatementBegin
 create function contactmirror_refold(at timestamptz, by_arrival boolean, tenant text, contact bigint) returns setof contact_as_of
@@ -237,14 +243,15 @@ as $$
 #variable_conflict use_column
 declare
     newest bigint[];
+    more   bigint[];
+    given  bigint[]; -- few
     others text[];
 begin
-    -- Most contacts are plain: each of their facts is, or none gave anything. Of
-    -- those the newest says all. It is found in an index, in whose order the log is
-    -- grouped; the log itself is read once, and never sorted.
+    -- Of most contacts the newest fact says everything. It is found in an index, in
+    -- whose order the log is grouped; the log itself is read once, and never sorted.
     if contact is null then
-        select n.plain_rows, n.other_contacts
-        into newest, others
+        select n.sent_rows, n.more_rows, n.given, n.other_contacts
+        into newest, more, given, others
         from contactmirror_newest(at, by_arrival, tenant) n;
 
         return query
@@ -261,18 +268,11 @@ begin
             contactmirror_time(v.updated) at time zone 'UTC',
             contactmirror_time(v."DeletedDate") at time zone 'UTC', null::timestamp, null::timestamp,
             false, null::timestamptz,
-            case when a.field_values is null or a.field_values = '{}' then array[
-                'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
-                'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
-                'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
-                'tz_location_id', 'ticket_priority_id', 'support_language_id', 'support_associate_id',
-                'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count', 'deleted',
-                'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated', 'deleted_date',
-                'dbi_last_syncronized', 'dbi_last_modified'
-            ] end,
+            p.pending_columns,
             a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id
         from unnest(newest) n
         join contact_audit_log a on a.audit_seq = n
+        join contactmirror_pending(given) p on p.given_columns = a.given_columns
         -- "offset 0" takes each value out once, however often its function looks at it.
         cross join lateral (
             select a.field_values ->> 'associate_id' as associate_id, a.field_values ->> 'country_id' as country_id,
@@ -284,6 +284,40 @@ begin
                 a.field_values ->> 'updated' as updated, a.field_values ->> 'DeletedDate' as "DeletedDate"
             offset 0
         ) v;
+
+        return query
+        select a.context_identifier, a.contact_id,
+            r.name, r.kananame, r.department, r.number1, r.number2, r."orgNr", r."soundEx", r.dbi_key,
+            contactmirror_bigint(r.associate_id), contactmirror_bigint(r.country_id),
+            contactmirror_bigint(r.business_idx), contactmirror_bigint(r.category_idx),
+            contactmirror_bigint(r.registered_associate_id), contactmirror_bigint(r.updated_associate_id),
+            contactmirror_bigint(r.text_id), contactmirror_bigint(r.mother_id),
+            contactmirror_bigint(r.userdef_id), contactmirror_bigint(r.userdef2_id),
+            contactmirror_bigint(r.group_id), contactmirror_bigint(r."tzLocationId"),
+            contactmirror_bigint(r."ticketPriorityId"), contactmirror_bigint(r."supportLanguageId"),
+            contactmirror_bigint(r."supportAssociateId"), contactmirror_bigint(r."supportPersonId"),
+            contactmirror_bigint(r.dbi_agent_id), contactmirror_integer(r.source),
+            contactmirror_integer(r."activeInterests"), contactmirror_integer(r."updatedCount"),
+            contactmirror_deleted(r.deleted), contactmirror_integer(r."activeErpLinks"),
+            contactmirror_boolean(r.xstop), contactmirror_boolean(r.nomailing),
+            contactmirror_time(r.registered) at time zone 'UTC', contactmirror_time(r.updated) at time zone 'UTC',
+            contactmirror_time(r."DeletedDate") at time zone 'UTC', contactmirror_time(r.dbi_last_syncronized),
+            contactmirror_time(r.dbi_last_modified),
+            false, null::timestamptz, p.pending_columns,
+            a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id
+        from unnest(more) n
+        join contact_audit_log a on a.audit_seq = n
+        join contactmirror_pending(given) p on p.given_columns = a.given_columns
+        cross join lateral jsonb_to_record(a.field_values) as r (
+            name text, kananame text, department text, number1 text, number2 text, "orgNr" text, "soundEx" text,
+            dbi_key text, associate_id text, country_id text, business_idx text, category_idx text,
+            registered_associate_id text, updated_associate_id text, text_id text, mother_id text, userdef_id text,
+            userdef2_id text, group_id text, "tzLocationId" text, "ticketPriorityId" text, "supportLanguageId" text,
+            "supportAssociateId" text, "supportPersonId" text, dbi_agent_id text, source text,
+            "activeInterests" text, "updatedCount" text, deleted text, "activeErpLinks" text, xstop text,
+            nomailing text, registered text, updated text, "DeletedDate" text, dbi_last_syncronized text,
+            dbi_last_modified text
+        );
 
         if others is null then
             return;
@@ -502,11 +536,10 @@ drop function contacts_as_known_at(timestamptz, text, bigint);
 drop function contacts_as_of(timestamptz, text, bigint);
 drop function contactmirror_standing(timestamptz, boolean, text, bigint);
 drop function contactmirror_refold(timestamptz, boolean, text, bigint);
+drop function contactmirror_pending(bigint[]);
 drop function contactmirror_newest(timestamptz, boolean, text);
 drop function contactmirror_known(timestamptz);
-drop statistics contact_audit_log_plain;
-drop index contact_audit_log_odd;
-drop function contactmirror_plain(jsonb, boolean, text[]);
+drop function contactmirror_sent();
 drop type contact_as_of;
 drop type contactmirror_fact;
 drop aggregate contactmirror_settled (text[], jsonb);

@@ -22,8 +22,8 @@ func TestOnlyErasureUpdatesTheLog(t *testing.T) {
 	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // the event is in no account
 	if _, err := tx.Exec(t.Context(), `
 		insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-			changed_columns, unreadable_columns, hard_deleted, outcome, effect, complete, origin, field_values, salt, chain, chain_seq)
-		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', false, 'webhook', '{"name": "a"}', uuid_send(gen_random_uuid()), decode(repeat('00', 36), 'hex'), 1);
+			changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, field_values, salt, chain, chain_seq)
+		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', 0, 'webhook', '{"name": "a"}', uuid_send(gen_random_uuid()), decode(repeat('00', 36), 'hex'), 1);
 		set local contactmirror.erasing = 'on'`); err != nil {
 		t.Fatal(err)
 	}
@@ -70,8 +70,8 @@ func TestErasureDown(t *testing.T) {
 	if _, err := db.Pool.Exec(t.Context(), `
 		insert into erasures (context_identifier, contact_id, erased_by) values ('Cust1', 7, 'somebody');
 		insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-			changed_columns, unreadable_columns, hard_deleted, outcome, effect, complete, origin, chain_seq, chain, commitment, erased_columns)
-		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', false, 'fetch', 1, decode(repeat('00', 36), 'hex'), sha256('c'), '{name}')`); err != nil {
+			changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain, commitment, erased_columns)
+		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', 0, 'fetch', 1, decode(repeat('00', 36), 'hex'), sha256('c'), '{name}')`); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := migrations.Down(t.Context(), db.URL, beforeErasure, false); err != nil {

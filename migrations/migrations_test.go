@@ -211,13 +211,13 @@ func TestAccountSurvivesItsMigration(t *testing.T) {
 		`insert into quarantined_deliveries (received_at, reason, context_identifier, event_seq, body, body_sha256)
 			select now(), 'test', context_identifier, event_seq, '', '' from webhook_events where primary_key % 10 = 2`,
 		`insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-				received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
+				received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
 			select event_seq, 0, context_identifier, primary_key, event, event_id, occurred_at, 0, now(), now(), '{}', '{}', false,
-				(array['applied', 'no_op', 'superseded', 'after_delete'])[1 + primary_key % 4], 'upserted', false, 'webhook', 1, decode(repeat('00', 36), 'hex')
+				(array['applied', 'no_op', 'superseded', 'after_delete'])[1 + primary_key % 4], 'upserted', 0, 'webhook', 1, decode(repeat('00', 36), 'hex')
 			from webhook_events where primary_key % 10 > 2`,
 		`insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-				received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
-			values (0, 'Cust0', 1, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', false, 'fetch', 1, decode(repeat('00', 36), 'hex'))`,
+				received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
+			values (0, 'Cust0', 1, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', 0, 'fetch', 1, decode(repeat('00', 36), 'hex'))`,
 	} {
 		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)

@@ -109,7 +109,7 @@ func TestSubscriberFollows(t *testing.T) {
 		follows(step.name, step.state)
 	}
 	if _, err := s.Pool.Exec(t.Context(), `alter table contact_audit_log disable trigger user;
-		update contact_audit_log set field_values = null, last_known = null;
+		update contact_audit_log set field_values = null, given_columns = 0, last_known = null;
 		alter table contact_audit_log enable trigger user`); err != nil {
 		t.Fatal(err)
 	}

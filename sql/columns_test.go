@@ -41,6 +41,9 @@ func TestColumns_areTheSchemas(t *testing.T) {
 	if diff := cmp.Diff(view, texts(`select concat_ws(' ', source_name, column_name, type) from contact_columns`)); diff != "" {
 		t.Errorf("contact_columns (-code +database):\n%s", diff)
 	}
+	if got := texts(`select contactmirror_sent()::text`)[0]; got != fmt.Sprint(uint64(contact.Sent)) {
+		t.Errorf("contactmirror_sent() is %s, want %d", got, contact.Sent)
+	}
 	const columnsOf = `select attname || ' ' || format_type(atttypid, atttypmod) from pg_attribute
 		where attrelid = $1::regclass and attnum > 0 and not attisdropped order by attnum`
 	contacts := texts(columnsOf, "contacts")

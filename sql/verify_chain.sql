@@ -1,7 +1,7 @@
 -- The whole audit log, in the order of every shard's chain.
 select a.audit_seq, a.chain_seq, a.chain, a.salt, a.commitment,
     a.event_seq, a.shard, a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks,
-    a.received_at, a.recorded_at, a.changed_columns, a.field_values, a.complete, a.id_values, a.unreadable_columns,
+    a.received_at, a.recorded_at, a.changed_columns, a.field_values, a.given_columns, a.id_values, a.unreadable_columns,
     a.soft_deleted, a.hard_deleted, a.outcome, a.effect, a.changed_by_associate_id, a.webhook_name, a.origin, a.last_known,
     -- as the worker writes lists: of one dimension, counted from 1, no NULLs
     coalesce(array_dims(a.changed_columns), '[1:0]') = format('[1:%s]', cardinality(a.changed_columns))

@@ -129,9 +129,9 @@ with happened (event_seq, contact_id, at, recorded, event, changed_by, changed, 
     select event_seq, 'Cust1234', event_id, event, contact_id, at, extract(epoch from at) * 10000000, recorded, false from facts
 ), logged as (
     insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-        changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, complete, changed_by_associate_id, origin, last_known, chain_seq, chain)
+        changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, changed_by_associate_id, origin, last_known, chain_seq, chain)
     select event_seq, 0, 'Cust1234', contact_id, event, event_id, at, extract(epoch from at) * 10000000, recorded, recorded,
-        changed, given, '{}', flag, event = 'contact.deleted', 'applied', 'upserted', false, changed_by, 'webhook', case event when 'contact.deleted' then '{"name":"Gone Ltd"}'::jsonb end, 1, decode(repeat('00', 36), 'hex')
+        changed, given, '{}', flag, event = 'contact.deleted', 'applied', 'upserted', 0, changed_by, 'webhook', case event when 'contact.deleted' then '{"name":"Gone Ltd"}'::jsonb end, 1, decode(repeat('00', 36), 'hex')
     from facts
 ), buried as (
     insert into contact_tombstones

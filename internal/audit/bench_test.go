@@ -52,7 +52,7 @@ insert into webhook_events (event_seq, context_identifier, event_id, event, enti
 select event_seq, 'Cust1', event_id, kind, 'contact', contact_id, at, (extract(epoch from at) * 10000000)::bigint, at + interval '1 s', false
 from made;
 insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-    received_at, recorded_at, changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, complete,
+    received_at, recorded_at, changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns,
     changed_by_associate_id, webhook_name, origin, chain_seq, chain, salt)
 select event_seq, event_seq % 32, 'Cust1', contact_id, kind, event_id, at, (extract(epoch from at) * 10000000)::bigint,
     at + interval '1 s', at + interval '2 s',
@@ -69,7 +69,7 @@ select event_seq, event_seq % 32, 'Cust1', contact_id, kind, event_id, at, (extr
         || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US1') || '+02:00","userdef2_id":0,"userdef_id":22}'
     )::jsonb end,
     '{}', case when kind <> 'contact.deleted' then kind = 'contact.softdeleted' end, kind = 'contact.deleted', 'applied',
-    case kind when 'contact.deleted' then 'deleted' when 'contact.softdeleted' then 'soft_deleted' else 'upserted' end, kind <> 'contact.deleted',
+    case kind when 'contact.deleted' then 'deleted' when 'contact.softdeleted' then 'soft_deleted' else 'upserted' end, case when kind = 'contact.deleted' then 0 else contactmirror_sent() end,
     event_seq % 50, 'Contact mirror', 'webhook', event_seq, decode(repeat('00', 36), 'hex'), uuid_send(event_id)
 from made;
 insert into contact_tombstones (context_identifier, contact_id, deleted_at, event_seq, occurred_ticks, event_id)

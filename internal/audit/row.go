@@ -34,9 +34,9 @@ type Row struct {
 	RecordedAt     time.Time       `json:"recorded_at"`
 	ChangedColumns []string        `json:"changed_columns"`
 	FieldValues    json.RawMessage `json:"field_values"`
-	// Complete is set where field_values gives a value to every column that
-	// SuperOffice sends ([contact.Fact.Complete]); not once it was erased.
-	Complete          bool            `json:"complete"`
+	// GivenColumns is the columns to which FieldValues gives a readable value, a
+	// [contact.Set]; none once it was erased.
+	GivenColumns      int64           `json:"-"`
 	IDValues          json.RawMessage `json:"id_values"`
 	UnreadableColumns []string        `json:"unreadable_columns"`
 	SoftDeleted       *bool           `json:"soft_deleted"`
@@ -107,7 +107,7 @@ var columns = []column{
 	{"recorded_at", Linked | Shown, func(r *Row) any { return &r.RecordedAt }},
 	{"changed_columns", Linked | Shown | Fact, func(r *Row) any { return &r.ChangedColumns }},
 	{"field_values", Committed | Shown | Fact, func(r *Row) any { return &r.FieldValues }},
-	{"complete", Committed | Shown, func(r *Row) any { return &r.Complete }},
+	{"given_columns", Committed, func(r *Row) any { return &r.GivenColumns }},
 	{"id_values", Committed | Shown, func(r *Row) any { return &r.IDValues }},
 	{"unreadable_columns", Linked | Shown | Fact, func(r *Row) any { return &r.UnreadableColumns }},
 	{"soft_deleted", Linked | Shown | Fact, func(r *Row) any { return &r.SoftDeleted }},

@@ -37,11 +37,11 @@ with made as materialized (
     from made
 )
 insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-    changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, complete, changed_by_associate_id, webhook_name, origin, chain_seq, chain, salt)
+    changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, changed_by_associate_id, webhook_name, origin, chain_seq, chain, salt)
 select seq, id % 32, tenant, id, 'contact.created', event_id, at, ticks, at, at,
     '{contact_id,name,department,number1,number2,text_id,orgNr,soundEx,updatedCount,group_id,updated,updated_associate_id}',
     jsonb_build_object('source', 0, 'deleted', 0, 'updated', at, 'country_id', 578, 'userdef_id', id, 'associate_id', id % 97, 'business_idx', id % 11),
-    '{}', false, false, 'applied', 'upserted', false, id % 97, 'contact mirror', 'webhook', id, decode(repeat('00', 36), 'hex'), uuid_send(event_id)
+    '{}', false, false, 'applied', 'upserted', 0, id % 97, 'contact mirror', 'webhook', id, decode(repeat('00', 36), 'hex'), uuid_send(event_id)
 from made`
 	for from := 1; from <= n; from += growStep {
 		to := min(n, from+growStep-1)

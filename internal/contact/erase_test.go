@@ -53,31 +53,3 @@ func TestErase(t *testing.T) {
 		t.Errorf("name %v, pending %t", got, s.Row.Pending.Has(name))
 	}
 }
-
-// A fact is complete when it gives all columns that are sent, whatever else it
-// gives, and no longer once it is erased.
-func TestFact_complete(t *testing.T) {
-	t.Parallel()
-	order := contact.Order{Ticks: 1, Kind: contact.Changed}
-	var given []contact.Cell
-	for c := range contact.Sent.All() {
-		given = append(given, contact.Cell{Column: c})
-	}
-	whole := contact.NewFact(order, nil, nil, given, 0)
-	erased := whole.Erase()
-	name, _ := contact.BySource("name")
-	more := contact.NewFact(order, nil, nil, append([]contact.Cell{{Column: name}}, given...), 0)
-	for what, c := range map[string]struct {
-		fact contact.Fact
-		want bool
-	}{
-		"all": {whole, true}, "all and one more": {more, true}, "erased": {erased, false},
-		"one less":   {contact.NewFact(order, nil, nil, given[1:], 0), false},
-		"unreadable": {contact.NewFact(order, nil, nil, given[1:], contact.SetOf(given[0].Column)), false},
-		"no values":  {contact.NewFact(order, nil, []string{"deleted"}, nil, 0), false},
-	} {
-		if got := c.fact.Complete(); got != c.want {
-			t.Errorf("%s: complete %t, want %t", what, got, c.want)
-		}
-	}
-}

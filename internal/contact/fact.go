@@ -133,23 +133,17 @@ func (f Fact) Erase() Fact {
 	return f
 }
 
-// Complete reports whether f gives a value for every column of [Sent]: nothing
-// earlier than f decides what those columns are after it.
-func (f *Fact) Complete() bool {
-	given := Set(0)
+// GivenColumns is the columns that f gives a value.
+func (f *Fact) GivenColumns() (given Set) {
 	for _, cell := range f.Given {
 		given |= SetOf(cell.Column)
 	}
-	return Sent.Without(given) == 0
+	return given
 }
 
 // Said is the columns that f says anything of.
 func (f *Fact) Said() Set {
-	said := f.Unknown
-	for _, cell := range f.Given {
-		said |= SetOf(cell.Column)
-	}
-	return said
+	return f.Unknown | f.GivenColumns()
 }
 
 // Flag is what a fact says of the soft-delete flag.

@@ -612,7 +612,7 @@ func TestTamperedErasureIsFound(t *testing.T) {
 		`update contact_audit_log set field_values = '{"name": "Other"}' where contact_id = 7`,
 		`update contact_audit_log set erased_columns = null where contact_id = 7`,
 		`update contact_audit_log set erased_columns = '{name}' where contact_id = 8`,
-		`update contact_audit_log set erased_columns = '{name}', field_values = null, salt = null, commitment = sha256('') where contact_id = 8`,
+		`update contact_audit_log set erased_columns = '{name}', field_values = null, given_columns = 0, salt = null, commitment = sha256('') where contact_id = 8`,
 		`update contact_audit_log set changed_columns = '{name}' where contact_id = 7`,
 		`update contacts set name = 'Other', pending_columns = array_remove(pending_columns, 'name') where contact_id = 7`,
 		`update contacts set pending_columns = array_remove(pending_columns, 'name') where contact_id = 7`,

@@ -14,8 +14,8 @@ func BenchmarkRead(b *testing.B) {
 	db := pgtest.Durable(b)
 	for _, statement := range []string{
 		`insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-				received_at, recorded_at, changed_columns, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
-			select null, 0, 'Cust1', 1 + i % 20000, 'contact.changed', gen_random_uuid(), now(), i, now(), now(), '{}', '{}', false, false, 'applied', 'upserted', false, 'fetch', 1, decode(repeat('00', 36), 'hex')
+				received_at, recorded_at, changed_columns, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
+			select null, 0, 'Cust1', 1 + i % 20000, 'contact.changed', gen_random_uuid(), now(), i, now(), now(), '{}', '{}', false, false, 'applied', 'upserted', 0, 'fetch', 1, decode(repeat('00', 36), 'hex')
 			from generate_series(1, 100000) i`,
 		`insert into contacts (context_identifier, contact_id, name, soft_deleted, pending_columns, last_event, last_event_id, last_event_at, last_event_ticks, first_seen_at, mirrored_at)
 			select 'Cust1', i, 'A company', false, '{}', 'contact.changed', gen_random_uuid(), now(), 0, now(), now() from generate_series(1, 20000) i`,

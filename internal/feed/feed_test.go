@@ -178,7 +178,7 @@ func TestChanges(t *testing.T) {
 	}
 	// Erasure blanks values where they lie, and the feed goes on.
 	if _, err := r.Pool.Exec(t.Context(), `alter table contact_audit_log disable trigger user;
-		update contact_audit_log set changed_columns = '{}', field_values = null, id_values = null, last_known = null, webhook_name = null;
+		update contact_audit_log set changed_columns = '{}', field_values = null, given_columns = 0, id_values = null, last_known = null, webhook_name = null;
 		alter table contact_audit_log enable trigger user`); err != nil {
 		t.Fatal(err)
 	}
@@ -233,8 +233,8 @@ func audit(t *testing.T, tx pgx.Tx, id int) {
 			returning *
 		)
 		insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-			received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
-		select event_seq, 0, context_identifier, primary_key, event, event_id, occurred_at, 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', false, 'webhook', 1, decode(repeat('00', 36), 'hex')
+			received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
+		select event_seq, 0, context_identifier, primary_key, event, event_id, occurred_at, 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', 0, 'webhook', 1, decode(repeat('00', 36), 'hex')
 		from accepted`, id)
 }
 
@@ -433,8 +433,8 @@ func TestAPageIsReadByKey(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	execute(t, db.Pool, `insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-			received_at, recorded_at, changed_columns, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
-		select null, 0, 'Cust1', 1 + i % 5000, 'contact.changed', gen_random_uuid(), now(), i, now(), now(), '{}', '{}', false, false, 'applied', 'upserted', false, 'fetch', 1, decode(repeat('00', 36), 'hex')
+			received_at, recorded_at, changed_columns, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
+		select null, 0, 'Cust1', 1 + i % 5000, 'contact.changed', gen_random_uuid(), now(), i, now(), now(), '{}', '{}', false, false, 'applied', 'upserted', 0, 'fetch', 1, decode(repeat('00', 36), 'hex')
 		from generate_series(1, 100000) i`)
 	execute(t, db.Pool, `insert into contacts (context_identifier, contact_id, soft_deleted, pending_columns, last_event, last_event_id, last_event_at, last_event_ticks, first_seen_at, mirrored_at)
 		select 'Cust1', i, false, '{}', 'contact.changed', gen_random_uuid(), now(), 0, now(), now() from generate_series(1, 5000) i`)

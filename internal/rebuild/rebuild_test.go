@@ -327,10 +327,10 @@ func BenchmarkRebuild(b *testing.B) {
 	r.exec(`
 		insert into contact_audit_log (
 			shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at, changed_columns, field_values,
-			id_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, complete, changed_by_associate_id, webhook_name, origin, last_known, chain_seq, chain
+			id_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, changed_by_associate_id, webhook_name, origin, last_known, chain_seq, chain
 		)
 		select shard, concat(context_identifier, ' ', n), contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at, changed_columns, field_values,
-			id_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, complete, changed_by_associate_id, webhook_name, 'fetch', last_known, chain_seq, chain
+			id_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, changed_by_associate_id, webhook_name, 'fetch', last_known, chain_seq, chain
 		from contact_audit_log, generate_series(1, 99) n
 		order by n, audit_seq`)
 	r.exec("vacuum analyze contact_audit_log")

@@ -86,7 +86,7 @@ func TestFreshness(t *testing.T) {
 	}
 	// The account is to balance when the test ends: what left the queue was applied.
 	do(`insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at,
-			recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
-		select event_seq, 0, context_identifier, primary_key, event, event_id, occurred_at, occurred_ticks, received_at, now(), '{}', '{}', false, 'applied', 'upserted', false, 'webhook', 1, decode(repeat('00', 36), 'hex')
+			recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
+		select event_seq, 0, context_identifier, primary_key, event, event_id, occurred_at, occurred_ticks, received_at, now(), '{}', '{}', false, 'applied', 'upserted', 0, 'webhook', 1, decode(repeat('00', 36), 'hex')
 		from webhook_events where not ignored`)
 }

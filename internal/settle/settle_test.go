@@ -90,9 +90,9 @@ func apply(t *testing.T, tx pgx.Tx, id int) {
 			returning q.shard, e.*
 		)
 		insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-			received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
+			received_at, recorded_at, changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
 		select event_seq, shard, context_identifier, primary_key, event, event_id, occurred_at, occurred_ticks,
-			received_at, now(), '{}', '{}', false, 'applied', 'upserted', false, 'webhook', 1, decode(repeat('00', 36), 'hex')
+			received_at, now(), '{}', '{}', false, 'applied', 'upserted', 0, 'webhook', 1, decode(repeat('00', 36), 'hex')
 		from claimed`, id)
 }
 
@@ -355,9 +355,9 @@ func fill(t testing.TB, db *pgxpool.Pool, n int) {
 			select 'Cust' || i % 10, ('00000000-0000-0000-0000-' || lpad(i::text, 12, '0'))::uuid, 'contact.changed', 'contact', 1 + i % 1000000, now(), i, now(), false
 			from generate_series($1::bigint, $2::bigint) i`, from, to)
 		execute(t, db, `insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-				received_at, recorded_at, changed_columns, field_values, unreadable_columns, hard_deleted, outcome, effect, complete, origin, chain_seq, chain)
+				received_at, recorded_at, changed_columns, field_values, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
 			select i, i % 32, 'Cust' || i % 10, 1 + i % 1000000, 'contact.changed', ('00000000-0000-0000-0000-' || lpad(i::text, 12, '0'))::uuid, now(), i,
-				now(), now(), '{name,updated}', '{"name": "a company"}', '{}', false, 'applied', 'upserted', false, 'webhook', 1, decode(repeat('00', 36), 'hex')
+				now(), now(), '{name,updated}', '{"name": "a company"}', '{}', false, 'applied', 'upserted', 0, 'webhook', 1, decode(repeat('00', 36), 'hex')
 			from generate_series($1::bigint, $2::bigint) i`, from, to)
 	}
 }

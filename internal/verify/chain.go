@@ -95,7 +95,7 @@ type logRow struct {
 	occurredTicks                      int64
 	changedColumns, unreadableColumns  list
 	fieldValues, idValues, lastKnown   []byte
-	complete                           bool
+	givenColumns                       int64
 	softDeleted                        *bool
 	hardDeleted                        bool
 	outcome, effect                    string
@@ -111,7 +111,7 @@ func (r *logRow) targets() []any {
 	return []any{
 		&r.auditSeq, &r.chainSeq, &r.link, &r.salt, &r.commitment,
 		&r.eventSeq, &r.shard, &r.tenant, &r.contactID, &r.event, &r.eventID, &r.occurredAt, &r.occurredTicks,
-		&r.receivedAt, &r.recordedAt, &r.changedColumns, &r.fieldValues, &r.complete, &r.idValues, &r.unreadableColumns,
+		&r.receivedAt, &r.recordedAt, &r.changedColumns, &r.fieldValues, &r.givenColumns, &r.idValues, &r.unreadableColumns,
 		&r.softDeleted, &r.hardDeleted, &r.outcome, &r.effect, &r.changedBy, &r.webhookName, &r.origin, &r.lastKnown,
 		&r.plainLists, &r.erased, &r.erasedColumns,
 	}
@@ -120,7 +120,7 @@ func (r *logRow) targets() []any {
 // values writes what the commitment covers.
 func (r *logRow) values(e *chain.Encoder) error {
 	err := e.JSON(r.fieldValues)
-	e.Bool(r.complete)
+	e.Int64(r.givenColumns)
 	return errors.Join(err, e.JSON(r.idValues), e.JSON(r.lastKnown))
 }
 
@@ -358,7 +358,7 @@ func (c *chains) follows(head chain.Head, r *logRow, link chain.Link) bool {
 			return false
 		}
 		values = c.plain.Commit(r.salt, c.fields.Bytes())
-	case r.erased && r.salt == nil && len(r.commitment) == len(values) && r.fieldValues == nil && r.idValues == nil && r.lastKnown == nil && !r.complete:
+	case r.erased && r.salt == nil && len(r.commitment) == len(values) && r.fieldValues == nil && r.idValues == nil && r.lastKnown == nil && r.givenColumns == 0:
 		values = chain.Commitment(r.commitment)
 		c.found.Erased++
 	default:
