@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,6 +180,43 @@ func TestSubjects_areBounded(t *testing.T) {
 		found, ok := event.Subjects(append(text, '}'))
 		if ok != told || told && len(found) != ids {
 			t.Errorf("%d ids: found %d, told: %t", ids, len(found), ok)
+		}
+	}
+}
+
+// Whatever PrimaryKey Parse reads in a good event, Subjects reads in the same event
+// when another of its members can't be read, or when it is cut off.
+func TestSubjects_readsKeysAsParseDoes(t *testing.T) {
+	t.Parallel()
+	const good = `{"EventId":"00000000-0000-4000-8000-000000000002","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed",KEY,"ContextIdentifier":"Cust1","Changes":[]}`
+	read := 0
+	for _, name := range []string{`"PrimaryKey"`, `"Primary\u004bey"`, `"\u0050rimaryKey"`} {
+		for _, key := range []string{
+			`7`, `"7"`, ` 7`, `7 `, `" 7"`, `"7 "`, `7.0`, `"7.0"`, `"7.00"`, `"\u0037"`, `"\u0037.\u0030"`, `7e0`, `70e-1`, `"7e0"`, `0.7e1`, `+7`, `"+7"`, `07`, `"07"`,
+			`"[I:7]"`, `9223372036854775807`, `"9223372036854775807.0"`, `18446744073709551623`, `-7`, `7.5`, `"x7"`, `{"a":7}`, `[7]`, `true`,
+		} {
+			body := strings.Replace(good, "KEY", name+":"+key, 1)
+			e, err := event.Parse([]byte(body), time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC))
+			if err != nil {
+				continue
+			}
+			read++
+			for what, broken := range map[string]string{
+				"bad EventId": strings.Replace(body, "00000000-", "nonsense-", 1), "bad Changes": strings.Replace(body, `"Changes":[]`, `"Changes":7`, 1),
+				"cut off": body[:strings.Index(body, `,"ContextIdentifier"`)], "before a decoy": strings.Replace(body, `"Changes":[]`, `"primarykey":8`, 1) + "x",
+			} {
+				if ids, _ := event.Subjects([]byte(broken)); !slices.Contains(ids, e.Contact.Key.ID) {
+					t.Errorf("%s: %s: names %v, want %d", what, broken, ids, e.Contact.Key.ID)
+				}
+			}
+		}
+	}
+	if read < 20 {
+		t.Errorf("only %d of the keys were read by Parse", read)
+	}
+	for _, unknown := range []string{`{"PrimaryKey":"x7","primarykey":8}`, `{"PrimaryKey":7.5,"PrimaryKey":8}`} {
+		if ids, told := event.Subjects([]byte(unknown)); told {
+			t.Errorf("%s: names %v and no other", unknown, ids)
 		}
 	}
 }

@@ -5,14 +5,18 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"contactmirror/internal/contact"
 )
 
-// What a body that is no acceptable event may yet say: one that is no JSON is no
-// object either, so its bytes are searched.
+// What a body that is no acceptable event may yet say. It need not be JSON, so its
+// bytes are searched, after escapes were replaced by what they stand for.
 var (
-	namedKey   = regexp.MustCompile(`(?i)"PrimaryKey"\s*:\s*"?\s*([^\s",}\]]+)`)
+	namedKey   = regexp.MustCompile(`(?i)"PrimaryKey"\s*:\s*("[^"]*"?|[^\s",}\]]+)`)
 	namedEvent = regexp.MustCompile(`(?i)"Event"\s*:\s*"([^"]*)"`)
+	escape     = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
 )
 
 // mostSubjects is how many contacts a body may name and still be one that is
@@ -20,13 +24,18 @@ var (
 // lock where the body is stored.
 const mostSubjects = 16
 
-// Subjects returns the ids of the contacts that a stored body names, each once.
-// told is false where it may be about a contact, but nobody can tell which: it
-// names none, or more than [mostSubjects].
+// Subjects returns the ids of the contacts that a stored body names, each once:
+// every PrimaryKey that an event could have, wherever it is in the body. told is
+// false where the body may be about another contact too: it names none, or more than
+// [mostSubjects], or has a PrimaryKey that can't be read.
 func Subjects(body []byte) (ids []int64, told bool) {
 	if e, err := ParseStored(body, time.Time{}); err == nil && e.Contact != nil {
 		return []int64{e.Contact.Key.ID}, true
 	}
+	body = escape.ReplaceAllFunc(body, func(e []byte) []byte {
+		n, _ := strconv.ParseUint(string(e[2:]), 16, 8) // the expression lets only digits pass
+		return []byte{byte(n)}
+	})
 	names := namedEvent.FindAllSubmatch(body, -1)
 	ofContacts := len(names) == 0
 	for _, name := range names {
@@ -35,15 +44,22 @@ func Subjects(body []byte) (ids []int64, told bool) {
 	if !ofContacts {
 		return nil, true
 	}
+	told = true
 	for _, key := range namedKey.FindAllSubmatch(body, -1) {
-		id, err := strconv.ParseInt(string(key[1]), 10, 64)
-		if err != nil || slices.Contains(ids, id) {
-			continue
+		number := strings.Trim(string(key[1]), "\" \t\r\n")
+		id, ok := contact.ParseInt(contact.Scalar{Kind: contact.String, Text: number})
+		if !ok { // as in broken JSON
+			id, ok = contact.ParseInt(contact.Scalar{Kind: contact.String, Text: strings.TrimRight(number, ".")})
 		}
-		if len(ids) == mostSubjects {
+		switch {
+		case !ok:
+			told = false
+		case slices.Contains(ids, id):
+		case len(ids) == mostSubjects:
 			return nil, false
+		default:
+			ids = append(ids, id)
 		}
-		ids = append(ids, id)
 	}
-	return ids, len(ids) > 0
+	return ids, told && len(ids) > 0
 }
