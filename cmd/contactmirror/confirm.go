@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,18 +30,32 @@ func (f *ConfirmFlags) check(call *invocation) error {
 // errNotConfirmed is that the answer was not yes.
 var errNotConfirmed = errors.New("not confirmed; nothing was changed")
 
-// confirm asks question unless --yes was given. Only yes, in any case, is a yes.
-func (f *ConfirmFlags) confirm(call *invocation, question string) error {
+// confirm asks question unless --yes was given. Only yes, in any case, is a yes. A
+// signal ends it.
+func (f *ConfirmFlags) confirm(ctx context.Context, call *invocation, question string) error {
 	if f.Yes {
 		return nil
 	}
 	fmt.Fprintf(call.stderr, "%s Type yes to go ahead: ", question)
-	answer, err := bufio.NewReader(call.stdin).ReadString('\n')
-	switch {
-	case err != nil && !errors.Is(err, io.EOF):
-		return fmt.Errorf("read the answer: %w", err)
-	case !strings.EqualFold(strings.TrimSpace(answer), "yes"):
-		return errNotConfirmed
+	type line struct {
+		text string
+		err  error
 	}
-	return nil
+	answered := make(chan line, 1)
+	go func() { // ends with the process, if nobody answers
+		text, err := bufio.NewReader(call.stdin).ReadString('\n')
+		answered <- line{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case answer := <-answered:
+		switch {
+		case answer.err != nil && !errors.Is(answer.err, io.EOF):
+			return fmt.Errorf("read the answer: %w", answer.err)
+		case !strings.EqualFold(strings.TrimSpace(answer.text), "yes"):
+			return errNotConfirmed
+		}
+		return nil
+	}
 }

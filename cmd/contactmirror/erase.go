@@ -68,7 +68,7 @@ func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
 func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool, key contact.Key) error {
 	if e.Lift {
 		question := fmt.Sprintf("Keep the values of later events of contact %d of tenant %s again?", key.ID, plain(key.Tenant))
-		if err := e.confirm(call, question); err != nil {
+		if err := e.confirm(ctx, call, question); err != nil {
 			return err
 		}
 		if err := erasure.Lift(ctx, pool, key, call.actor()); err != nil {
@@ -83,7 +83,7 @@ func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool
 			err = writeErased(call.stderr, would)
 		}
 		if err == nil {
-			err = e.confirm(call, "This can't be undone.")
+			err = e.confirm(ctx, call, "This can't be undone.")
 		}
 		if err != nil {
 			return err

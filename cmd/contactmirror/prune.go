@@ -60,7 +60,7 @@ func (p *pruneCmd) Run(ctx context.Context, call *invocation) error {
 				return err
 			}
 			writeAccount(call.stderr, would)
-			if err := p.confirm(call, "This can't be undone."); err != nil {
+			if err := p.confirm(ctx, call, "This can't be undone."); err != nil {
 				return err
 			}
 		}

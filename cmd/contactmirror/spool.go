@@ -286,7 +286,7 @@ func (spoolDiscardCmd) Help() string {
 }
 
 // Run shows what is in the files, asks, and deletes each of them.
-func (s *spoolDiscardCmd) Run(call *invocation) error {
+func (s *spoolDiscardCmd) Run(ctx context.Context, call *invocation) error {
 	if err := s.check(call); err != nil {
 		return err
 	}
@@ -320,7 +320,7 @@ func (s *spoolDiscardCmd) Run(call *invocation) error {
 	if s.DryRun || len(files) == 0 {
 		return outcome
 	}
-	if err := s.confirm(call, "These deliveries were answered 200, and SuperOffice does not send them again. This can't be undone."); err != nil {
+	if err := s.confirm(ctx, call, "These deliveries were answered 200, and SuperOffice does not send them again. This can't be undone."); err != nil {
 		return err
 	}
 	for i := range files {
