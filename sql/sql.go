@@ -68,21 +68,21 @@ var (
 	MirrorRemove string
 	//go:embed mirror_bury.sql
 	MirrorBury string
-	//go:embed mirror_heads.sql
-	MirrorHeads string
 	//go:embed mirror_all_heads.sql
 	MirrorAllHeads string
 	//go:embed mirror_unsealed.sql
 	MirrorUnsealed string
-	//go:embed mirror_keyed.sql
-	MirrorKeyed string
 	//go:embed mirror_seal.sql
 	MirrorSeal string
-	//go:embed mirror_audit_seqs.sql
-	MirrorAuditSeqs string
-	//go:embed mirror_advance.sql
-	MirrorAdvance string
 
+	//go:embed audit_heads.sql
+	AuditHeads string
+	//go:embed audit_seqs.sql
+	AuditSeqs string
+	//go:embed audit_advance.sql
+	AuditAdvance string
+	//go:embed audit_keyed.sql
+	AuditKeyed string
 	//go:embed audit_facts.sql
 	AuditFacts string
 	//go:embed audit_history.sql

@@ -12,7 +12,7 @@ import (
 
 	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
-	"contactmirror/internal/mirror"
+	"contactmirror/internal/contactrow"
 	"contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/sequence"
@@ -264,5 +264,5 @@ func rewrite(ctx context.Context, tx pgx.Tx, key contact.Key) (bool, error) {
 	if err := tx.QueryRow(ctx, "select now()").Scan(&now); err != nil {
 		return false, err
 	}
-	return true, mirror.Rewrite(ctx, tx, key, &s, now)
+	return true, contactrow.Rewrite(ctx, tx, key, &s, now)
 }

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 
+	"contactmirror/internal/audit"
 	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
+	"contactmirror/internal/contactrow"
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
@@ -188,8 +189,8 @@ const savepoint = "events"
 // savepoint, and returns the contacts with the results.
 func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]*touched, error) {
 	touched := group(events)
-	ends := newEnds(key, touched, len(events))
-	if err := load(ctx, tx, touched, ends); err != nil {
+	log := audit.NewAppender(key, shardsOf(touched), len(events))
+	if err := load(ctx, tx, touched, log); err != nil {
 		return nil, err
 	}
 	if err := loadHistories(ctx, tx, touched); err != nil {
@@ -199,9 +200,9 @@ func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now 
 		if t.erased {
 			t.strip()
 		}
-		t.results = t.state.Merge(t.facts, t.history)
+		t.results = t.State.Merge(t.facts, t.history)
 	}
-	if err := write(ctx, tx, touched, len(events), ends, now); err != nil {
+	if err := write(ctx, tx, touched, len(events), log, now); err != nil {
 		return nil, err
 	}
 	return touched, stripBytes(ctx, tx, touched)
@@ -209,15 +210,11 @@ func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now 
 
 // touched is a contact that a batch is about.
 type touched struct {
-	key    contact.Key
+	contactrow.Row
 	events []*claimed
 	facts  []contact.Fact
 	erased bool // so nothing that its events give is kept
 
-	shape  *shape        // what is loaded and written of it
-	row    pgtype.TID    // where it is stored, if it is
-	stored contact.State // as loaded
-	state  contact.State // as folded
 	// history is loaded only for contacts that a late fact is about.
 	history []contact.Fact
 	results []contact.Result
@@ -236,16 +233,27 @@ func group(events []claimed) []*touched {
 		t := byKey[e.Key]
 		if t == nil {
 			t = &slab[len(all)]
-			t.key = e.Key
+			t.Key = e.Key
 			byKey[e.Key] = t
 			all = append(all, t)
 		}
 		t.events = append(t.events, e)
 		t.facts = append(t.facts, e.Fact)
 	}
-	slices.SortFunc(all, func(a, b *touched) int { return a.key.Compare(b.key) })
+	slices.SortFunc(all, func(a, b *touched) int { return a.Key.Compare(b.Key) })
 	for _, t := range all {
-		t.shape = shapeOf(t.facts)
+		t.Shape = contactrow.ShapeOf(t.facts)
 	}
 	return all
+}
+
+// shardsOf is the shards of contacts, each once.
+func shardsOf(contacts []*touched) []int16 {
+	var shards []int16
+	for _, t := range contacts {
+		if s := t.Key.Shard(); !slices.Contains(shards, s) {
+			shards = append(shards, s)
+		}
+	}
+	return shards
 }

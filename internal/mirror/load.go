@@ -3,35 +3,24 @@ package mirror
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
+	"contactmirror/internal/contactrow"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
 // load sets the savepoint, and reads what is stored of the contacts, and the ends
 // of their chains, in one round trip.
-func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error {
+func load(ctx context.Context, tx pgx.Tx, contacts []*touched, log *audit.Appender) error {
 	var batch pgx.Batch
 	batch.Queue("savepoint " + savepoint)
-	for _, s := range []*shape{&whole, &sent} {
-		some := slices.DeleteFunc(slices.Clone(contacts), func(t *touched) bool { return t.shape != s })
-		if len(some) == 0 {
-			continue
-		}
-		tenants, ids := split(keysOf(some))
-		batch.Queue(s.load, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}).Query(func(rows pgx.Rows) error {
-			return s.scan(rows, func(place int64, row pgtype.TID, stored contact.State) {
-				some[place-1].row, some[place-1].stored = row, stored
-			})
-		})
-	}
-	tenants, ids := split(keysOf(contacts))
+	contactrow.QueueLoad(&batch, rowsOf(contacts))
+	tenants, ids := contactrow.Split(keysOf(contacts))
 	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
 	batch.Queue(sql.MirrorTombstones, args).Query(func(rows pgx.Rows) error {
 		var (
@@ -45,17 +34,17 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error
 				return nil
 			}
 			last := contact.Order{Ticks: contact.Ticks(ticks.Int64), Kind: contact.Deleted, ID: id.Bytes}
-			contacts[place-1].stored = contact.State{Life: contact.Gone, Last: last}
+			contacts[place-1].Stored = contact.State{Life: contact.Gone, Last: last}
 			return nil
 		})
 		return err
 	})
-	ends.queueLoad(&batch)
+	log.QueueLoad(&batch)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("load %d contacts: %w", len(contacts), err)
 	}
 	for _, t := range contacts {
-		t.state = t.stored
+		t.State = t.Stored
 	}
 	return nil
 }
@@ -64,7 +53,7 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched, ends *ends) error
 func loadHistories(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
 	var late []*touched
 	for _, t := range contacts {
-		if t.state.NeedsHistory(t.facts) {
+		if t.State.NeedsHistory(t.facts) {
 			late = append(late, t)
 		}
 	}
@@ -84,7 +73,15 @@ func loadHistories(ctx context.Context, tx pgx.Tx, contacts []*touched) error {
 func keysOf(contacts []*touched) []contact.Key {
 	keys := make([]contact.Key, len(contacts))
 	for i, t := range contacts {
-		keys[i] = t.key
+		keys[i] = t.Key
 	}
 	return keys
+}
+
+func rowsOf(contacts []*touched) []*contactrow.Row {
+	rows := make([]*contactrow.Row, len(contacts))
+	for i, t := range contacts {
+		rows[i] = &t.Row
+	}
+	return rows
 }

@@ -1,4 +1,4 @@
-package mirror
+package contactrow
 
 import (
 	"fmt"
@@ -43,11 +43,11 @@ func BenchmarkShape_args(b *testing.B) {
 	}
 	defer conn.Release()
 	states := benchStates()
-	for name, s := range map[string]*shape{"whole": &whole, "sent": &sent} {
+	for name, s := range map[string]*Shape{"whole": &Whole, "sent": &Sent} {
 		b.Run(name, func(b *testing.B) {
 			var a addresses
 			for i := range states {
-				a.add(&touched{key: contact.Key{Tenant: "Cust1", ID: int64(i)}, row: pgtype.TID{Valid: true}})
+				a.add(&Row{Key: contact.Key{Tenant: "Cust1", ID: int64(i)}, address: pgtype.TID{Valid: true}})
 			}
 			var buf []byte
 			b.ReportAllocs()
@@ -85,31 +85,31 @@ func BenchmarkShape_scan(b *testing.B) {
 	for i := range keys {
 		keys[i] = contact.Key{Tenant: "Cust1", ID: int64(i)}
 	}
-	tenants, ids := split(keys)
+	tenants, ids := Split(keys)
 	var batch pgx.Batch
-	var contacts []*touched
+	var rows []*Row
 	for i, s := range states {
-		contacts = append(contacts, &touched{key: keys[i], state: *s})
+		rows = append(rows, &Row{Key: keys[i], Shape: &Whole, State: *s})
 	}
-	queueRows(&batch, contacts, time.Unix(0, 0))
+	QueueWrite(&batch, rows, time.Unix(0, 0))
 	if err := conn.SendBatch(b.Context(), &batch).Close(); err != nil {
 		b.Fatal(err)
 	}
-	for name, s := range map[string]*shape{"whole": &whole, "sent": &sent} {
+	for name, s := range map[string]*Shape{"whole": &Whole, "sent": &Sent} {
 		b.Run(name, func(b *testing.B) {
-			rows, err := conn.Query(b.Context(), s.load, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids})
+			found, err := conn.Query(b.Context(), s.load, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids})
 			if err != nil {
 				b.Fatal(err)
 			}
-			recorded := recording{types: conn.Conn().TypeMap(), fields: slices.Clone(rows.FieldDescriptions())}
-			for rows.Next() {
+			recorded := recording{types: conn.Conn().TypeMap(), fields: slices.Clone(found.FieldDescriptions())}
+			for found.Next() {
 				var values [][]byte
-				for _, v := range rows.RawValues() {
+				for _, v := range found.RawValues() {
 					values = append(values, slices.Clone(v))
 				}
 				recorded.rows = append(recorded.rows, values)
 			}
-			if err := rows.Err(); err != nil || len(recorded.rows) != batchRows {
+			if err := found.Err(); err != nil || len(recorded.rows) != batchRows {
 				b.Fatal(len(recorded.rows), err)
 			}
 			b.ReportAllocs()

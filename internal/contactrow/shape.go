@@ -1,4 +1,4 @@
-package mirror
+package contactrow
 
 import (
 	"fmt"
@@ -14,39 +14,39 @@ import (
 	"contactmirror/sql"
 )
 
-// shape is which columns of contacts are read and written, and how.
-type shape struct {
+// Shape is which columns of contacts are read and written, and how.
+type Shape struct {
 	columns      []contact.Column
 	load, update string
 }
 
 var (
-	// whole is every column but the id, which the key holds.
-	whole = shape{slices.Collect((^contact.Set(0) >> (64 - contact.NumColumns)).Without(contact.SetOf(0)).All()), sql.MirrorContacts, sql.MirrorUpdate}
-	// sent is those whose values SuperOffice sends.
-	sent = shape{slices.Collect(contact.Sent.All()), sql.MirrorContactsSent, sql.MirrorUpdateSent}
+	// Whole is every column but the id, which the key holds.
+	Whole = Shape{slices.Collect((^contact.Set(0) >> (64 - contact.NumColumns)).Without(contact.SetOf(0)).All()), sql.MirrorContacts, sql.MirrorUpdate}
+	// Sent is those whose values SuperOffice sends.
+	Sent = Shape{slices.Collect(contact.Sent.All()), sql.MirrorContactsSent, sql.MirrorUpdateSent}
 )
 
-// shapeOf is what is needed of a contact for facts: all of the row where it may
+// ShapeOf is what is needed of a contact for facts: all of the row where it may
 // end up in the log, as a hard delete's last known row.
-func shapeOf(facts []contact.Fact) *shape {
+func ShapeOf(facts []contact.Fact) *Shape {
 	for i := range facts {
 		f := &facts[i]
 		if f.Order.Kind == contact.Deleted {
-			return &whole
+			return &Whole
 		}
 		for _, cell := range f.Given {
 			if !contact.Sent.Has(cell.Column) {
-				return &whole
+				return &Whole
 			}
 		}
 	}
-	return &sent
+	return &Sent
 }
 
 // scan reads rows of s.load and calls yield for each. Columns that are not of s
 // stay NULL.
-func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s contact.State)) error {
+func (s *Shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s contact.State)) error {
 	var (
 		place       int64
 		row         pgtype.TID
@@ -93,12 +93,12 @@ func (s *shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s co
 	return err
 }
 
-// args lays the rows of states out in columns, as mirror_insert (of whole) and
+// args lays the rows of states out in columns, as mirror_insert (of Whole) and
 // s.update take them.
 //
 // Of stored, which is as long as states or empty, come the rows as they were:
 // what is pending is not written where it was so before.
-func (s *shape) args(states, stored []*contact.State, now time.Time) pgx.StrictNamedArgs {
+func (s *Shape) args(states, stored []*contact.State, now time.Time) pgx.StrictNamedArgs {
 	n := len(states)
 	args := pgx.StrictNamedArgs{"now": now}
 	for _, c := range s.columns {
@@ -135,8 +135,11 @@ func (s *shape) args(states, stored []*contact.State, now time.Time) pgx.StrictN
 	return args
 }
 
-// split lays keys out in columns.
-func split(keys []contact.Key) (tenants []string, ids []int64) {
+// Columns is the columns of s, in the order of the table.
+func (s *Shape) Columns() []contact.Column { return s.columns }
+
+// Split lays keys out in columns, as statements take them.
+func Split(keys []contact.Key) (tenants []string, ids []int64) {
 	tenants, ids = make([]string, len(keys)), make([]int64, len(keys))
 	for i, k := range keys {
 		tenants[i], ids[i] = k.Tenant, k.ID
