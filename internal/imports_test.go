@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"internal/audit":      {"internal/chain", "internal/contact", "internal/event", "internal/pg", "sql", "pgx"},
 	"internal/mirror":     {"internal/audit", "internal/chain", "internal/contact", "internal/contactrow", "internal/event", "internal/inbox", "internal/pg", "internal/sequence", "sql", "pgx"},
 	"internal/quarantine": {"internal/contact", "internal/event", "internal/inbox", "internal/operator", "internal/pg", "internal/sequence", "internal/signature", "sql", "pgx"},
-	"internal/erasure":    {"internal/audit", "internal/contact", "internal/contactrow", "internal/event", "internal/operator", "internal/pg", "internal/sequence", "sql", "pgx"},
+	"internal/erasure":    {"internal/audit", "internal/chain", "internal/contact", "internal/contactrow", "internal/event", "internal/operator", "internal/pg", "internal/sequence", "sql", "pgx"},
 	"internal/retention":  {"internal/operator", "internal/pg", "sql", "pgx"},
 	"internal/refold":     {"internal/audit", "internal/contact", "internal/pg", "sql", "pgx"},
 	"internal/rebuild":    {"internal/contact", "internal/operator", "internal/pg", "internal/refold", "sql", "pgx"},

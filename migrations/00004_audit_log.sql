@@ -1,10 +1,14 @@
--- The audit log: one row for each fact about a contact.
+-- The audit log: one row for each fact about a contact, and one for each erasure of a
+-- contact and each lifting of one.
 --
 -- What a row says the event said does not depend on when it arrived, so the mirror
 -- and every report can be computed from the rows in the source's order. Rows are
 -- only added, and the log is never partitioned or dropped. An erasure alone may
 -- blank the values of a row, and leaves a commitment to them: each row is a link of
 -- the hash chain of its shard, and the chain can be checked without the values.
+--
+-- A row with an outcome is a fact. Whatever folds, counts or reports facts leaves out
+-- the rows without one: erasures say nothing of the contact at the source.
 
 -- +goose Up
 
@@ -30,7 +34,7 @@ create table contact_audit_log (
     unreadable_columns      text[] not null,
     soft_deleted            boolean,
     hard_deleted            boolean not null,
-    outcome                 text not null,
+    outcome                 text,
     effect                  text not null,
     changed_by_associate_id bigint,
     webhook_name            text,
@@ -43,10 +47,14 @@ create table contact_audit_log (
     erased_columns          text[],
     constraint contact_audit_log_shard check (shard between 0 and 31),
     constraint contact_audit_log_contact_id check (contact_id > 0),
+    constraint contact_audit_log_event check (event in (
+        'contact.created', 'contact.changed', 'contact.softdeleted', 'contact.deleted', 'mirror.erased', 'mirror.erasure_lifted'
+    )),
     constraint contact_audit_log_outcome check (outcome in ('applied', 'no_op', 'superseded', 'after_delete')),
-    constraint contact_audit_log_effect check (effect in ('upserted', 'soft_deleted', 'restored', 'deleted', 'unchanged')),
+    constraint contact_audit_log_effect check (effect in ('upserted', 'soft_deleted', 'restored', 'deleted', 'erased', 'unchanged') and (effect = 'erased') = (event = 'mirror.erased')),
     constraint contact_audit_log_given_columns check (given_columns between 0 and (1::bigint << 38) - 1 and (given_columns = 0 or field_values is not null)),
-    constraint contact_audit_log_origin check (origin in ('webhook', 'backfill', 'fetch', 'reconcile')),
+    constraint contact_audit_log_fact check ((outcome is null) = (event in ('mirror.erased', 'mirror.erasure_lifted'))),
+    constraint contact_audit_log_origin check (origin in ('webhook', 'backfill', 'fetch', 'reconcile', 'operator')),
     constraint contact_audit_log_chain_seq check (chain_seq > 0),
     constraint contact_audit_log_chain check (octet_length(chain) = 36),
     constraint contact_audit_log_salt check (octet_length(salt) = 16),
@@ -61,10 +69,11 @@ alter sequence contact_audit_log_audit_seq_seq owned by contact_audit_log.audit_
 
 create unique index contact_audit_log_event_seq on contact_audit_log (event_seq);
 
--- With what tells, in the index alone, whether a contact's newest row says everything
--- about it.
+-- Facts only, with what tells, in the index alone, whether a contact's newest fact says
+-- everything about it.
 create index contact_audit_log_contact on contact_audit_log (context_identifier, contact_id, occurred_ticks)
-    include (audit_seq, given_columns, soft_deleted, hard_deleted);
+    include (audit_seq, given_columns, soft_deleted, hard_deleted)
+    where outcome is not null;
 
 -- One entry for each event that soft- or hard-deletes, or is about a contact in the
 -- recycle bin. Other events cost the test of two booleans.
@@ -78,15 +87,15 @@ create index contact_audit_log_occurred_at on contact_audit_log
 create index contact_audit_log_recorded_at on contact_audit_log
     using brin (recorded_at timestamptz_minmax_multi_ops) with (pages_per_range = 32, autosummarize = on);
 
-comment on table contact_audit_log is 'One row for each contact event, written in the transaction that applied it; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do.';
+comment on table contact_audit_log is 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do. Rows with an outcome are the facts about contacts.';
 comment on column contact_audit_log.audit_seq is 'Key, in the order of writing. Numbers have gaps and may become visible out of order.';
-comment on column contact_audit_log.event_seq is 'The event in webhook_events; NULL where the fact did not come by webhook.';
+comment on column contact_audit_log.event_seq is 'The event in webhook_events; NULL where the row did not come by webhook.';
 comment on column contact_audit_log.shard is 'The shard of the contact.';
 comment on column contact_audit_log.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column contact_audit_log.contact_id is 'The contact.';
-comment on column contact_audit_log.event is 'SuperOffice''s name of the event.';
-comment on column contact_audit_log.event_id is 'SuperOffice''s EventId.';
-comment on column contact_audit_log.occurred_at is 'SuperOffice''s Timestamp, cut to microseconds.';
+comment on column contact_audit_log.event is 'SuperOffice''s name of the event; mirror.erased: an operator erased the contact; mirror.erasure_lifted: values of later events are kept again.';
+comment on column contact_audit_log.event_id is 'SuperOffice''s EventId; of an erasure or a lifting a random UUID.';
+comment on column contact_audit_log.occurred_at is 'SuperOffice''s Timestamp, cut to microseconds; of an erasure or a lifting the same as recorded_at.';
 comment on column contact_audit_log.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 comment on column contact_audit_log.received_at is 'When the event arrived, by the receiver''s clock.';
 comment on column contact_audit_log.recorded_at is 'When it was applied, by the database''s clock.';
@@ -97,11 +106,11 @@ comment on column contact_audit_log.id_values is 'SuperOffice''s Values, the ids
 comment on column contact_audit_log.unreadable_columns is 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
 comment on column contact_audit_log.soft_deleted is 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
 comment on column contact_audit_log.hard_deleted is 'The event is a hard delete.';
-comment on column contact_audit_log.outcome is 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete.';
-comment on column contact_audit_log.effect is 'What this row did to the contact in contacts, compared with the contact just before it, in the order of audit_seq: upserted; soft_deleted: the flag was set, or the contact was first seen with it; restored: the flag was cleared; deleted: hard delete; unchanged: at most last_… columns changed. It depends on arrival order. rebuild and replay write no rows: they restore what the effects say.';
+comment on column contact_audit_log.outcome is 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete. NULL of an erasure and a lifting, which are no facts.';
+comment on column contact_audit_log.effect is 'What this row did to the contact in contacts, compared with the contact just before it, in the order of audit_seq: upserted; soft_deleted: the flag was set, or the contact was first seen with it; restored: the flag was cleared; deleted: hard delete; erased: its values were erased, here and in earlier rows; unchanged: at most last_… columns changed, or an erasure was lifted. It depends on arrival order. rebuild and replay write no rows: they restore what the effects say.';
 comment on column contact_audit_log.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
 comment on column contact_audit_log.webhook_name is 'Name of the webhook definition at SuperOffice.';
-comment on column contact_audit_log.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+comment on column contact_audit_log.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile; operator: an erasure or a lifting.';
 comment on column contact_audit_log.last_known is 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
 comment on column contact_audit_log.chain_seq is 'Place in the chain of the shard, from 1, without gaps.';
 comment on column contact_audit_log.chain is 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';

@@ -12,35 +12,31 @@
 -- named last. The setting lasts as long as the migration's transaction.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
-create sequence erasures_erasure_seq_seq as bigint;
-
+-- The index of the log's rows about erasures: what the receiving path and the worker
+-- ask is one look-up here.
 create table erasures (
-    erasure_seq        bigint default nextval('erasures_erasure_seq_seq') primary key,
+    audit_seq          bigint primary key,
     context_identifier text not null,
     contact_id         bigint not null,
-    erased_at          timestamptz not null default now(),
-    erased_by          text not null,
-    reason             text,
+    erased_at          timestamptz not null,
     lifted_at          timestamptz,
-    lifted_by          text,
+    lifted_audit_seq   bigint,
+    reason             text,
     constraint erasures_contact_id check (contact_id > 0),
-    constraint erasures_lifted check ((lifted_at is null) = (lifted_by is null))
+    constraint erasures_lifted check ((lifted_at is null) = (lifted_audit_seq is null) and lifted_audit_seq > audit_seq)
 );
-
-alter sequence erasures_erasure_seq_seq owned by erasures.erasure_seq;
 
 create unique index erasures_in_force on erasures (context_identifier, contact_id) where lifted_at is null;
 
-comment on table erasures is 'Contacts whose personal values were erased. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
-comment on column erasures.erasure_seq is 'Key.';
+comment on table erasures is 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
+comment on column erasures.audit_seq is 'Key: the row of the erasure in contact_audit_log.';
 comment on column erasures.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column erasures.contact_id is 'The contact.';
-comment on column erasures.erased_at is 'When it was erased first.';
-comment on column erasures.erased_by is 'The database role that did it.';
-comment on column erasures.reason is 'Why, as the operator put it.';
+comment on column erasures.erased_at is 'When it was erased first: recorded_at of that row.';
 comment on column erasures.lifted_at is 'Since when later events are kept with their values again; NULL while the erasure is in force.';
-comment on column erasures.lifted_by is 'The database role that lifted it.';
-comment on index erasures_pkey is 'Keeps numbers unique; the table is small enough to be read as a whole.';
+comment on column erasures.lifted_audit_seq is 'The row of the lifting in contact_audit_log.';
+comment on column erasures.reason is 'Why, as the operator put it. Who erased and who lifted is in operator_actions.';
+comment on index erasures_pkey is 'One entry for each erasure in the log; the table is small enough to be read as a whole.';
 comment on index erasures_in_force is 'One erasure in force for each contact. For contactmirror_erased, mirror_tombstones and every other statement that asks for it.';
 
 -- What arrives for a contact and is not queued is redacted when it is stored. Such a
@@ -202,9 +198,9 @@ comment on function contactmirror_strip_delivery(bigint, text, bigint) is 'Remov
 
 -- +goose StatementBegin
 create function contactmirror_erase(
-    context_identifier text, contact_id bigint, audit_seqs bigint[], commitments bytea[],
-    event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[], reason text
-) returns table (already boolean, audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
+    context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[],
+    event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]
+) returns table (audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
 language plpgsql security definer
 set search_path from current
 set lock_timeout = '500ms'
@@ -216,10 +212,18 @@ declare
     more bigint;
 begin
     perform contactmirror_lock_erasure($1, $2);
-    insert into erasures (context_identifier, contact_id, erased_by, reason)
-    values ($1, $2, session_user, $9)
-    on conflict (context_identifier, contact_id) where lifted_at is null do nothing;
-    already := not found;
+    -- A second one in force violates erasures_in_force.
+    insert into erasures (audit_seq, context_identifier, contact_id, erased_at, reason)
+    select a.audit_seq, a.context_identifier, a.contact_id, a.recorded_at, $4
+    from contact_audit_log a
+    where a.audit_seq = $3 and a.event = 'mirror.erased' and a.context_identifier = $1 and a.contact_id = $2
+    on conflict (audit_seq) do nothing;
+    if not exists (
+        select from erasures x
+        where x.audit_seq = $3 and x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
+    ) then
+        raise exception 'row % of the log is no erasure of this contact that is in force: the caller must write it first', $3;
+    end if;
 
     perform set_config('contactmirror.erasing', 'on', true);
     update contact_audit_log a
@@ -228,13 +232,14 @@ begin
         erased_columns = array(
             select k from jsonb_object_keys(a.field_values) k order by k collate "C"
         )
-    from unnest($3, $4) as c (audit_seq, commitment)
-    where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2 and a.erased_columns is null;
+    from unnest($5, $6) as c (audit_seq, commitment)
+    where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2
+        and a.outcome is not null and a.erased_columns is null;
     get diagnostics audit_rows = row_count;
     perform set_config('contactmirror.erasing', 'off', true);
     if exists (
         select from contact_audit_log a
-        where a.context_identifier = $1 and a.contact_id = $2 and a.erased_columns is null
+        where a.context_identifier = $1 and a.contact_id = $2 and a.outcome is not null and a.erased_columns is null
     ) then
         raise exception 'rows were logged meanwhile: the caller must hold the lock of the contact''s shard';
     end if;
@@ -244,7 +249,9 @@ begin
     lock table duplicate_deliveries in share row exclusive mode;
     select array_agg(e.event_seq) into events
     from (
-        select a.event_seq from contact_audit_log a where a.context_identifier = $1 and a.contact_id = $2
+        select a.event_seq
+        from contact_audit_log a
+        where a.context_identifier = $1 and a.contact_id = $2 and a.outcome is not null
         union
         select w.event_seq
         from webhook_events w
@@ -257,13 +264,13 @@ begin
         where w.context_identifier = $1 and w.primary_key = $2
     ) e
     where e.event_seq not in (select q.event_seq from sync_queue q); -- the worker needs their bodies, and strips them
-    select count(*) into duplicates from duplicate_deliveries d where d.event_seq = any (events || $5) and d.body_sha256 <> '';
-    select count(*) into quarantined from quarantined_deliveries q where q.event_seq = any (events || $5) and q.bytes_removed_at is null;
+    select count(*) into duplicates from duplicate_deliveries d where d.event_seq = any (events || $7) and d.body_sha256 <> '';
+    select count(*) into quarantined from quarantined_deliveries q where q.event_seq = any (events || $7) and q.bytes_removed_at is null;
     bodies := contactmirror_strip_events(events);
 
     -- An event that has not been applied keeps its envelope, so that it can still be applied.
     redacted := 0;
-    for waiting in select e.event_seq, e.body from unnest($5, $6) as e (event_seq, body) loop
+    for waiting in select e.event_seq, e.body from unnest($7, $8) as e (event_seq, body) loop
         if contactmirror_redact_event(waiting.event_seq, waiting.body) then
             redacted := redacted + (waiting.body is not null)::int;
         end if;
@@ -282,45 +289,47 @@ begin
         body = coalesce(d.body, ''), body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now(),
         resolved_at = coalesce(q.resolved_at, case when d.body is null then now() end),
         resolution = coalesce(q.resolution, case when d.body is null then 'discarded' end)
-    from unnest($7, $8) as d (quarantine_seq, body)
+    from unnest($9, $10) as d (quarantine_seq, body)
     where q.quarantine_seq = d.quarantine_seq and q.event_seq is null and q.bytes_removed_at is null;
     get diagnostics more = row_count;
     quarantined := quarantined + more;
-    select redacted + count(*) into redacted from unnest($8) as d (body) where d.body is not null;
+    select redacted + count(*) into redacted from unnest($10) as d (body) where d.body is not null;
     return next;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text) is 'Erases a contact (context_identifier, contact_id), but for its row in contacts, which the caller writes in the same transaction. The caller holds the lock of its shard, and gives the commitments to the values of all its audit rows (audit_seqs, commitments), the redacted bodies of its events in open quarantine (event_seqs, redacted_events) and of quarantined deliveries that never became events (quarantine_seqs, redacted_deliveries); a NULL body keeps nothing of it, and discards the entry. For the owner, or whom the owner grants it to.';
+comment on function contactmirror_erase(text, bigint, bigint, text, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[]) is 'Erases a contact (context_identifier, contact_id), but for its row in contacts, which the caller writes in the same transaction. The caller holds the lock of its shard, has written the erasure''s row of the log (audit_seq; of an erasure in force, which is repeated, that one) and why (reason), and gives the commitments to the values of all its audit rows (audit_seqs, commitments), the redacted bodies of its events in open quarantine (event_seqs, redacted_events) and of quarantined deliveries that never became events (quarantine_seqs, redacted_deliveries); a NULL body keeps nothing of it, and discards the entry. For the owner, or whom the owner grants it to.';
 
 -- +goose StatementBegin
-create function contactmirror_lift_erasure(context_identifier text, contact_id bigint) returns boolean
+create function contactmirror_lift_erasure(context_identifier text, contact_id bigint, audit_seq bigint) returns boolean
 language plpgsql security definer
 set search_path from current
 as $$
 begin
     update erasures x
-    set lifted_at = now(), lifted_by = session_user
-    where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null;
+    set lifted_at = a.recorded_at, lifted_audit_seq = a.audit_seq
+    from contact_audit_log a
+    where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
+        and a.audit_seq = $3 and a.event = 'mirror.erasure_lifted' and a.context_identifier = $1 and a.contact_id = $2;
     return found;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_lift_erasure(text, bigint) is 'Lets later events of a contact be kept with their values again. Reports whether it was erased. For the owner, or whom the owner grants it to.';
+comment on function contactmirror_lift_erasure(text, bigint, bigint) is 'Lets later events of a contact (context_identifier, contact_id) be kept with their values again. The caller has written the lifting''s row of the log (audit_seq). Reports whether the contact was erased and the row is there. For the owner, or whom the owner grants it to.';
 
 revoke all on function contactmirror_erased(text, bigint) from public;
 revoke all on function contactmirror_strip_events(bigint[]) from public;
 revoke all on function contactmirror_redact_event(bigint, bytea) from public;
 revoke all on function contactmirror_strip_delivery(bigint, text, bigint) from public;
-revoke all on function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text) from public;
-revoke all on function contactmirror_lift_erasure(text, bigint) from public;
+revoke all on function contactmirror_erase(text, bigint, bigint, text, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[]) from public;
+revoke all on function contactmirror_lift_erasure(text, bigint, bigint) from public;
 
 -- +goose Down
 
-drop function contactmirror_lift_erasure(text, bigint);
-drop function contactmirror_erase(text, bigint, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[], text);
+drop function contactmirror_lift_erasure(text, bigint, bigint);
+drop function contactmirror_erase(text, bigint, bigint, text, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[]);
 drop function contactmirror_strip_delivery(bigint, text, bigint);
 drop function contactmirror_redact_event(bigint, bytea);
 drop function contactmirror_strip_events(bigint[]);

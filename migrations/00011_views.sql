@@ -1,7 +1,7 @@
 -- Views: timelines, changes, deletions, where a value comes from, and how fresh the
 -- mirror is.
 --
--- They are computed from the facts in contact_audit_log, in the order of the fold: by
+-- They are computed from the facts in contact_audit_log (rows with an outcome), in the order of the fold: by
 -- occurred_ticks, by kind of event, by event_id. So they are right whatever arrived
 -- late, and nothing of them is stored.
 
@@ -17,7 +17,8 @@ select a.context_identifier, a.contact_id, a.occurred_at, a.event,
         when a.soft_deleted <> coalesce((
             select b.soft_deleted
             from contact_audit_log b
-            where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.soft_deleted is not null
+            where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id
+                and b.outcome is not null and b.soft_deleted is not null
                 and b.occurred_ticks <= a.occurred_ticks
                 and (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (a.occurred_ticks, contactmirror_rank(a.event), a.event_id)
             order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
@@ -28,7 +29,8 @@ select a.context_identifier, a.contact_id, a.occurred_at, a.event,
     a.soft_deleted, a.hard_deleted, a.outcome, a.effect, a.origin, a.webhook_name,
     a.received_at, a.recorded_at, a.last_known, a.erased_columns, a.event_id, a.event_seq, a.audit_seq,
     a.occurred_ticks, contactmirror_rank(a.event) as event_rank
-from contact_audit_log a;
+from contact_audit_log a
+where a.outcome is not null;
 
 comment on view contact_timeline is 'One line for each event of a contact: when, what, by whom, and what became of it. In the source''s order by occurred_ticks, event_rank, event_id; newest recorded first by audit_seq desc.';
 comment on column contact_timeline.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
@@ -76,6 +78,7 @@ from (
                     order by l.occurred_ticks, contactmirror_rank(l.event), l.event_id
                 ) as gone
             from contact_audit_log l
+            where l.outcome is not null
         ) a
         cross join lateral (
             select c.column_name, contactmirror_value(c.type, c.source_name, g.value) as new_value
@@ -131,14 +134,14 @@ left join lateral (
     -- Of several hard deletes the first to arrive took the row away.
     select h.last_known
     from contact_audit_log h
-    where t.contact_id is not null
+    where t.contact_id is not null and h.outcome is not null
         and h.context_identifier = d.context_identifier and h.contact_id = d.contact_id and h.hard_deleted and h.last_known is not null
     limit 1
 ) k on true
 left join lateral (
     select n.occurred_at
     from contact_audit_log n
-    where not d.hard_deleted
+    where not d.hard_deleted and n.outcome is not null
         and n.context_identifier = d.context_identifier and n.contact_id = d.contact_id and not n.soft_deleted
         and n.occurred_ticks >= d.occurred_ticks
         and (n.occurred_ticks, contactmirror_rank(n.event), n.event_id) > (d.occurred_ticks, contactmirror_rank(d.event), d.event_id)
@@ -154,7 +157,8 @@ where (d.soft_deleted or d.hard_deleted)
             and not coalesce((
                 select b.soft_deleted
                 from contact_audit_log b
-                where b.context_identifier = d.context_identifier and b.contact_id = d.contact_id and b.soft_deleted is not null
+                where b.context_identifier = d.context_identifier and b.contact_id = d.contact_id
+                    and b.outcome is not null and b.soft_deleted is not null
                     and b.occurred_ticks <= d.occurred_ticks
                     and (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (d.occurred_ticks, contactmirror_rank(d.event), d.event_id)
                 order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
@@ -240,6 +244,7 @@ begin atomic
                 l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns
             from contact_audit_log l
             where l.context_identifier = column_provenance.context_identifier and l.contact_id = column_provenance.contact_id
+                and l.outcome is not null
             offset 0 -- stays a subquery, and so an index scan
         ) a
     )

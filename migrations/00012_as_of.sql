@@ -166,7 +166,7 @@ begin
         join contact_audit_log a on a.context_identifier = c.context_identifier and a.contact_id = c.contact_id
         where (tenant is null or c.context_identifier = tenant)
             and (by_arrival and c.mirrored_at > at or not by_arrival and c.last_event_at > at)
-            and a.occurred_ticks < ticks and a.audit_seq < before
+            and a.outcome is not null and a.occurred_ticks < ticks and a.audit_seq < before
         group by c.context_identifier, c.contact_id
         union all
         select t.context_identifier, t.contact_id,
@@ -176,13 +176,13 @@ begin
         join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
         where (tenant is null or t.context_identifier = tenant)
             and (by_arrival or t.deleted_at > at)
-            and a.occurred_ticks < ticks and a.audit_seq < before
+            and a.outcome is not null and a.occurred_ticks < ticks and a.audit_seq < before
         group by t.context_identifier, t.contact_id
     ), beside as (
         select distinct a.context_identifier, a.contact_id
         from contact_audit_log a
         where (tenant is null or a.context_identifier = tenant)
-            and a.audit_seq between before and through and a.recorded_at <= at
+            and a.outcome is not null and a.audit_seq between before and through and a.recorded_at <= at
     ), judged as (
         select context_identifier, contact_id, t.newest[2] as newest, t.given,
             b.contact_id is null and t.newest[2] = t.also_newest and t.newest[3] = t.given and not t.soft_deleted as alone
@@ -335,6 +335,7 @@ begin
             and (contact is null or c.contact_id = contact)
             and (others is null or c.contact_id || ' ' || c.context_identifier = any (others))
             and (by_arrival and c.mirrored_at > at or not by_arrival and c.last_event_at > at)
+            and a.outcome is not null
             and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
         union all
         select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id,
@@ -346,6 +347,7 @@ begin
             and (contact is null or t.contact_id = contact)
             and (others is null or t.contact_id || ' ' || t.context_identifier = any (others))
             and (by_arrival or t.deleted_at > at)
+            and a.outcome is not null
             and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
     ), told as (
         select a.context_identifier, a.contact_id,

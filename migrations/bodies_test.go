@@ -87,7 +87,7 @@ func TestBodies_statementsReadOnePartition(t *testing.T) {
 		`insert into webhook_bodies (event_seq, received_at, ignored, body) select n, $1, false, '{}' from generate_series(1, 2) n`,
 		`insert into quarantined_deliveries (received_at, reason, context_identifier, event_seq, body, body_sha256, resolved_at, resolution)
 			select $1, 'for the test', 'Cust1', n, '{}', int8send(n), case n when 2 then now() end, case n when 2 then 'discarded' end from generate_series(1, 2) n`,
-		`insert into erasures (context_identifier, contact_id, erased_at, erased_by) values ('Cust1', 7, $1, 'the test')`,
+		`insert into erasures (audit_seq, context_identifier, contact_id, erased_at) values (1, 'Cust1', 7, $1)`,
 	} {
 		if _, err := db.Pool.Exec(t.Context(), statement, received); err != nil {
 			t.Fatalf("%s: %v", statement, err)

@@ -68,7 +68,7 @@ func TestErasureDown(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	if _, err := db.Pool.Exec(t.Context(), `
-		insert into erasures (context_identifier, contact_id, erased_by) values ('Cust1', 7, 'somebody');
+		insert into erasures (audit_seq, context_identifier, contact_id, erased_at) values (1, 'Cust1', 7, now());
 		insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
 			changed_columns, unreadable_columns, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain, commitment, erased_columns)
 		values (0, 'Cust1', 7, 'contact.changed', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'applied', 'upserted', 0, 'fetch', 1, decode(repeat('00', 36), 'hex'), sha256('c'), '{name}')`); err != nil {

@@ -189,7 +189,7 @@ func TestSequences_areOwnedByTheColumnTheyNumber(t *testing.T) {
 		order by 1`)
 	var want []string
 	for _, column := range []string{
-		"contact_audit_log.audit_seq", "duplicate_deliveries.duplicate_seq", "erasures.erasure_seq",
+		"contact_audit_log.audit_seq", "duplicate_deliveries.duplicate_seq",
 		"operator_actions.action_seq", "quarantined_deliveries.quarantine_seq", "webhook_events.event_seq",
 	} {
 		name := strings.ReplaceAll(column, ".", "_") + "_seq"

@@ -8,6 +8,6 @@ from unnest(@context_identifiers::text[], @contact_ids::bigint[]) with ordinalit
 cross join lateral (
     select *
     from contact_audit_log l
-    where l.context_identifier = k.context_identifier and l.contact_id = k.contact_id
+    where l.context_identifier = k.context_identifier and l.contact_id = k.contact_id and l.outcome is not null
     offset 0 -- stays a subquery, and so an index scan for each contact
 ) a

@@ -25,7 +25,7 @@ select
         (
             select min(a.recorded_at)
             from contact_audit_log a
-            where a.context_identifier = s.context_identifier and a.contact_id = s.contact_id
+            where a.context_identifier = s.context_identifier and a.contact_id = s.contact_id and a.outcome is not null
         ),
         now()
     ),

@@ -7,7 +7,7 @@ select
     a.field_values, a.unreadable_columns, a.soft_deleted, a.changed_by_associate_id, a.erased_columns
     -- end
 from contact_audit_log a
-where a.shard % @parts::integer = @part::integer
+where a.outcome is not null and a.shard % @parts::integer = @part::integer
     and (@context_identifier::text is null or a.context_identifier = @context_identifier::text)
     and (@contact_id::bigint is null or a.contact_id = @contact_id::bigint)
     and (

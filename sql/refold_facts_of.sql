@@ -8,7 +8,7 @@ from unnest(@context_identifiers::text[], @contact_ids::bigint[]) as k (context_
 cross join lateral (
     select *
     from contact_audit_log l
-    where l.context_identifier = k.context_identifier and l.contact_id = k.contact_id
+    where l.context_identifier = k.context_identifier and l.contact_id = k.contact_id and l.outcome is not null
     offset 0 -- stays a subquery, and so an index scan for each contact
 ) a
 order by a.contact_id, a.context_identifier collate "C"

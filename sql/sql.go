@@ -228,6 +228,10 @@ var (
 	ErasureQueued string
 	//go:embed erasure_erase.sql
 	ErasureErase string
+	//go:embed erasure_in_force.sql
+	ErasureInForce string
+	//go:embed erasure_stamp.sql
+	ErasureStamp string
 	//go:embed erasure_lift.sql
 	ErasureLift string
 )

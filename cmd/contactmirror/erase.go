@@ -25,6 +25,7 @@ type eraseCmd struct {
 	ConfirmFlags
 	DatabaseFlags
 	MigrateFlag
+	AuditFlag
 }
 
 // Help says what goes, what stays, and what is out of reach.
@@ -48,6 +49,11 @@ func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
 		return err
 	}
 	key := contact.Key{Tenant: *e.Tenant, ID: e.Contact}
+	config, err := call.config()
+	if err != nil {
+		return err
+	}
+	author := erasure.Author{Actor: call.actor(), AuditKey: config.AuditKey}
 	return withSchema(ctx, call, func(url string) error {
 		pool, err := pg.Open(url, 2)
 		if err != nil {
@@ -57,28 +63,31 @@ func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
 		if err := migrations.Check(ctx, pool); err != nil {
 			return err
 		}
-		err = e.run(ctx, call, pool, key)
-		if errors.Is(err, erasure.ErrNotAllowed) {
+		err = e.run(ctx, call, pool, key, author)
+		switch {
+		case errors.Is(err, erasure.ErrNotAllowed):
 			return fmt.Errorf("%w: set CONTACTMIRROR_MIGRATE_URL", err)
+		case errors.Is(err, erasure.ErrKeyMissing):
+			return misused("%w", err)
 		}
 		return err
 	})
 }
 
-func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool, key contact.Key) error {
+func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool, key contact.Key, author erasure.Author) error {
 	if e.Lift {
 		question := fmt.Sprintf("Keep the values of later events of contact %d of tenant %s again?", key.ID, plain(key.Tenant))
 		if err := e.confirm(ctx, call, question); err != nil {
 			return err
 		}
-		if err := erasure.Lift(ctx, pool, key, call.actor()); err != nil {
+		if err := erasure.Lift(ctx, pool, key, author); err != nil {
 			return err
 		}
 		fmt.Fprintln(call.stderr, "Later events of the contact are kept with their values again.")
 		return nil
 	}
 	if !e.DryRun && !e.Yes {
-		would, err := erasure.Erase(ctx, pool, key, erasure.Options{Actor: call.actor(), DryRun: true})
+		would, err := erasure.Erase(ctx, pool, key, erasure.Options{Author: author, DryRun: true})
 		if err == nil {
 			err = writeErased(call.stderr, would)
 		}
@@ -89,7 +98,7 @@ func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool
 			return err
 		}
 	}
-	account, err := erasure.Erase(ctx, pool, key, erasure.Options{Actor: call.actor(), Reason: e.Reason, DryRun: e.DryRun})
+	account, err := erasure.Erase(ctx, pool, key, erasure.Options{Author: author, Reason: e.Reason, DryRun: e.DryRun})
 	switch {
 	case err != nil:
 		return err
@@ -101,7 +110,7 @@ func (e *eraseCmd) run(ctx context.Context, call *invocation, pool *pgxpool.Pool
 
 func writeErased(w io.Writer, a erasure.Account) error {
 	row := "none"
-	if a.Rewritten {
+	if a.Row {
 		row = "without values"
 	}
 	did := "Erased"
@@ -109,7 +118,7 @@ func writeErased(w io.Writer, a erasure.Account) error {
 	case a.DryRun:
 		did = "Would erase"
 	case a.Already:
-		did = "Erased before, and again"
+		did = "Erased before; what has come up since is erased too"
 	}
 	fmt.Fprintf(w, "%s: contact %d of tenant %s\n", did, a.ContactID, plain(a.ContextIdentifier))
 	err := writeTable(w, [][]string{

@@ -124,7 +124,7 @@ func author(e audit.Entry) string {
 // verdict is the entry's outcome, and the turn of the contact's life that it
 // was.
 func verdict(e audit.Entry) string {
-	outcome := strings.ReplaceAll(e.Outcome, "_", " ")
+	outcome := strings.ReplaceAll(*e.Outcome, "_", " ") // of a fact, as all of the timeline are
 	if e.Turn == nil {
 		return outcome
 	}

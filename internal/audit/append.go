@@ -116,3 +116,22 @@ func (a *Appender) columns() (shards []int16, counts []int64, links [][]byte) {
 	}
 	return shards, counts, links
 }
+
+// Append appends r to the log, in a transaction that holds the lock of its shard.
+func Append(ctx context.Context, tx pgx.Tx, key *chain.Key, r *Row) error {
+	a := NewAppender(key, []int16{r.Shard}, 1)
+	var load, write pgx.Batch
+	a.QueueLoad(&load)
+	err := tx.SendBatch(ctx, &load).Close()
+	if err == nil {
+		err = a.Append(r, false)
+	}
+	if err == nil {
+		a.QueueWrite(&write)
+		err = tx.SendBatch(ctx, &write).Close()
+	}
+	if err != nil {
+		return fmt.Errorf("audit: append %s of %v: %w", r.Event, r.Key(), err)
+	}
+	return Copy(ctx, tx, []Row{*r})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -29,6 +30,26 @@ func NewRow(e *event.Contact) Row {
 	}
 	if says := e.Fact.SoftDeleted(); says != contact.Silent {
 		r.SoftDeleted = new(says == contact.IsDeleted)
+	}
+	return r
+}
+
+// The events of rows that are no facts: they have no outcome.
+const (
+	Erased        = "mirror.erased"
+	ErasureLifted = "mirror.erasure_lifted"
+)
+
+// NewOperatorRow is the row that says that an operator erased a contact, or lifted an
+// erasure, in the transaction that began at an instant.
+func NewOperatorRow(event string, key contact.Key, id pgtype.UUID, at time.Time) Row {
+	r := Row{
+		Shard: key.Shard(), Tenant: key.Tenant, ContactID: key.ID, Event: event, EventID: id,
+		OccurredAt: at, OccurredTicks: contact.TicksOf(at), ReceivedAt: at, RecordedAt: at,
+		ChangedColumns: []string{}, UnreadableColumns: []string{}, Effect: contact.EffectUnchanged, Origin: "operator",
+	}
+	if event == Erased {
+		r.Effect = contact.EffectErased
 	}
 	return r
 }

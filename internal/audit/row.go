@@ -41,7 +41,8 @@ type Row struct {
 	UnreadableColumns []string        `json:"unreadable_columns"`
 	SoftDeleted       *bool           `json:"soft_deleted"`
 	HardDeleted       bool            `json:"hard_deleted"`
-	Outcome           string          `json:"outcome"`
+	// Outcome is nil of a row that is no fact: an erasure, or its lifting.
+	Outcome *string `json:"outcome"`
 	// Effect is what the row did to the contact as the mirror held it.
 	Effect               contact.Effect  `json:"effect"`
 	ChangedByAssociateID *int64          `json:"changed_by_associate_id"`

@@ -8,9 +8,11 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/audit"
+	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/contactrow"
 	"contactmirror/internal/operator"
@@ -28,24 +30,35 @@ var (
 	queued     = pg.Column[int64](sql.ErasureQueued)
 	erase      = pg.Query[erased](sql.ErasureErase)
 	lift       = pg.Column[bool](sql.ErasureLift)
+	inForce    = pg.Column[int64](sql.ErasureInForce)
+	stamps     = pg.Query[stamp](sql.ErasureStamp)
 	spooled    = pg.Column[int64](sql.ErasureSpooled)
 )
 
 type erased struct {
-	Already                                              bool
 	AuditRows, Bodies, Duplicates, Quarantined, Redacted int64
 }
 
 // ErrNotAllowed tells that the role may not erase.
 var ErrNotAllowed = errors.New("this database role may not erase; the schema's owner may")
 
+// ErrKeyMissing tells that the log's chains are made with a key, which was not given: a
+// row linked without it would prove nothing.
+var ErrKeyMissing = errors.New("the audit log is chained with a key: set CONTACTMIRROR_AUDIT_KEY")
+
 // ErrNotErased tells that there is nothing to lift.
 var ErrNotErased = errors.New("the contact is not erased")
 
+// Author is who erases or lifts.
+type Author struct {
+	Actor operator.Actor
+	// AuditKey is what the log is chained with; nil for none.
+	AuditKey *chain.Key
+}
+
 // Options say how [Erase] goes about it.
 type Options struct {
-	// Actor is who erases.
-	Actor operator.Actor
+	Author
 	// Reason is kept in erasures; nil for none.
 	Reason *string
 	// DryRun does everything and takes it back.
@@ -60,8 +73,8 @@ type Account struct {
 	// Already is set where an earlier erasure is in force; then the rest is what
 	// has come up since.
 	Already bool `json:"already"`
-	// Rewritten is set where the contact's row in contacts lost its values.
-	Rewritten   bool  `json:"rewritten"`
+	// Row is set where contacts has a row of the contact, which now has no values.
+	Row         bool  `json:"row"`
 	AuditRows   int64 `json:"audit_rows"`
 	Bodies      int64 `json:"bodies"`
 	Duplicates  int64 `json:"duplicates"`
@@ -83,8 +96,8 @@ var errDryRun = errors.New("dry run")
 // come up since.
 func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) (Account, error) {
 	a := Account{ContextIdentifier: key.Tenant, ContactID: key.ID, DryRun: o.DryRun, Unattributed: []int64{}}
-	err := inTransaction(ctx, pool, key, func(tx pgx.Tx) error {
-		if err := a.erase(ctx, tx, key, o.Reason); err != nil {
+	err := inTransaction(ctx, pool, key, o.AuditKey, func(tx pgx.Tx) error {
+		if err := a.erase(ctx, tx, key, o); err != nil {
 			return err
 		}
 		if o.DryRun {
@@ -116,13 +129,13 @@ func (e *WaitingError) Error() string {
 // Lift lets later events of the contact be kept with their values again. What
 // was erased stays so, and what came before must have been applied: else that is a
 // [*WaitingError].
-func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by operator.Actor) error {
-	err := inTransaction(ctx, pool, key, func(tx pgx.Tx) error {
-		found, err := lift.One(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by Author) error {
+	err := inTransaction(ctx, pool, key, by.AuditKey, func(tx pgx.Tx) error {
+		found, err := inForce.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
 		switch {
 		case err != nil:
 			return err
-		case !found:
+		case len(found) == 0:
 			return ErrNotErased
 		}
 		var waiting WaitingError
@@ -136,7 +149,18 @@ func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by operator.
 		case waiting != (WaitingError{}):
 			return &waiting
 		}
-		return operator.Record(ctx, tx, operator.Entry{Actor: by, Action: operator.LiftErasure, Tenant: &key.Tenant, ContactID: &key.ID})
+		seq, err := appendRow(ctx, tx, key, audit.ErasureLifted, by.AuditKey)
+		if err != nil {
+			return err
+		}
+		lifted, err := lift.One(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID, "audit_seq": seq})
+		switch {
+		case err != nil:
+			return err
+		case !lifted:
+			return errors.New("its erasure is gone")
+		}
+		return operator.Record(ctx, tx, operator.Entry{Actor: by.Actor, Action: operator.LiftErasure, Tenant: &key.Tenant, ContactID: &key.ID})
 	})
 	if err != nil {
 		return fmt.Errorf("erasure: lift that of %v: %w", key, err)
@@ -152,14 +176,14 @@ const (
 )
 
 // inTransaction calls do with the lock of the contact's shard.
-func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pgx.Tx) error) error {
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKey *chain.Key, do func(tx pgx.Tx) error) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = tryPause
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := try(ctx, pool, key, do)
+		err := try(ctx, pool, key, auditKey, do)
 		if pg.NumberTaken(err) {
 			if _, err = sequence.Advance(ctx, pool); err == nil {
-				err = try(ctx, pool, key, do)
+				err = try(ctx, pool, key, auditKey, do)
 			}
 		}
 		if err != nil && !pg.Blocked(err) {
@@ -170,7 +194,7 @@ func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do 
 	return err
 }
 
-func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pgx.Tx) error) error {
+func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKey *chain.Key, do func(tx pgx.Tx) error) error {
 	// The function sees what others have committed before it was called.
 	return pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
 		allowed, err := may.One(ctx, tx, nil)
@@ -183,6 +207,15 @@ func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pg
 		if _, err := lock.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard()}); err != nil {
 			return fmt.Errorf("lock its shard: %w", err)
 		}
+		if auditKey == nil {
+			keyed, err := audit.Keyed(ctx, tx)
+			switch {
+			case err != nil:
+				return err
+			case keyed > 0:
+				return ErrKeyMissing
+			}
+		}
 		if _, err := hold.Run(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID}); err != nil {
 			return fmt.Errorf("wait for what is being put: %w", err)
 		}
@@ -190,7 +223,37 @@ func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, do func(tx pg
 	})
 }
 
-func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, reason *string) error {
+// stamp is what an erasure's row of the log is given by the database.
+type stamp struct {
+	At time.Time
+	ID pgtype.UUID
+}
+
+// appendRow appends the row of an erasure or a lifting to the log, and returns its
+// number.
+func appendRow(ctx context.Context, tx pgx.Tx, key contact.Key, event string, auditKey *chain.Key) (int64, error) {
+	found, err := stamps.All(ctx, tx, nil)
+	if err != nil {
+		return 0, fmt.Errorf("read the time: %w", err)
+	}
+	row := audit.NewOperatorRow(event, key, found[0].ID, found[0].At)
+	if err := audit.Append(ctx, tx, auditKey, &row); err != nil {
+		return 0, err
+	}
+	return row.AuditSeq, nil
+}
+
+func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Options) error {
+	known, err := inForce.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+	if err != nil {
+		return err
+	}
+	var seq int64
+	if a.Already = len(known) > 0; a.Already {
+		seq = known[0]
+	} else if seq, err = appendRow(ctx, tx, key, audit.Erased, o.AuditKey); err != nil {
+		return err
+	}
 	seqs, commitments, err := commit(ctx, tx, key)
 	if err != nil {
 		return err
@@ -205,24 +268,21 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, reason 
 	}
 	a.Unattributed = append([]int64{}, unknown...)
 	found, err := erase.All(ctx, tx, pgx.StrictNamedArgs{
-		"context_identifier": key.Tenant, "contact_id": key.ID,
+		"context_identifier": key.Tenant, "contact_id": key.ID, "audit_seq": seq, "reason": o.Reason,
 		"audit_seqs": seqs, "commitments": commitments, "event_seqs": waiting.seqs, "redacted_events": waiting.bodies,
-		"quarantine_seqs": named.seqs, "redacted_deliveries": named.bodies, "reason": reason,
+		"quarantine_seqs": named.seqs, "redacted_deliveries": named.bodies,
 	})
 	if err != nil {
 		return err
 	}
 	e := found[0]
-	a.Already, a.AuditRows, a.Bodies, a.Duplicates = e.Already, e.AuditRows, e.Bodies, e.Duplicates
+	a.AuditRows, a.Bodies, a.Duplicates = e.AuditRows, e.Bodies, e.Duplicates
 	a.Quarantined, a.Redacted = e.Quarantined, e.Redacted
 	a.Queued, err = queued.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard(), "context_identifier": key.Tenant, "contact_id": key.ID})
 	if err != nil {
 		return fmt.Errorf("count what is queued: %w", err)
 	}
-	if a.AuditRows == 0 { // the row is the fold of them
-		return nil
-	}
-	a.Rewritten, err = rewrite(ctx, tx, key)
+	a.Row, err = rewrite(ctx, tx, key)
 	return err
 }
 
@@ -260,9 +320,9 @@ func rewrite(ctx context.Context, tx pgx.Tx, key contact.Key) (bool, error) {
 	if s.Life != contact.Live {
 		return false, nil
 	}
-	var now time.Time
-	if err := tx.QueryRow(ctx, "select now()").Scan(&now); err != nil {
+	found, err := stamps.All(ctx, tx, nil)
+	if err != nil {
 		return false, err
 	}
-	return true, contactrow.Rewrite(ctx, tx, key, &s, now)
+	return true, contactrow.Rewrite(ctx, tx, key, &s, found[0].At)
 }

@@ -42,6 +42,9 @@ const secret = "of the test"
 
 var verifier = quarantine.Verifier{Keyring: signature.NewKeyring([]signature.Secret{{Key: secret}}, nil)}
 
+// author erases and lifts.
+var author = erasure.Author{Actor: "tester"}
+
 var received = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 
 // rig is an inbox and a worker that have the service's rights, and a pool of the
@@ -145,7 +148,7 @@ func (r *rig) drain() {
 
 func (r *rig) erase(key contact.Key) erasure.Account {
 	r.t.Helper()
-	a, err := erasure.Erase(context.Background(), r.Pool, key, erasure.Options{Actor: "tester", Reason: new("asked for")})
+	a, err := erasure.Erase(context.Background(), r.Pool, key, erasure.Options{Author: author, Reason: new("asked for")})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -182,20 +185,35 @@ func (r *rig) mentions(text string) (tables []string) {
 // verify proves the chain, the mirror, the events and the account.
 func (r *rig) verify() {
 	r.t.Helper()
+	report := r.verified(verify.Options{})
+	if want := r.texts(`select count(*)::text from contact_audit_log where erased_columns is not null`); fmt.Sprint(report.Chain.Erased) != want[0] {
+		r.t.Errorf("verify counts %d erased rows, want %s", report.Chain.Erased, want[0])
+	}
+}
+
+// verified is what verify reports, which is no difference.
+func (r *rig) verified(o verify.Options) *verify.Report {
+	r.t.Helper()
 	pool, err := pg.Open(r.URL, verify.Conns)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer pool.Close()
-	report, err := verify.Run(context.Background(), pool, verify.Options{})
+	report, err := verify.Run(context.Background(), pool, o)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	if report.Differences() > 0 {
 		r.t.Errorf("verify: %+v, %+v, %+v, %+v", report.Chain, report.Mirror, report.Events, report.Accounts)
 	}
-	if want := r.texts(`select count(*)::text from contact_audit_log where erased_columns is not null`); fmt.Sprint(report.Chain.Erased) != want[0] {
-		r.t.Errorf("verify counts %d erased rows, want %s", report.Chain.Erased, want[0])
+	return report
+}
+
+// balanced checks that every accepted event has its outcome.
+func (r *rig) balanced() {
+	r.t.Helper()
+	if got := r.texts(`select context_identifier from event_accounting where not balanced`); len(got) > 0 {
+		r.t.Errorf("tenants %q do not balance", got)
 	}
 }
 
@@ -374,14 +392,14 @@ func TestAccount(t *testing.T) {
 	r.run(r.worker.Run)
 	r.drain()
 
-	if _, err := erasure.Erase(t.Context(), r.service, key, erasure.Options{Actor: "tester"}); !errors.Is(err, erasure.ErrNotAllowed) {
+	if _, err := erasure.Erase(t.Context(), r.service, key, erasure.Options{Author: author}); !errors.Is(err, erasure.ErrNotAllowed) {
 		t.Errorf("erased by the service: %v", err)
 	}
 	before := r.mentions("Acme")
 	want := erasure.Account{
-		ContextIdentifier: "Cust1", ContactID: 7, DryRun: true, Rewritten: true, AuditRows: 1, Bodies: 2, Duplicates: 1, Quarantined: 1, Unattributed: []int64{2},
+		ContextIdentifier: "Cust1", ContactID: 7, DryRun: true, Row: true, AuditRows: 1, Bodies: 2, Duplicates: 1, Quarantined: 1, Unattributed: []int64{2},
 	}
-	dry, err := erasure.Erase(t.Context(), r.Pool, key, erasure.Options{Actor: "tester", DryRun: true})
+	dry, err := erasure.Erase(t.Context(), r.Pool, key, erasure.Options{Author: author, DryRun: true})
 	if diff := gocmp.Diff(want, dry); diff != "" || err != nil {
 		t.Errorf("dry run: %v (-want +got):\n%s", err, diff)
 	}
@@ -424,22 +442,22 @@ func TestAccount(t *testing.T) {
 		t.Errorf("%s duplicates without a hash, want 2", got[0])
 	}
 	if diff := gocmp.Diff([]string{"created {country_id,name} f", "changed {deleted,name,orgNr} t", "changed {name}"}, r.texts(`
-		select concat_ws(' ', substr(event, 9), erased_columns, soft_deleted) from contact_audit_log order by occurred_ticks`)); diff != "" {
+		select concat_ws(' ', substr(event, 9), erased_columns, soft_deleted) from contact_audit_log where outcome is not null order by occurred_ticks`)); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
 	if diff := gocmp.Diff([]string{"t 37 contact.changed"}, r.texts(`select concat_ws(' ', soft_deleted, cardinality(pending_columns), last_event) from contacts`)); diff != "" {
 		t.Errorf("row (-want +got):\n%s", diff)
 	}
-	if diff := gocmp.Diff([]string{"asked for t"}, r.texts(`select concat_ws(' ', reason, erased_by = session_user, lifted_at) from erasures`)); diff != "" {
+	if diff := gocmp.Diff([]string{"asked for"}, r.texts(`select concat_ws(' ', reason, lifted_at, lifted_audit_seq) from erasures`)); diff != "" {
 		t.Errorf("erasures (-want +got):\n%s", diff)
 	}
 
 	// Lifted, it is kept again; what was erased stays so. Erased once more, that
 	// goes too.
-	if err := erasure.Lift(t.Context(), r.Pool, key, "tester"); err != nil {
+	if err := erasure.Lift(t.Context(), r.Pool, key, author); err != nil {
 		t.Fatal(err)
 	}
-	if err := erasure.Lift(t.Context(), r.Pool, key, "tester"); !errors.Is(err, erasure.ErrNotErased) {
+	if err := erasure.Lift(t.Context(), r.Pool, key, author); !errors.Is(err, erasure.ErrNotErased) {
 		t.Errorf("lifted twice: %v", err)
 	}
 	r.put(body(6, "contact.changed", `,"FieldValues":{"name":"Renamed"}`))
@@ -478,7 +496,7 @@ func TestQuarantinedEvent(t *testing.T) {
 	r.put([]byte(`{"EventId":"00000000-0000-0000-0000-000000000001","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed","PrimaryKey":7,"ContextIdentifier":"Cust1","FieldValues":{"name":"Acme","number2":"poison"}}`))
 	r.run(r.worker.Run)
 	r.drain()
-	if a := r.erase(key); a.Quarantined != 1 || a.Redacted != 1 || a.Bodies != 0 || a.AuditRows != 0 || a.Rewritten {
+	if a := r.erase(key); a.Quarantined != 1 || a.Redacted != 1 || a.Bodies != 0 || a.AuditRows != 0 || a.Row {
 		t.Errorf("%+v", a)
 	}
 	if got := r.mentions("Acme"); len(got) > 0 {
@@ -494,7 +512,7 @@ func TestQuarantinedEvent(t *testing.T) {
 		t.Errorf("retry: %v", err)
 	}
 	r.drain()
-	if got := r.texts(`select concat_ws(' ', a.erased_columns, a.outcome, c.name, (select count(*) from webhook_bodies)) from contact_audit_log a join contacts c using (contact_id)`); len(got) != 1 || got[0] != "{name,number2} applied 0" {
+	if got := r.texts(`select concat_ws(' ', a.erased_columns, a.outcome, c.name, (select count(*) from webhook_bodies)) from contact_audit_log a join contacts c using (contact_id) where a.outcome is not null`); len(got) != 1 || got[0] != "{name,number2} applied 0" {
 		t.Errorf("applied as %q", got)
 	}
 	r.verify()
@@ -531,11 +549,27 @@ func TestFunctionRefusesHalfAnErasure(t *testing.T) {
 	r.run(r.worker.Run)
 	r.drain()
 	for call, want := range map[string]string{
-		`contactmirror_erase('', 7, '{}', '{}', '{}', '{}', '{}', '{}', null)`:                                                               "must hold the lock",
-		`contactmirror_erase('', 7, (select array_agg(audit_seq) from contact_audit_log), array[null::bytea], '{}', '{}', '{}', '{}', null)`: "no erasure",
+		`contactmirror_erase('', 7, 100, null, '{}', '{}', '{}', '{}', '{}', '{}')`:                                                                                         "must hold the lock",
+		`contactmirror_erase('', 7, 100, null, (select array_agg(audit_seq) from contact_audit_log where outcome is not null), array[null::bytea], '{}', '{}', '{}', '{}')`: "no erasure",
+		`contactmirror_erase('', 7, 101, null, '{}', '{}', '{}', '{}', '{}', '{}')`:                                                                                         "row 101 of the log is no erasure of this contact",
+		`contactmirror_erase('', 7, 1, null, '{}', '{}', '{}', '{}', '{}', '{}')`:                                                                                           "row 1 of the log is no erasure of this contact",
+		`contactmirror_erase('', 8, 100, null, '{}', '{}', '{}', '{}', '{}', '{}')`:                                                                                         "row 100 of the log is no erasure of this contact",
 	} {
-		if _, err := r.Pool.Exec(t.Context(), "select "+call); err == nil || !strings.Contains(err.Error(), want) {
+		tx, err := r.Pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), `
+			insert into contact_audit_log (audit_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
+				changed_columns, unreadable_columns, hard_deleted, effect, given_columns, origin, chain_seq, chain)
+			values (100, 0, '', 7, 'mirror.erased', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, 'erased', 0, 'operator', 1, decode(repeat('00', 36), 'hex'))`); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), "select "+call); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", call, err, want)
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if got := r.texts(`select concat_ws(' ', name, (select count(*) from erasures)) from contacts`); got[0] != "Acme 0" {

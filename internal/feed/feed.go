@@ -38,7 +38,7 @@ var (
 	rowsStmt    = pg.Query[row](sql.FeedRows)
 )
 
-// Change is one event that was dealt with.
+// Change is one event that was dealt with, an erasure, or its lifting.
 type Change struct {
 	AuditSeq          int64          `json:"audit_seq"`
 	ContextIdentifier string         `json:"context_identifier"`
@@ -47,7 +47,8 @@ type Change struct {
 	Event             string         `json:"event"`
 	EventID           string         `json:"event_id"`
 	OccurredAt        time.Time      `json:"occurred_at"`
-	Outcome           string         `json:"outcome"`
+	// Outcome is nil of an erasure and of its lifting.
+	Outcome *string `json:"outcome"`
 	// ChangedColumns are SuperOffice's names, as the event had them.
 	ChangedColumns []string `json:"changed_columns"`
 	// Contact is the row of contacts as it is now, later changes included, and

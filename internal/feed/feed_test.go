@@ -158,9 +158,9 @@ func TestChanges(t *testing.T) {
 		if err := json.Unmarshal(append([]byte(nil), either(c.Contact)...), &row); err != nil {
 			t.Fatal(err)
 		}
-		got := fmt.Sprint(c.Change, " ", c.Event, " ", c.Outcome, " null")
+		got := fmt.Sprint(c.Change, " ", c.Event, " ", *c.Outcome, " null")
 		if row != nil {
-			got = fmt.Sprint(c.Change, " ", c.Event, " ", c.Outcome, " ", row.Name, " ", row.SoftDeleted)
+			got = fmt.Sprint(c.Change, " ", c.Event, " ", *c.Outcome, " ", row.Name, " ", row.SoftDeleted)
 		}
 		if got != step.want {
 			t.Errorf("%s of day %d: %s, want %s", step.name, step.day, got, step.want)

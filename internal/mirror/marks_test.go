@@ -83,7 +83,7 @@ func TestWorker_waitsForKeys(t *testing.T) {
 	}
 	for table, columns := range map[string]string{
 		"webhook_events": "event_seq", "sync_queue": "shard, context_identifier, written_by, event_seq", "contact_audit_log": "audit_seq",
-		"contacts": "context_identifier, contact_id", "contact_tombstones": "context_identifier, contact_id", "erasures": "erasure_seq",
+		"contacts": "context_identifier, contact_id", "contact_tombstones": "context_identifier, contact_id", "erasures": "audit_seq",
 		"sync_shards": "shard", "quarantined_deliveries": "quarantine_seq", "duplicate_deliveries": "duplicate_seq",
 	} {
 		change("alter table " + table + " drop constraint " + table + "_pkey")

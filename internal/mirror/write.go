@@ -80,7 +80,7 @@ func auditRows(contacts []*touched, n int, log *audit.Appender, now time.Time) (
 			r := &rows[len(rows)-1]
 			r.EventSeq, r.ReceivedAt, r.RecordedAt = &e.seq, e.receivedAt, now
 			r.WebhookName, r.Origin = e.webhook, "webhook"
-			r.Outcome, r.Effect, r.LastKnown = string(t.results[i].Outcome), t.results[i].Effect, known
+			r.Outcome, r.Effect, r.LastKnown = new(string(t.results[i].Outcome)), t.results[i].Effect, known
 			r.ErasedColumns = e.Erased
 			if err := log.Append(r, t.erased || e.Erased != nil); err != nil {
 				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}

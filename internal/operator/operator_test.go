@@ -86,15 +86,15 @@ func TestRecord_eachOperation(t *testing.T) {
 		{"discard", func(ctx context.Context) error { return quarantine.Discard(ctx, db.Pool, "bob", 2) }, nil, "bob discard_quarantine"},
 		{"discard again", func(ctx context.Context) error { return quarantine.Discard(ctx, db.Pool, "bob", 2) }, func(err error) bool { return errors.Is(err, quarantine.ErrResolved) }, ""},
 		{"erase, dry", func(ctx context.Context) error {
-			_, err := erasure.Erase(ctx, db.Pool, key, erasure.Options{Actor: "cid", DryRun: true})
+			_, err := erasure.Erase(ctx, db.Pool, key, erasure.Options{Author: erasure.Author{Actor: "cid"}, DryRun: true})
 			return err
 		}, nil, ""},
 		{"erase", func(ctx context.Context) error {
-			_, err := erasure.Erase(ctx, db.Pool, key, erasure.Options{Actor: "cid", Reason: &reason})
+			_, err := erasure.Erase(ctx, db.Pool, key, erasure.Options{Author: erasure.Author{Actor: "cid"}, Reason: &reason})
 			return err
 		}, nil, "cid erase Cust1 7"},
-		{"lift", func(ctx context.Context) error { return erasure.Lift(ctx, db.Pool, key, "dan") }, nil, "dan lift_erasure Cust1 7"},
-		{"lift again", func(ctx context.Context) error { return erasure.Lift(ctx, db.Pool, key, "dan") }, func(err error) bool { return errors.Is(err, erasure.ErrNotErased) }, ""},
+		{"lift", func(ctx context.Context) error { return erasure.Lift(ctx, db.Pool, key, erasure.Author{Actor: "dan"}) }, nil, "dan lift_erasure Cust1 7"},
+		{"lift again", func(ctx context.Context) error { return erasure.Lift(ctx, db.Pool, key, erasure.Author{Actor: "dan"}) }, func(err error) bool { return errors.Is(err, erasure.ErrNotErased) }, ""},
 		{"rebuild, dry", func(ctx context.Context) error {
 			_, err := rebuild.Run(ctx, wide, rebuild.Options{Actor: "eve", Action: operator.Rebuild, DryRun: true, Wait: time.Second})
 			return err

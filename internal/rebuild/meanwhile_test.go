@@ -74,14 +74,14 @@ func (r *rig) applyAll() {
 
 func (r *rig) erase(key contact.Key) {
 	r.t.Helper()
-	if _, err := erasure.Erase(context.Background(), r.pool, key, erasure.Options{Actor: "tester"}); err != nil {
+	if _, err := erasure.Erase(context.Background(), r.pool, key, erasure.Options{Author: erasure.Author{Actor: "tester"}}); err != nil {
 		r.t.Error(err)
 	}
 }
 
 func (r *rig) lift(key contact.Key) {
 	r.t.Helper()
-	err := erasure.Lift(context.Background(), r.pool, key, "tester")
+	err := erasure.Lift(context.Background(), r.pool, key, erasure.Author{Actor: "tester"})
 	if _, waiting := errors.AsType[*erasure.WaitingError](err); err != nil && !waiting && !errors.Is(err, erasure.ErrNotErased) {
 		r.t.Error(err)
 	}

@@ -72,7 +72,7 @@ func (e *LockedError) Error() string {
 
 var (
 	lock      = pg.Column[int16](sql.RebuildLock)
-	last      = pg.Query[logEnd](sql.RebuildLast)
+	last      = pg.Column[int64](sql.RebuildLast)
 	shadow    = pg.Command(sql.RebuildShadow)
 	drop      = pg.Command(sql.RebuildDrop)
 	write     = pg.Command(sql.RebuildWrite)
@@ -109,16 +109,10 @@ type run struct {
 	// exhume is set when a tombstone is to be removed, which takes a right that
 	// the service does not have.
 	exhume bool
-	// end is where the log ended in the snapshot that was folded.
-	end logEnd
-}
-
-// logEnd is what tells the facts of a snapshot from later ones: what was logged
-// since has a number above AuditSeq, and what was erased since has an erasure
-// that is not among Lifted. A lifted erasure is never in force again.
-type logEnd struct {
-	AuditSeq int64
-	Lifted   []int64
+	// end is the number of the last row of the log in the snapshot that was folded.
+	// What has changed a contact's facts since, an event or an erasure, has written a
+	// row with a greater one.
+	end int64
 }
 
 // writing is how the transaction begins that writes. Between its statements it
@@ -198,12 +192,10 @@ func (r *run) snapshot(ctx context.Context, pool *pgxpool.Pool) (snapshot *refol
 	if !errors.Is(err, still) {
 		return nil, err
 	}
-	ends, err := last.All(ctx, snapshot.Tx(0), nil)
-	if err != nil {
+	if r.end, err = last.One(ctx, snapshot.Tx(0), nil); err != nil {
 		snapshot.Close()
 		return nil, fmt.Errorf("read the end of the log: %w", err)
 	}
-	r.end = ends[0]
 	return snapshot, nil
 }
 
@@ -264,7 +256,7 @@ func (r *run) lay(ctx context.Context, contacts []*refold.Contact) error {
 // contact that is not in the shadow was right in the snapshot, and whatever has
 // changed its facts since has written its row too.
 func (r *run) meanwhile(ctx context.Context) error {
-	keys, err := supersede.All(ctx, r.tx, pgx.StrictNamedArgs{"audit_seq": r.end.AuditSeq, "lifted": r.end.Lifted})
+	keys, err := supersede.All(ctx, r.tx, pgx.StrictNamedArgs{"audit_seq": r.end})
 	if err != nil {
 		return err
 	}

@@ -98,7 +98,8 @@ type logRow struct {
 	givenColumns                       int64
 	softDeleted                        *bool
 	hardDeleted                        bool
-	outcome, effect                    string
+	outcome                            *string
+	effect                             string
 	changedBy                          *int64
 	webhookName                        *string
 	origin                             string
@@ -152,7 +153,7 @@ func (r *logRow) fields(e *chain.Encoder, values chain.Commitment) {
 	e.Texts(r.unreadableColumns)
 	e.OptionalBool(r.softDeleted)
 	e.Bool(r.hardDeleted)
-	e.Text(r.outcome)
+	e.OptionalText(r.outcome)
 	e.Text(r.effect)
 	e.OptionalInt64(r.changedBy)
 	e.OptionalText(r.webhookName)

@@ -306,7 +306,7 @@ CREATE TABLE public.contact_audit_log (
     unreadable_columns text[] NOT NULL,
     soft_deleted boolean,
     hard_deleted boolean NOT NULL,
-    outcome text NOT NULL,
+    outcome text,
     effect text NOT NULL,
     changed_by_associate_id bigint,
     webhook_name text,
@@ -321,21 +321,23 @@ CREATE TABLE public.contact_audit_log (
     CONSTRAINT contact_audit_log_chain_seq CHECK ((chain_seq > 0)),
     CONSTRAINT contact_audit_log_commitment CHECK ((octet_length(commitment) = 32)),
     CONSTRAINT contact_audit_log_contact_id CHECK ((contact_id > 0)),
-    CONSTRAINT contact_audit_log_effect CHECK ((effect = ANY (ARRAY['upserted'::text, 'soft_deleted'::text, 'restored'::text, 'deleted'::text, 'unchanged'::text]))),
+    CONSTRAINT contact_audit_log_effect CHECK (((effect = ANY (ARRAY['upserted'::text, 'soft_deleted'::text, 'restored'::text, 'deleted'::text, 'erased'::text, 'unchanged'::text])) AND ((effect = 'erased'::text) = (event = 'mirror.erased'::text)))),
     CONSTRAINT contact_audit_log_erased CHECK (((erased_columns IS NULL) OR ((field_values IS NULL) AND (id_values IS NULL) AND (last_known IS NULL) AND (salt IS NULL)))),
+    CONSTRAINT contact_audit_log_event CHECK ((event = ANY (ARRAY['contact.created'::text, 'contact.changed'::text, 'contact.softdeleted'::text, 'contact.deleted'::text, 'mirror.erased'::text, 'mirror.erasure_lifted'::text]))),
+    CONSTRAINT contact_audit_log_fact CHECK (((outcome IS NULL) = (event = ANY (ARRAY['mirror.erased'::text, 'mirror.erasure_lifted'::text])))),
     CONSTRAINT contact_audit_log_given_columns CHECK ((((given_columns >= 0) AND (given_columns <= (((1)::bigint << 38) - 1))) AND ((given_columns = 0) OR (field_values IS NOT NULL)))),
-    CONSTRAINT contact_audit_log_origin CHECK ((origin = ANY (ARRAY['webhook'::text, 'backfill'::text, 'fetch'::text, 'reconcile'::text]))),
+    CONSTRAINT contact_audit_log_origin CHECK ((origin = ANY (ARRAY['webhook'::text, 'backfill'::text, 'fetch'::text, 'reconcile'::text, 'operator'::text]))),
     CONSTRAINT contact_audit_log_outcome CHECK ((outcome = ANY (ARRAY['applied'::text, 'no_op'::text, 'superseded'::text, 'after_delete'::text]))),
     CONSTRAINT contact_audit_log_salt CHECK ((octet_length(salt) = 16)),
     CONSTRAINT contact_audit_log_shard CHECK (((shard >= 0) AND (shard <= 31)))
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
 
-COMMENT ON TABLE public.contact_audit_log IS 'One row for each contact event, written in the transaction that applied it; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do.';
+COMMENT ON TABLE public.contact_audit_log IS 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do. Rows with an outcome are the facts about contacts.';
 
 COMMENT ON COLUMN public.contact_audit_log.audit_seq IS 'Key, in the order of writing. Numbers have gaps and may become visible out of order.';
 
-COMMENT ON COLUMN public.contact_audit_log.event_seq IS 'The event in webhook_events; NULL where the fact did not come by webhook.';
+COMMENT ON COLUMN public.contact_audit_log.event_seq IS 'The event in webhook_events; NULL where the row did not come by webhook.';
 
 COMMENT ON COLUMN public.contact_audit_log.shard IS 'The shard of the contact.';
 
@@ -343,11 +345,11 @@ COMMENT ON COLUMN public.contact_audit_log.context_identifier IS 'SuperOffice''s
 
 COMMENT ON COLUMN public.contact_audit_log.contact_id IS 'The contact.';
 
-COMMENT ON COLUMN public.contact_audit_log.event IS 'SuperOffice''s name of the event.';
+COMMENT ON COLUMN public.contact_audit_log.event IS 'SuperOffice''s name of the event; mirror.erased: an operator erased the contact; mirror.erasure_lifted: values of later events are kept again.';
 
-COMMENT ON COLUMN public.contact_audit_log.event_id IS 'SuperOffice''s EventId.';
+COMMENT ON COLUMN public.contact_audit_log.event_id IS 'SuperOffice''s EventId; of an erasure or a lifting a random UUID.';
 
-COMMENT ON COLUMN public.contact_audit_log.occurred_at IS 'SuperOffice''s Timestamp, cut to microseconds.';
+COMMENT ON COLUMN public.contact_audit_log.occurred_at IS 'SuperOffice''s Timestamp, cut to microseconds; of an erasure or a lifting the same as recorded_at.';
 
 COMMENT ON COLUMN public.contact_audit_log.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 
@@ -369,15 +371,15 @@ COMMENT ON COLUMN public.contact_audit_log.soft_deleted IS 'What the event says 
 
 COMMENT ON COLUMN public.contact_audit_log.hard_deleted IS 'The event is a hard delete.';
 
-COMMENT ON COLUMN public.contact_audit_log.outcome IS 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete.';
+COMMENT ON COLUMN public.contact_audit_log.outcome IS 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete. NULL of an erasure and a lifting, which are no facts.';
 
-COMMENT ON COLUMN public.contact_audit_log.effect IS 'What this row did to the contact in contacts, compared with the contact just before it, in the order of audit_seq: upserted; soft_deleted: the flag was set, or the contact was first seen with it; restored: the flag was cleared; deleted: hard delete; unchanged: at most last_… columns changed. It depends on arrival order. rebuild and replay write no rows: they restore what the effects say.';
+COMMENT ON COLUMN public.contact_audit_log.effect IS 'What this row did to the contact in contacts, compared with the contact just before it, in the order of audit_seq: upserted; soft_deleted: the flag was set, or the contact was first seen with it; restored: the flag was cleared; deleted: hard delete; erased: its values were erased, here and in earlier rows; unchanged: at most last_… columns changed, or an erasure was lifted. It depends on arrival order. rebuild and replay write no rows: they restore what the effects say.';
 
 COMMENT ON COLUMN public.contact_audit_log.changed_by_associate_id IS 'Who caused the event; NULL where it does not say.';
 
 COMMENT ON COLUMN public.contact_audit_log.webhook_name IS 'Name of the webhook definition at SuperOffice.';
 
-COMMENT ON COLUMN public.contact_audit_log.origin IS 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+COMMENT ON COLUMN public.contact_audit_log.origin IS 'Where the fact came from: webhook, backfill, fetch or reconcile; operator: an erasure or a lifting.';
 
 COMMENT ON COLUMN public.contact_audit_log.last_known IS 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
 
@@ -472,7 +474,7 @@ CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000
    ORDER BY a.audit_seq;
 END;
 
-COMMENT ON FUNCTION public.changes_since(after bigint, max_rows integer) IS 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: the effect of the row, as in contact_audit_log: a consumer that applies the changes in this order agrees with the mirror on which contacts there are and on soft_deleted. contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
+COMMENT ON FUNCTION public.changes_since(after bigint, max_rows integer) IS 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: the effect of the row, as in contact_audit_log: a consumer that applies the changes in this order agrees with the mirror on which contacts there are and on soft_deleted, and erases its values where it is erased. outcome is NULL of an erasure and of its lifting. contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
 
 CREATE FUNCTION public.contactmirror_read_integer(value text, lowest bigint, highest bigint) RETURNS bigint
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
@@ -658,7 +660,7 @@ CREATE FUNCTION public.column_provenance(context_identifier text, contact_id big
                      l.unreadable_columns,
                      l.erased_columns
                     FROM public.contact_audit_log l
-                   WHERE ((l.context_identifier = column_provenance.context_identifier) AND (l.contact_id = column_provenance.contact_id))
+                   WHERE ((l.context_identifier = column_provenance.context_identifier) AND (l.contact_id = column_provenance.contact_id) AND (l.outcome IS NOT NULL))
                   OFFSET 0) a)
          )
   SELECT s.column_name,
@@ -947,7 +949,7 @@ $_$;
 
 COMMENT ON FUNCTION public.contactmirror_drop_bodies(partition_name text, before timestamp with time zone, really boolean) IS 'Drops a partition of webhook_bodies, if its day ended before a time and none of its events is queued or in open quarantine; or only says whether it would.';
 
-CREATE FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[], reason text) RETURNS TABLE(already boolean, audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
+CREATE FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]) RETURNS TABLE(audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET lock_timeout TO '500ms'
@@ -959,10 +961,18 @@ declare
     more bigint;
 begin
     perform contactmirror_lock_erasure($1, $2);
-    insert into erasures (context_identifier, contact_id, erased_by, reason)
-    values ($1, $2, session_user, $9)
-    on conflict (context_identifier, contact_id) where lifted_at is null do nothing;
-    already := not found;
+    -- A second one in force violates erasures_in_force.
+    insert into erasures (audit_seq, context_identifier, contact_id, erased_at, reason)
+    select a.audit_seq, a.context_identifier, a.contact_id, a.recorded_at, $4
+    from contact_audit_log a
+    where a.audit_seq = $3 and a.event = 'mirror.erased' and a.context_identifier = $1 and a.contact_id = $2
+    on conflict (audit_seq) do nothing;
+    if not exists (
+        select from erasures x
+        where x.audit_seq = $3 and x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
+    ) then
+        raise exception 'row % of the log is no erasure of this contact that is in force: the caller must write it first', $3;
+    end if;
 
     perform set_config('contactmirror.erasing', 'on', true);
     update contact_audit_log a
@@ -971,13 +981,14 @@ begin
         erased_columns = array(
             select k from jsonb_object_keys(a.field_values) k order by k collate "C"
         )
-    from unnest($3, $4) as c (audit_seq, commitment)
-    where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2 and a.erased_columns is null;
+    from unnest($5, $6) as c (audit_seq, commitment)
+    where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2
+        and a.outcome is not null and a.erased_columns is null;
     get diagnostics audit_rows = row_count;
     perform set_config('contactmirror.erasing', 'off', true);
     if exists (
         select from contact_audit_log a
-        where a.context_identifier = $1 and a.contact_id = $2 and a.erased_columns is null
+        where a.context_identifier = $1 and a.contact_id = $2 and a.outcome is not null and a.erased_columns is null
     ) then
         raise exception 'rows were logged meanwhile: the caller must hold the lock of the contact''s shard';
     end if;
@@ -987,7 +998,9 @@ begin
     lock table duplicate_deliveries in share row exclusive mode;
     select array_agg(e.event_seq) into events
     from (
-        select a.event_seq from contact_audit_log a where a.context_identifier = $1 and a.contact_id = $2
+        select a.event_seq
+        from contact_audit_log a
+        where a.context_identifier = $1 and a.contact_id = $2 and a.outcome is not null
         union
         select w.event_seq
         from webhook_events w
@@ -1000,13 +1013,13 @@ begin
         where w.context_identifier = $1 and w.primary_key = $2
     ) e
     where e.event_seq not in (select q.event_seq from sync_queue q); -- the worker needs their bodies, and strips them
-    select count(*) into duplicates from duplicate_deliveries d where d.event_seq = any (events || $5) and d.body_sha256 <> '';
-    select count(*) into quarantined from quarantined_deliveries q where q.event_seq = any (events || $5) and q.bytes_removed_at is null;
+    select count(*) into duplicates from duplicate_deliveries d where d.event_seq = any (events || $7) and d.body_sha256 <> '';
+    select count(*) into quarantined from quarantined_deliveries q where q.event_seq = any (events || $7) and q.bytes_removed_at is null;
     bodies := contactmirror_strip_events(events);
 
     -- An event that has not been applied keeps its envelope, so that it can still be applied.
     redacted := 0;
-    for waiting in select e.event_seq, e.body from unnest($5, $6) as e (event_seq, body) loop
+    for waiting in select e.event_seq, e.body from unnest($7, $8) as e (event_seq, body) loop
         if contactmirror_redact_event(waiting.event_seq, waiting.body) then
             redacted := redacted + (waiting.body is not null)::int;
         end if;
@@ -1025,16 +1038,16 @@ begin
         body = coalesce(d.body, ''), body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now(),
         resolved_at = coalesce(q.resolved_at, case when d.body is null then now() end),
         resolution = coalesce(q.resolution, case when d.body is null then 'discarded' end)
-    from unnest($7, $8) as d (quarantine_seq, body)
+    from unnest($9, $10) as d (quarantine_seq, body)
     where q.quarantine_seq = d.quarantine_seq and q.event_seq is null and q.bytes_removed_at is null;
     get diagnostics more = row_count;
     quarantined := quarantined + more;
-    select redacted + count(*) into redacted from unnest($8) as d (body) where d.body is not null;
+    select redacted + count(*) into redacted from unnest($10) as d (body) where d.body is not null;
     return next;
 end
 $_$;
 
-COMMENT ON FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[], reason text) IS 'Erases a contact (context_identifier, contact_id), but for its row in contacts, which the caller writes in the same transaction. The caller holds the lock of its shard, and gives the commitments to the values of all its audit rows (audit_seqs, commitments), the redacted bodies of its events in open quarantine (event_seqs, redacted_events) and of quarantined deliveries that never became events (quarantine_seqs, redacted_deliveries); a NULL body keeps nothing of it, and discards the entry. For the owner, or whom the owner grants it to.';
+COMMENT ON FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]) IS 'Erases a contact (context_identifier, contact_id), but for its row in contacts, which the caller writes in the same transaction. The caller holds the lock of its shard, has written the erasure''s row of the log (audit_seq; of an erasure in force, which is repeated, that one) and why (reason), and gives the commitments to the values of all its audit rows (audit_seqs, commitments), the redacted bodies of its events in open quarantine (event_seqs, redacted_events) and of quarantined deliveries that never became events (quarantine_seqs, redacted_deliveries); a NULL body keeps nothing of it, and discards the entry. For the owner, or whom the owner grants it to.';
 
 CREATE FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1110,19 +1123,21 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_known(at timestamp with time zone) IS 'Of the log at a time: before which row all had been written, and after which none. Rows between them belong to transactions that ran concurrently then.';
 
-CREATE FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint) RETURNS boolean
+CREATE FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint, audit_seq bigint) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 begin
     update erasures x
-    set lifted_at = now(), lifted_by = session_user
-    where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null;
+    set lifted_at = a.recorded_at, lifted_audit_seq = a.audit_seq
+    from contact_audit_log a
+    where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
+        and a.audit_seq = $3 and a.event = 'mirror.erasure_lifted' and a.context_identifier = $1 and a.contact_id = $2;
     return found;
 end
 $_$;
 
-COMMENT ON FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint) IS 'Lets later events of a contact be kept with their values again. Reports whether it was erased. For the owner, or whom the owner grants it to.';
+COMMENT ON FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint, audit_seq bigint) IS 'Lets later events of a contact (context_identifier, contact_id) be kept with their values again. The caller has written the lifting''s row of the log (audit_seq). Reports whether the contact was erased and the row is there. For the owner, or whom the owner grants it to.';
 
 CREATE FUNCTION public.contactmirror_lock_erasure(context_identifier text, contact_id bigint) RETURNS void
     LANGUAGE sql
@@ -1163,7 +1178,7 @@ begin
         join contact_audit_log a on a.context_identifier = c.context_identifier and a.contact_id = c.contact_id
         where (tenant is null or c.context_identifier = tenant)
             and (by_arrival and c.mirrored_at > at or not by_arrival and c.last_event_at > at)
-            and a.occurred_ticks < ticks and a.audit_seq < before
+            and a.outcome is not null and a.occurred_ticks < ticks and a.audit_seq < before
         group by c.context_identifier, c.contact_id
         union all
         select t.context_identifier, t.contact_id,
@@ -1173,13 +1188,13 @@ begin
         join contact_audit_log a on a.context_identifier = t.context_identifier and a.contact_id = t.contact_id
         where (tenant is null or t.context_identifier = tenant)
             and (by_arrival or t.deleted_at > at)
-            and a.occurred_ticks < ticks and a.audit_seq < before
+            and a.outcome is not null and a.occurred_ticks < ticks and a.audit_seq < before
         group by t.context_identifier, t.contact_id
     ), beside as (
         select distinct a.context_identifier, a.contact_id
         from contact_audit_log a
         where (tenant is null or a.context_identifier = tenant)
-            and a.audit_seq between before and through and a.recorded_at <= at
+            and a.outcome is not null and a.audit_seq between before and through and a.recorded_at <= at
     ), judged as (
         select context_identifier, contact_id, t.newest[2] as newest, t.given,
             b.contact_id is null and t.newest[2] = t.also_newest and t.newest[3] = t.given and not t.soft_deleted as alone
@@ -1445,6 +1460,7 @@ begin
             and (contact is null or c.contact_id = contact)
             and (others is null or c.contact_id || ' ' || c.context_identifier = any (others))
             and (by_arrival and c.mirrored_at > at or not by_arrival and c.last_event_at > at)
+            and a.outcome is not null
             and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
         union all
         select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id,
@@ -1456,6 +1472,7 @@ begin
             and (contact is null or t.contact_id = contact)
             and (others is null or t.contact_id || ' ' || t.context_identifier = any (others))
             and (by_arrival or t.deleted_at > at)
+            and a.outcome is not null
             and (by_arrival and a.recorded_at <= at or not by_arrival and a.occurred_at <= at)
     ), told as (
         select a.context_identifier, a.contact_id,
@@ -2144,7 +2161,8 @@ CREATE VIEW public.contact_changes AS
                             l.unreadable_columns,
                             l.erased_columns,
                             bool_or(l.hard_deleted) OVER (PARTITION BY l.context_identifier, l.contact_id ORDER BY l.occurred_ticks, (public.contactmirror_rank(l.event)), l.event_id) AS gone
-                           FROM public.contact_audit_log l) a
+                           FROM public.contact_audit_log l
+                          WHERE (l.outcome IS NOT NULL)) a
                      CROSS JOIN LATERAL ( SELECT c.column_name,
                             public.contactmirror_value(c.type, c.source_name, g.value) AS new_value
                            FROM (jsonb_each(a.field_values) g(source_name, value)
@@ -2207,7 +2225,7 @@ CREATE VIEW public.contact_timeline AS
             WHEN a.hard_deleted THEN 'hard_deleted'::text
             WHEN (a.soft_deleted <> COALESCE(( SELECT b.soft_deleted
                FROM public.contact_audit_log b
-              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.soft_deleted IS NOT NULL) AND (b.occurred_ticks <= a.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id)))
+              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.soft_deleted IS NOT NULL) AND (b.occurred_ticks <= a.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id)))
               ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
              LIMIT 1), false)) THEN
             CASE
@@ -2236,7 +2254,8 @@ CREATE VIEW public.contact_timeline AS
     a.audit_seq,
     a.occurred_ticks,
     public.contactmirror_rank(a.event) AS event_rank
-   FROM public.contact_audit_log a;
+   FROM public.contact_audit_log a
+  WHERE (a.outcome IS NOT NULL);
 
 COMMENT ON VIEW public.contact_timeline IS 'One line for each event of a contact: when, what, by whom, and what became of it. In the source''s order by occurred_ticks, event_rank, event_id; newest recorded first by audit_seq desc.';
 
@@ -2340,11 +2359,11 @@ CREATE VIEW public.deleted_contacts AS
      LEFT JOIN public.contacts c ON (((c.context_identifier = d.context_identifier) AND (c.contact_id = d.contact_id))))
      LEFT JOIN LATERAL ( SELECT h.last_known
            FROM public.contact_audit_log h
-          WHERE ((t.contact_id IS NOT NULL) AND (h.context_identifier = d.context_identifier) AND (h.contact_id = d.contact_id) AND h.hard_deleted AND (h.last_known IS NOT NULL))
+          WHERE ((t.contact_id IS NOT NULL) AND (h.outcome IS NOT NULL) AND (h.context_identifier = d.context_identifier) AND (h.contact_id = d.contact_id) AND h.hard_deleted AND (h.last_known IS NOT NULL))
          LIMIT 1) k ON (true))
      LEFT JOIN LATERAL ( SELECT n.occurred_at
            FROM public.contact_audit_log n
-          WHERE ((NOT d.hard_deleted) AND (n.context_identifier = d.context_identifier) AND (n.contact_id = d.contact_id) AND (NOT n.soft_deleted) AND (n.occurred_ticks >= d.occurred_ticks) AND (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) > ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id)) AND ((t.occurred_ticks IS NULL) OR (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) < ROW(t.occurred_ticks, 3, t.event_id))))
+          WHERE ((NOT d.hard_deleted) AND (n.outcome IS NOT NULL) AND (n.context_identifier = d.context_identifier) AND (n.contact_id = d.contact_id) AND (NOT n.soft_deleted) AND (n.occurred_ticks >= d.occurred_ticks) AND (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) > ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id)) AND ((t.occurred_ticks IS NULL) OR (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) < ROW(t.occurred_ticks, 3, t.event_id))))
           ORDER BY n.occurred_ticks, (public.contactmirror_rank(n.event)), n.event_id
          LIMIT 1) r ON (true))
   WHERE ((d.soft_deleted OR d.hard_deleted) AND
@@ -2352,7 +2371,7 @@ CREATE VIEW public.deleted_contacts AS
             WHEN d.hard_deleted THEN ((d.occurred_ticks = t.occurred_ticks) AND (d.event_id = t.event_id))
             ELSE (((t.occurred_ticks IS NULL) OR (ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id) < ROW(t.occurred_ticks, 3, t.event_id))) AND (NOT COALESCE(( SELECT b.soft_deleted
                FROM public.contact_audit_log b
-              WHERE ((b.context_identifier = d.context_identifier) AND (b.contact_id = d.contact_id) AND (b.soft_deleted IS NOT NULL) AND (b.occurred_ticks <= d.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id)))
+              WHERE ((b.context_identifier = d.context_identifier) AND (b.contact_id = d.contact_id) AND (b.outcome IS NOT NULL) AND (b.soft_deleted IS NOT NULL) AND (b.occurred_ticks <= d.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id)))
               ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
              LIMIT 1), false)))
         END);
@@ -2425,44 +2444,32 @@ CREATE SEQUENCE public.duplicate_deliveries_duplicate_seq_seq
 ALTER SEQUENCE public.duplicate_deliveries_duplicate_seq_seq OWNED BY public.duplicate_deliveries.duplicate_seq;
 
 CREATE TABLE public.erasures (
-    erasure_seq bigint NOT NULL,
+    audit_seq bigint NOT NULL,
     context_identifier text NOT NULL,
     contact_id bigint NOT NULL,
-    erased_at timestamp with time zone DEFAULT now() NOT NULL,
-    erased_by text NOT NULL,
-    reason text,
+    erased_at timestamp with time zone NOT NULL,
     lifted_at timestamp with time zone,
-    lifted_by text,
+    lifted_audit_seq bigint,
+    reason text,
     CONSTRAINT erasures_contact_id CHECK ((contact_id > 0)),
-    CONSTRAINT erasures_lifted CHECK (((lifted_at IS NULL) = (lifted_by IS NULL)))
+    CONSTRAINT erasures_lifted CHECK ((((lifted_at IS NULL) = (lifted_audit_seq IS NULL)) AND (lifted_audit_seq > audit_seq)))
 );
 
-COMMENT ON TABLE public.erasures IS 'Contacts whose personal values were erased. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
+COMMENT ON TABLE public.erasures IS 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
 
-COMMENT ON COLUMN public.erasures.erasure_seq IS 'Key.';
+COMMENT ON COLUMN public.erasures.audit_seq IS 'Key: the row of the erasure in contact_audit_log.';
 
 COMMENT ON COLUMN public.erasures.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
 
 COMMENT ON COLUMN public.erasures.contact_id IS 'The contact.';
 
-COMMENT ON COLUMN public.erasures.erased_at IS 'When it was erased first.';
-
-COMMENT ON COLUMN public.erasures.erased_by IS 'The database role that did it.';
-
-COMMENT ON COLUMN public.erasures.reason IS 'Why, as the operator put it.';
+COMMENT ON COLUMN public.erasures.erased_at IS 'When it was erased first: recorded_at of that row.';
 
 COMMENT ON COLUMN public.erasures.lifted_at IS 'Since when later events are kept with their values again; NULL while the erasure is in force.';
 
-COMMENT ON COLUMN public.erasures.lifted_by IS 'The database role that lifted it.';
+COMMENT ON COLUMN public.erasures.lifted_audit_seq IS 'The row of the lifting in contact_audit_log.';
 
-CREATE SEQUENCE public.erasures_erasure_seq_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1;
-
-ALTER SEQUENCE public.erasures_erasure_seq_seq OWNED BY public.erasures.erasure_seq;
+COMMENT ON COLUMN public.erasures.reason IS 'Why, as the operator put it. Who erased and who lifted is in operator_actions.';
 
 CREATE TABLE public.quarantined_deliveries (
     quarantine_seq bigint NOT NULL,
@@ -3196,8 +3203,6 @@ ALTER TABLE ONLY public.contact_audit_log ALTER COLUMN audit_seq SET DEFAULT nex
 
 ALTER TABLE ONLY public.duplicate_deliveries ALTER COLUMN duplicate_seq SET DEFAULT nextval('public.duplicate_deliveries_duplicate_seq_seq'::regclass);
 
-ALTER TABLE ONLY public.erasures ALTER COLUMN erasure_seq SET DEFAULT nextval('public.erasures_erasure_seq_seq'::regclass);
-
 ALTER TABLE ONLY public.operator_actions ALTER COLUMN action_seq SET DEFAULT nextval('public.operator_actions_action_seq_seq'::regclass);
 
 ALTER TABLE ONLY public.quarantined_deliveries ALTER COLUMN quarantine_seq SET DEFAULT nextval('public.quarantined_deliveries_quarantine_seq_seq'::regclass);
@@ -3220,7 +3225,7 @@ ALTER TABLE ONLY public.duplicate_deliveries
     ADD CONSTRAINT duplicate_deliveries_pkey PRIMARY KEY (duplicate_seq);
 
 ALTER TABLE ONLY public.erasures
-    ADD CONSTRAINT erasures_pkey PRIMARY KEY (erasure_seq);
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (audit_seq);
 
 ALTER TABLE ONLY public.log_horizon
     ADD CONSTRAINT log_horizon_pkey PRIMARY KEY (id);
@@ -3272,7 +3277,7 @@ ALTER TABLE ONLY public.webhook_events
 
 COMMENT ON INDEX public.accounting_seal_pkey IS 'Keeps it one row.';
 
-CREATE INDEX contact_audit_log_contact ON public.contact_audit_log USING btree (context_identifier, contact_id, occurred_ticks) INCLUDE (audit_seq, given_columns, soft_deleted, hard_deleted);
+CREATE INDEX contact_audit_log_contact ON public.contact_audit_log USING btree (context_identifier, contact_id, occurred_ticks) INCLUDE (audit_seq, given_columns, soft_deleted, hard_deleted) WHERE (outcome IS NOT NULL);
 
 COMMENT ON INDEX public.contact_audit_log_contact IS 'For audit_facts, refold_facts_of, contact_timeline, contact_changes, column_provenance, erasure and the as-of functions, which read the rows of some contacts, and for audit_tenants, which jumps from tenant to tenant.';
 
@@ -3312,7 +3317,7 @@ CREATE UNIQUE INDEX erasures_in_force ON public.erasures USING btree (context_id
 
 COMMENT ON INDEX public.erasures_in_force IS 'One erasure in force for each contact. For contactmirror_erased, mirror_tombstones and every other statement that asks for it.';
 
-COMMENT ON INDEX public.erasures_pkey IS 'Keeps numbers unique; the table is small enough to be read as a whole.';
+COMMENT ON INDEX public.erasures_pkey IS 'One entry for each erasure in the log; the table is small enough to be read as a whole.';
 
 COMMENT ON INDEX public.log_horizon_pkey IS 'Keeps it one row.';
 
@@ -3391,13 +3396,13 @@ REVOKE ALL ON FUNCTION public.contactmirror_delete_bodies(partition_name text, b
 
 REVOKE ALL ON FUNCTION public.contactmirror_drop_bodies(partition_name text, before timestamp with time zone, really boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[], reason text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.contactmirror_extend_bodies() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint, audit_seq bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.contactmirror_prune_quarantine(before timestamp with time zone, after bigint, batch integer, really boolean) FROM PUBLIC;
 
