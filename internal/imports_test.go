@@ -21,7 +21,7 @@ var allowed = map[string][]string{
 	"internal/chain":      {},
 	"internal/signature":  {},
 	"internal/pg":         {"pgx"},
-	"internal/sequence":   {"internal/pg", "sql"},
+	"internal/sequence":   {"internal/pg", "sql", "pgx"},
 	"internal/operator":   {"internal/pg", "sql", "pgx"},
 	"internal/inbox":      {"internal/contact", "internal/event", "internal/pg", "internal/sequence", "internal/signature", "sql", "pgx"},
 	"internal/contactrow": {"internal/contact", "internal/pg", "sql", "pgx"},

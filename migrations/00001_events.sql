@@ -29,6 +29,24 @@ $$;
 
 comment on function contactmirror_append_only() is 'Refuses the operation that its trigger fires for.';
 
+-- In REPEATABLE READ and SERIALIZABLE, which may be the default of the database or
+-- the role, a transaction sees nothing that was committed after its first statement
+-- began: not even after it has waited for the transaction that committed it.
+-- +goose StatementBegin
+create function contactmirror_require_read_committed() returns boolean
+language plpgsql stable as $$
+begin
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        raise exception 'this works in READ COMMITTED only: an older snapshot does not see what others have committed meanwhile'
+            using errcode = 'object_not_in_prerequisite_state', hint = 'begin isolation level read committed';
+    end if;
+    return true;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_require_read_committed() is 'Fails in any transaction that is not READ COMMITTED. For functions and statements that wait for a lock and then look.';
+
 -- The insert-only tables are vacuumed after every 500,000 rows (by default after a
 -- fifth of the table, which grows without bound), so that index-only scans find the
 -- visibility map current. What is vacuumed is frozen at once: it does not change
@@ -242,4 +260,5 @@ drop table duplicate_deliveries;
 drop function contactmirror_bodies(bigint[], timestamptz, timestamptz);
 drop table webhook_bodies;
 drop table webhook_events;
+drop function contactmirror_require_read_committed();
 drop function contactmirror_append_only();

@@ -142,9 +142,7 @@ as $$
 declare
     part record;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'bodies are dropped in READ COMMITTED only: an old snapshot sees an old queue';
-    end if;
+    perform contactmirror_require_read_committed();
     if before is null or before > now() - interval '1 day' then
         raise exception 'bodies younger than a day are not dropped';
     end if;
@@ -207,9 +205,7 @@ set search_path from current
 set lock_timeout = '500ms'
 as $$
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'bodies are deleted in READ COMMITTED only: an old snapshot sees an old queue';
-    end if;
+    perform contactmirror_require_read_committed();
     if before is null or before > now() - interval '1 day' then
         raise exception 'bodies younger than a day are not deleted';
     end if;
@@ -255,6 +251,7 @@ as $$
 -- The row and its reason stay: events in quarantine are counted. The hash goes
 -- with the bytes, so that the same delivery is kept again if it is repeated.
 begin
+    perform contactmirror_require_read_committed();
     if before is null or before > now() - interval '1 day' then
         raise exception 'deliveries younger than a day are kept';
     end if;

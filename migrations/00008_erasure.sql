@@ -59,6 +59,7 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 begin
+    perform contactmirror_require_read_committed();
     perform pg_advisory_xact_lock_shared(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer);
     return exists (
         select from erasures x
@@ -97,6 +98,7 @@ declare
     part    record;
     bodies  bigint;
 begin
+    perform contactmirror_require_read_committed();
     for part in
         select e.ignored, date_trunc('day', e.received_at, 'UTC') as day, array_agg(e.event_seq) as event_seqs
         from unnest(event_seqs) as s (event_seq)
@@ -143,6 +145,7 @@ as $$
 declare
     received timestamptz;
 begin
+    perform contactmirror_require_read_committed();
     if redacted is not null and position('contactmirror redacted body 1\012'::bytea in redacted) <> 1 then
         raise exception 'this is no redacted body';
     end if;
@@ -182,6 +185,7 @@ language plpgsql security definer
 set search_path from current
 as $$
 begin
+    perform contactmirror_require_read_committed();
     update quarantined_deliveries q
     set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
     where q.quarantine_seq = $1 and q.event_seq is null and q.resolution = 'retried' and q.bytes_removed_at is null
@@ -211,6 +215,7 @@ declare
     waiting record;
     more bigint;
 begin
+    perform contactmirror_require_read_committed();
     perform contactmirror_lock_erasure($1, $2);
     -- A second one in force violates erasures_in_force.
     insert into erasures (audit_seq, context_identifier, contact_id, erased_at, reason)
@@ -307,6 +312,7 @@ language plpgsql security definer
 set search_path from current
 as $$
 begin
+    perform contactmirror_require_read_committed();
     update erasures x
     set lifted_at = a.recorded_at, lifted_audit_seq = a.audit_seq
     from contact_audit_log a

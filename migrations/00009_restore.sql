@@ -59,6 +59,7 @@ declare
     next bigint;
     highest bigint;
 begin
+    perform contactmirror_require_read_committed();
     perform contactmirror_require_keys();
     for s in
         select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,

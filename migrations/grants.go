@@ -64,6 +64,7 @@ var functions = []right{
 	{"contactmirror_advance_sequences()", "execute", ""},
 	{"contactmirror_number_taken(text)", "execute", ""},
 	{"contactmirror_require_keys()", "execute", ""},
+	{"contactmirror_require_read_committed()", "execute", ""},
 	{"changes_since(bigint, integer)", "execute", "execute"},
 	{"contactmirror_bodies(bigint[], timestamptz, timestamptz)", "execute", ""},
 	{"contactmirror_extend_bodies()", "execute", ""},

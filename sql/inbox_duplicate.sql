@@ -1,4 +1,5 @@
--- Notes deliveries of events that are stored already; returns how many it found.
+-- Notes deliveries of events that are stored already; returns how many it found. An
+-- erasure locks the table, so this may wait for one and must see it then.
 with noted as (
     insert into duplicate_deliveries (event_seq, received_at, retry, body_sha256)
     select e.event_seq, d.received_at, d.retry,
@@ -29,6 +30,7 @@ with noted as (
         where w.keyless_sha256 = d.keyless_sha256
         limit 1
     ) e
+    where (select contactmirror_require_read_committed())
     returning 1
 )
 select count(*) from noted

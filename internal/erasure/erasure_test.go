@@ -59,11 +59,18 @@ type rig struct {
 
 func newRig(t *testing.T, loops int) *rig {
 	t.Helper()
+	return newRigAt(t, loops, "read committed")
+}
+
+// newRigAt is newRig where the database's default isolation is level.
+func newRigAt(t *testing.T, loops int, level string) *rig {
+	t.Helper()
 	r := &rig{DB: pgtest.New(t), t: t}
 	var database string
 	if err := r.Pool.QueryRow(t.Context(), "select current_database()").Scan(&database); err != nil {
 		t.Fatal(err)
 	}
+	r.execute("alter database " + database + " set default_transaction_isolation = '" + level + "'")
 	role := "service" + database[strings.LastIndex(database, "_"):]
 	if _, err := migrations.Grant(t.Context(), r.URL, migrations.Roles{Actor: "tester", Service: role, Create: true}); err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func (in *Inbox) accept(events []*request) (known, refused []*request) {
 		return nil, nil
 	}
 	places, err := retry(in, events, func(ctx context.Context) ([]int64, error) {
-		return put.All(ctx, in.pool, putArgs(events))
+		return put.Commit(ctx, in.pool, putArgs(events))
 	})
 	switch {
 	case err != nil && pg.DataFault(err) && len(events) == 1:
@@ -132,7 +132,7 @@ func (in *Inbox) noteDuplicates(again []*request) {
 		return
 	}
 	noted, err := retry(in, again, func(ctx context.Context) (int64, error) {
-		return duplicate.OneAnew(ctx, in.pool, duplicateArgs(again))
+		return duplicate.CommitAnew(ctx, in.pool, duplicateArgs(again))
 	})
 	switch {
 	case err != nil:
@@ -153,7 +153,7 @@ func (in *Inbox) quarantine(batch []*request) {
 	}
 	args, err := quarantineArgs(batch)
 	if err == nil {
-		_, err = retry(in, batch, func(ctx context.Context) (int64, error) { return quarantine.Run(ctx, in.pool, args) })
+		_, err = retry(in, batch, func(ctx context.Context) (struct{}, error) { return struct{}{}, quarantine.Commit(ctx, in.pool, args) })
 	}
 	switch {
 	case err != nil && pg.DataFault(err) && len(batch) > 1:

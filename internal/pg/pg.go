@@ -26,9 +26,9 @@ type DB interface {
 
 // ReadCommitted is for transactions that lock and then read, or read what others have
 // committed since they began. The default of the database or the role may be another
-// level, in which a statement sees what was committed before the first one. Single
-// statements outside a transaction have that default: they must be right in every
-// level, and may be refused with an error that is [Transient].
+// level, in which a statement sees what was committed before the first one. A single
+// statement outside a transaction has that default: where it must be right in READ
+// COMMITTED only, it is run by a Commit method.
 var ReadCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 
 // connectTimeout bounds one attempt to connect where the URL does not say: a
@@ -109,6 +109,16 @@ func (q Query[Row]) All(ctx context.Context, db DB, args pgx.StrictNamedArgs) ([
 	return found, named(string(q), err)
 }
 
+// Commit runs q in a [ReadCommitted] transaction of its own, and returns its rows. It
+// takes one round trip.
+func (q Query[Row]) Commit(ctx context.Context, pool *pgxpool.Pool, args pgx.StrictNamedArgs) (found []Row, err error) {
+	err = commit(ctx, pool, string(q), args, func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, pgx.RowToStructByName[Row])
+		return err
+	})
+	return found, named(string(q), err)
+}
+
 // Column is the text of one statement whose rows have a single column.
 type Column[T any] string
 
@@ -134,8 +144,57 @@ func (c Column[T]) OneAnew(ctx context.Context, db DB, args pgx.StrictNamedArgs)
 	return value, named(string(c), err)
 }
 
+// Commit is as [Query.Commit].
+func (c Column[T]) Commit(ctx context.Context, pool *pgxpool.Pool, args pgx.StrictNamedArgs) (found []T, err error) {
+	err = commit(ctx, pool, string(c), args, func(rows pgx.Rows) (err error) {
+		found, err = pgx.CollectRows(rows, pgx.RowTo[T])
+		return err
+	})
+	return found, named(string(c), err)
+}
+
+// CommitAnew is Commit with a plan of its own, as in [Column.OneAnew]. It returns
+// the value of the only row.
+func (c Column[T]) CommitAnew(ctx context.Context, pool *pgxpool.Pool, args pgx.StrictNamedArgs) (value T, err error) {
+	err = commit(ctx, pool, string(c), args, func(rows pgx.Rows) (err error) {
+		value, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+		return err
+	}, "set local plan_cache_mode = force_custom_plan")
+	return value, named(string(c), err)
+}
+
+// commit sends a transaction of one statement, after settings, all at once.
+func commit(ctx context.Context, pool *pgxpool.Pool, text string, args pgx.StrictNamedArgs, read func(pgx.Rows) error, settings ...string) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	var batch pgx.Batch
+	batch.Queue("begin isolation level read committed")
+	for _, setting := range settings {
+		batch.Queue(setting)
+	}
+	batch.Queue(text, args).Query(read)
+	batch.Queue("commit")
+	err = conn.SendBatch(ctx, &batch).Close()
+	// After an error the server skips the rest, the commit included.
+	if err != nil && conn.Conn().PgConn().TxStatus() == 'E' {
+		_, _ = conn.Exec(ctx, "rollback") // else Release closes the connection
+	}
+	return err
+}
+
 // Command is the text of one statement that returns no rows.
 type Command string
+
+// Commit is as [Query.Commit].
+func (c Command) Commit(ctx context.Context, pool *pgxpool.Pool, args pgx.StrictNamedArgs) error {
+	return named(string(c), commit(ctx, pool, string(c), args, func(rows pgx.Rows) error {
+		rows.Close()
+		return rows.Err()
+	}))
+}
 
 // Run runs c with args and returns how many rows it touched.
 func (c Command) Run(ctx context.Context, db DB, args pgx.StrictNamedArgs) (int64, error) {

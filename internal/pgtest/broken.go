@@ -43,19 +43,38 @@ func (b *Broken) Repair() { b.repaired.Store(true) }
 
 // TraceQueryStart implements pgx.QueryTracer.
 func (b *Broken) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
-	if b.repaired.Load() || !strings.Contains(data.SQL, b.text) {
-		return ctx
+	b.spoil(data.SQL, data.Args)
+	return ctx
+}
+
+// TraceBatchStart implements pgx.BatchTracer.
+func (b *Broken) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceBatchStartData) context.Context {
+	for _, query := range data.Batch.QueuedQueries {
+		b.spoil(query.SQL, query.Arguments)
 	}
-	for i, arg := range data.Args {
+	return ctx
+}
+
+// spoil adds the argument where the statement is one of the broken ones.
+func (b *Broken) spoil(sql string, arguments []any) {
+	if b.repaired.Load() || !strings.Contains(sql, b.text) {
+		return
+	}
+	for i, arg := range arguments {
 		if args, ok := arg.(pgx.StrictNamedArgs); ok {
 			b.Attempts.Add(1)
 			broken := pgx.StrictNamedArgs{"mistake": 1}
 			maps.Copy(broken, args)
-			data.Args[i] = broken
+			arguments[i] = broken
 		}
 	}
-	return ctx
 }
+
+// TraceBatchQuery implements pgx.BatchTracer.
+func (*Broken) TraceBatchQuery(context.Context, *pgx.Conn, pgx.TraceBatchQueryData) {}
+
+// TraceBatchEnd implements pgx.BatchTracer.
+func (*Broken) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
 
 // TraceQueryEnd implements pgx.QueryTracer.
 func (*Broken) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}

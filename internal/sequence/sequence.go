@@ -12,6 +12,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -29,8 +31,8 @@ type Moved struct {
 
 // Advance moves the sequences that are behind and returns them. It fails where
 // transactions that have drawn numbers do not end within half a second.
-func Advance(ctx context.Context, db pg.DB) ([]Moved, error) {
-	moved, err := advanceStmt.All(ctx, db, nil)
+func Advance(ctx context.Context, pool *pgxpool.Pool) ([]Moved, error) {
+	moved, err := advanceStmt.Commit(ctx, pool, nil)
 	if err != nil {
 		return nil, fmt.Errorf("sequence: advance those behind their tables: %w", err)
 	}

@@ -712,6 +712,7 @@ declare
     next bigint;
     highest bigint;
 begin
+    perform contactmirror_require_read_committed();
     perform contactmirror_require_keys();
     for s in
         select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
@@ -848,9 +849,7 @@ CREATE FUNCTION public.contactmirror_delete_bodies(partition_name text, before t
     SET lock_timeout TO '500ms'
     AS $_$
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'bodies are deleted in READ COMMITTED only: an old snapshot sees an old queue';
-    end if;
+    perform contactmirror_require_read_committed();
     if before is null or before > now() - interval '1 day' then
         raise exception 'bodies younger than a day are not deleted';
     end if;
@@ -893,9 +892,7 @@ CREATE FUNCTION public.contactmirror_drop_bodies(partition_name text, before tim
 declare
     part record;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'bodies are dropped in READ COMMITTED only: an old snapshot sees an old queue';
-    end if;
+    perform contactmirror_require_read_committed();
     if before is null or before > now() - interval '1 day' then
         raise exception 'bodies younger than a day are not dropped';
     end if;
@@ -960,6 +957,7 @@ declare
     waiting record;
     more bigint;
 begin
+    perform contactmirror_require_read_committed();
     perform contactmirror_lock_erasure($1, $2);
     -- A second one in force violates erasures_in_force.
     insert into erasures (audit_seq, context_identifier, contact_id, erased_at, reason)
@@ -1054,6 +1052,7 @@ CREATE FUNCTION public.contactmirror_erased(context_identifier text, contact_id 
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 begin
+    perform contactmirror_require_read_committed();
     perform pg_advisory_xact_lock_shared(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer);
     return exists (
         select from erasures x
@@ -1128,6 +1127,7 @@ CREATE FUNCTION public.contactmirror_lift_erasure(context_identifier text, conta
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 begin
+    perform contactmirror_require_read_committed();
     update erasures x
     set lifted_at = a.recorded_at, lifted_audit_seq = a.audit_seq
     from contact_audit_log a
@@ -1281,6 +1281,7 @@ CREATE FUNCTION public.contactmirror_prune_quarantine(before timestamp with time
     SET lock_timeout TO '500ms'
     AS $$
 begin
+    perform contactmirror_require_read_committed();
     if before is null or before > now() - interval '1 day' then
         raise exception 'deliveries younger than a day are kept';
     end if;
@@ -1325,6 +1326,7 @@ CREATE FUNCTION public.contactmirror_redact_event(event_seq bigint, redacted byt
 declare
     received timestamptz;
 begin
+    perform contactmirror_require_read_committed();
     if redacted is not null and position('contactmirror redacted body 1\012'::bytea in redacted) <> 1 then
         raise exception 'this is no redacted body';
     end if;
@@ -1617,6 +1619,20 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_require_keys() IS 'Fails unless the stored tables have their keys. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing must be applied or counted.';
 
+CREATE FUNCTION public.contactmirror_require_read_committed() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        raise exception 'this works in READ COMMITTED only: an older snapshot does not see what others have committed meanwhile'
+            using errcode = 'object_not_in_prerequisite_state', hint = 'begin isolation level read committed';
+    end if;
+    return true;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_require_read_committed() IS 'Fails in any transaction that is not READ COMMITTED. For functions and statements that wait for a lock and then look.';
+
 CREATE FUNCTION public.contactmirror_second(first jsonb, second jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     RETURN second;
@@ -1745,6 +1761,7 @@ CREATE FUNCTION public.contactmirror_strip_delivery(quarantine_seq bigint, conte
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 begin
+    perform contactmirror_require_read_committed();
     update quarantined_deliveries q
     set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
     where q.quarantine_seq = $1 and q.event_seq is null and q.resolution = 'retried' and q.bytes_removed_at is null
@@ -1769,6 +1786,7 @@ declare
     part    record;
     bodies  bigint;
 begin
+    perform contactmirror_require_read_committed();
     for part in
         select e.ignored, date_trunc('day', e.received_at, 'UTC') as day, array_agg(e.event_seq) as event_seqs
         from unnest(event_seqs) as s (event_seq)
