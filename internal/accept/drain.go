@@ -77,7 +77,7 @@ func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
 	records = records[:min(size, len(records))]
 	g.putting.Store(true)
 	err = putAll(ctx, g.inbox.Put, records)
-	refused := len(records) == 1 && pg.DataFault(err)
+	refused := len(records) == 1 && isRefused(err)
 	switch {
 	case err == nil || refused:
 	case pg.Transient(err):
@@ -97,6 +97,12 @@ func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
 		g.spool.Taken(len(records))
 	}
 	return len(records), nil
+}
+
+// isRefused reports whether err is the delivery's fault: only that moves it aside.
+func isRefused(err error) bool {
+	_, refused := errors.AsType[*inbox.RefusedError](err)
+	return refused
 }
 
 type put func(context.Context, inbox.Delivery) (inbox.Result, error)

@@ -256,3 +256,41 @@ func TestRedeliver_programmingError(t *testing.T) {
 	}
 	balanced(t, db)
 }
+
+// A delivery is moved aside only where the database takes others. Where it takes none,
+// whatever the error says, all of them stay in the spool, and are stored later.
+func TestGate_databaseRefusesEverything(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"54000", "22000", "23514", "XX000"} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			db, dir := pgtest.New(t), t.TempDir()
+			execute(t, db,
+				`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no commands are accepted' using errcode = '`+code+`', constraint = 'all'; end $$`,
+				`create trigger refuse before insert on webhook_events for each statement execute function refuse()`,
+				`create trigger refuse before insert on quarantined_deliveries for each statement execute function refuse()`)
+			r := start(t, db, dir, 64<<20)
+			for n := range 5 {
+				if got, err := r.Accept(t.Context(), delivery(t, n)); got != accept.Spooled || err != nil {
+					t.Fatal(got, err)
+				}
+			}
+			for range 3 { // the drain has tried, and tried again
+				before := count(t, db, `select last_value::int from webhook_events_event_seq_seq`)
+				until(t, "another attempt", func() bool {
+					return count(t, db, `select last_value::int from webhook_events_event_seq_seq`) > before || len(moved(t, dir)) > 0
+				})
+			}
+			execute(t, db, `drop function refuse cascade`)
+			until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
+			if files := moved(t, dir); len(files) > 0 {
+				t.Errorf("moved aside: %v", files)
+			}
+			// One may have been refused as an event before that, and quarantined after.
+			if got := count(t, db, `select (select count(*) from webhook_events) + (select count(*) from quarantined_deliveries)`); got != 5 {
+				t.Errorf("%d deliveries are stored, want 5", got)
+			}
+			balanced(t, db)
+		})
+	}
+}

@@ -180,7 +180,7 @@ func (in *Inbox) Run(ctx context.Context) error {
 
 // Put makes d durable and reports what became of it, or gives up when ctx ends.
 // After an error the delivery may be stored or not; putting it again is safe
-// either way.
+// either way. A [*RefusedError] says that it can't be stored as it is.
 func (in *Inbox) Put(ctx context.Context, d Delivery) (Result, error) {
 	r := &request{Delivery: d, ctx: ctx, answer: make(chan answer, 1)}
 	if d.Event != nil {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -146,6 +147,45 @@ func (in *Inbox) noteDuplicates(again []*request) {
 	}
 }
 
+// RefusedError tells that the database takes deliveries, but not this one.
+type RefusedError struct{ Err error }
+
+func (e *RefusedError) Error() string { return "the database refuses this delivery alone: " + e.Err.Error() }
+
+func (e *RefusedError) Unwrap() error { return e.Err }
+
+// confirm stores the delivery that quarantine has refused, after another one on
+// trial. Only where the trial succeeds and the delivery is refused again is it at
+// fault, and the error a [*RefusedError].
+func (in *Inbox) confirm(batch []*request) error {
+	trial, err := quarantineArgs([]*request{{Delivery: Delivery{Body: []byte{}, ReceivedAt: time.Now(), Reason: "stored on trial"}}})
+	if err != nil {
+		return err
+	}
+	args, err := quarantineArgs(batch)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := whileAnyWaits(batch)
+	defer cancel()
+	errTaken := errors.New("taken")
+	return pgx.BeginTxFunc(ctx, in.pool, pg.ReadCommitted, func(tx pgx.Tx) error {
+		err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+			if _, err := quarantine.Run(ctx, savepoint, trial); err != nil {
+				return err
+			}
+			return errTaken
+		})
+		if !errors.Is(err, errTaken) {
+			return err
+		}
+		if _, err = quarantine.Run(ctx, tx, args); pg.DataFault(err) {
+			return &RefusedError{err}
+		}
+		return err
+	})
+}
+
 // quarantine keeps deliveries that are no events, and answers them.
 func (in *Inbox) quarantine(batch []*request) {
 	if len(batch) == 0 {
@@ -160,6 +200,11 @@ func (in *Inbox) quarantine(batch []*request) {
 		half := len(batch) / 2
 		in.quarantine(batch[:half])
 		in.quarantine(batch[half:])
+		return
+	case err != nil && pg.DataFault(err):
+		err = in.confirm(batch)
+	}
+	switch {
 	case err != nil:
 		fail(batch, fmt.Errorf("inbox: quarantine %d deliveries: %w", len(batch), err))
 	default:

@@ -19,11 +19,13 @@ import (
 // limit exceeded, such as an index row that is too long), but for [NumberTaken].
 // Making the same call again can't help; the rows without the faulty one may pass.
 //
-// Two errors of these classes are the server's own: a sequence that is at its end
-// (2200H), and a partition that is missing (23514 without a constraint).
+// Some errors of these classes are the server's own: a sequence that is at its end
+// (2200H), a partition that is missing (23514 without a constraint), and a limit of
+// transactions (see [outOfTransactions]). There may be others, so a caller confirms
+// that the server takes something else before it says that the rows are at fault.
 func DataFault(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok || len(e.Code) != 5 || NumberTaken(err) || e.Code == "2200H" || e.Code == "23514" && e.ConstraintName == "" {
+	if !ok || len(e.Code) != 5 || NumberTaken(err) || outOfTransactions(e) || e.Code == "2200H" || e.Code == "23514" && e.ConstraintName == "" {
 		return false
 	}
 	switch e.Code[:2] {
@@ -31,6 +33,15 @@ func DataFault(err error) bool {
 		return true
 	}
 	return false
+}
+
+// outOfTransactions reports whether the server refuses to number another transaction,
+// multixact or command: near wraparound it takes no writes until it has been
+// vacuumed. That has the SQLSTATE of a value that is too long (54000), often without
+// a constraint too, and a translated message. What tells them apart is the source
+// file that the server names with every error.
+func outOfTransactions(e *pgconn.PgError) bool {
+	return e.Code == "54000" && slices.Contains([]string{"varsup.c", "multixact.c", "xact.c"}, e.File)
 }
 
 // NumberTaken reports whether a row could not be written because a number that the
@@ -58,6 +69,9 @@ func Transient(err error) bool {
 	}
 	if len(e.Code) != 5 {
 		return false
+	}
+	if outOfTransactions(e) {
+		return true
 	}
 	switch e.Code[:2] {
 	case "08", "40", "53", "58": // connection; deadlock or serialization; out of resources; server's I/O

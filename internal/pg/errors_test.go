@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
@@ -183,4 +184,38 @@ func TestRetryLog(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Class 54 is about a value, or about the server's transactions.
+func TestDataFault_limits(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err   pgconn.PgError
+		fault bool
+	}{
+		"transaction ids":              {pgconn.PgError{Code: "54000", File: "varsup.c", Routine: "GetNewTransactionId"}, false},
+		"multixact ids":                {pgconn.PgError{Code: "54000", File: "multixact.c", Routine: "GetNewMultiXactId"}, false},
+		"commands in a transaction":    {pgconn.PgError{Code: "54000", File: "xact.c", Routine: "CommandCounterIncrement"}, false},
+		"index row, of a B-tree":       {pgconn.PgError{Code: "54000", File: "nbtutils.c", ConstraintName: "by_name"}, true},
+		"index row, of any index":      {pgconn.PgError{Code: "54000", File: "indextuple.c"}, true},
+		"row that does not fit a page": {pgconn.PgError{Code: "54000", File: "hio.c"}, true},
+		"depth of a value":             {pgconn.PgError{Code: "54001", File: "postgres.c"}, true},
+	} {
+		if got := pg.DataFault(&c.err); got != c.fault {
+			t.Errorf("%s: DataFault is %v", name, got)
+		}
+		if got := pg.Transient(&c.err); got == c.fault {
+			t.Errorf("%s: Transient is %v", name, got)
+		}
+	}
+	db := pgtest.New(t)
+	if _, err := db.Pool.Exec(t.Context(), `create table long (value text); create index by_value on long (value)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, pages := range []int{150, 1000} { // beyond the limit of a B-tree, and of any index
+		_, err := db.Pool.Exec(t.Context(), `insert into long select string_agg(sha256(n::text::bytea)::text, '') from generate_series(1, $1) n`, pages)
+		if !pg.DataFault(err) {
+			t.Errorf("%d hashes: %v is not the row's fault", pages, err)
+		}
+	}
 }
