@@ -5,7 +5,7 @@
 // about an error, not which one it is: [DataFault] says that the rows
 // themselves were refused, [NumberTaken] that a sequence is behind its table,
 // [Transient] that the same call may succeed if made again. Any other error needs
-// somebody to act. The package holds no statement and knows no table.
+// somebody to act. The package knows no table.
 package pg
 
 import (
@@ -36,7 +36,8 @@ var ReadCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 const connectTimeout = 5 * time.Second
 
 // Open makes a pool of at least conns connections for the database at url. It
-// connects when first used, so an unreachable server is not an error here.
+// connects when first used, so an unreachable server is not an error here. A session
+// with other settings than the needed ones is refused with a [*SettingsError].
 func Open(url string, conns int32) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -49,9 +50,9 @@ func Open(url string, conns int32) (*pgxpool.Pool, error) {
 	if config.ConnConfig.RuntimeParams["application_name"] == "" {
 		config.ConnConfig.RuntimeParams["application_name"] = "contactmirror"
 	}
-	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		useFastArrays(conn)
-		return nil
+		return check(ctx, conn)
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
