@@ -111,7 +111,7 @@ begin
         raise exception 'advance_log_horizon must be called before its transaction writes'
             using errcode = 'active_sql_transaction';
     end if;
-    perform contactmirror_require_keys();
+    perform contactmirror_require_restored();
     select coalesce(max(e.event_seq), 0) into seen_event_seq from webhook_events e;
     select coalesce(max(a.audit_seq), 0) into seen_audit_seq from contact_audit_log a;
     -- The lock gives this transaction its id, after the numbers have been seen.
@@ -152,7 +152,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function advance_log_horizon is 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. Returns no row while another session runs it. Fails while keys are missing.';
+comment on function advance_log_horizon is 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. Returns no row while another session runs it. Fails in the middle of a restore, and where rows are missing after it.';
 
 -- +goose StatementBegin
 create function seal_accounts(max_rows integer) returns bigint
@@ -173,11 +173,11 @@ begin
     if max_rows is null or max_rows < 1 then
         raise exception 'max_rows must be 1 or more' using errcode = 'invalid_parameter_value';
     end if;
+    perform contactmirror_require_restored(sealed => true);
     select * into s from accounting_seal c where c.id = 1 for update skip locked;
     if not found then
         return null;
     end if;
-    perform contactmirror_require_keys();
     select * into h from log_horizon l where l.id = 1;
 
     with closed as (
@@ -236,7 +236,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function seal_accounts is 'seal_accounts(max_rows): counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found; NULL while another session runs it. Fails while keys are missing.';
+comment on function seal_accounts is 'seal_accounts(max_rows): counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found; NULL while another session runs it. Fails in the middle of a restore, and where rows are missing after it.';
 
 revoke all on function advance_log_horizon() from public;
 revoke all on function seal_accounts(integer) from public;

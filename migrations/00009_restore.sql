@@ -1,5 +1,5 @@
--- Restore: what keeps a database that is being restored from being written, and what
--- repairs its sequences afterwards.
+-- Restore: what keeps a database that is being restored, or lacks rows afterwards,
+-- from being written, and what repairs its sequences.
 --
 -- pg_restore loads rows before it makes keys, so a missing key says that rows may be
 -- missing too: events without their bodies, or without the erasure that forbids
@@ -16,12 +16,13 @@
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
 -- +goose StatementBegin
-create function contactmirror_require_keys() returns boolean
+create function contactmirror_require_restored(sealed boolean default false) returns boolean
 language plpgsql stable
 set jit = off
 as $$
 declare
     missing text;
+    stale   text;
 begin
     select string_agg(k.name, ', ')
     into missing
@@ -40,16 +41,35 @@ begin
         raise exception 'the tables lack keys: a restore is under way, or has failed'
             using errcode = 'object_not_in_prerequisite_state', detail = 'missing: ' || missing;
     end if;
+    -- Tables that migrations fill. The newest row of the log is never beyond the head
+    -- of its chain, and no tenant is counted beyond the seal.
+    stale := concat_ws(', ',
+        case when not exists (select from sync_shards) or exists (
+            select
+            from (select a.shard, a.chain_seq from contact_audit_log a order by a.audit_seq desc limit 1) newest
+            join sync_shards s on s.shard = newest.shard
+            where s.audit_count < newest.chain_seq
+        ) then 'sync_shards' end,
+        case when not exists (select from log_horizon) then 'log_horizon' end,
+        case when not exists (select from accounting_seal) or sealed and exists (
+            select from sealed_accounts a where a.newest_event_seq > (select c.event_seq from accounting_seal c)
+        ) then 'accounting_seal' end
+    );
+    if stale <> '' then
+        raise exception 'rows were restored, but not those of %', stale
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'migrations have filled sync_shards, log_horizon and accounting_seal: empty these three tables with truncate, and restore their rows';
+    end if;
     return true;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_require_keys() is 'Fails unless the stored tables have their keys. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing must be applied or counted.';
+comment on function contactmirror_require_restored(boolean) is 'Fails in the middle of a restore, and after one that has left out rows. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing must be applied or counted. A restore of rows alone can''t load the tables that migrations have filled, unless they were emptied: the chains would be continued from their start, and the logs counted twice. The latter is looked for where asked (sealed), because it costs a look at every tenant.';
 
 -- +goose StatementBegin
 create function contactmirror_advance_sequences()
-returns table (sequence_name text, numbers text, moved_from bigint, moved_to bigint)
+returns table (sequence_name text, numbers text, moved_from bigint, moved_to bigint, options text)
 language plpgsql security definer
 set search_path from current
 set lock_timeout = '500ms'
@@ -60,9 +80,18 @@ declare
     highest bigint;
 begin
     perform contactmirror_require_read_committed();
-    perform contactmirror_require_keys();
+    perform contactmirror_require_restored(sealed => true);
     for s in
         select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
+            -- Numbers that sessions keep for later, or that go down or round, come out of
+            -- order. Tables that are not of this schema may want that.
+            case when t.relname in (
+                'webhook_events', 'duplicate_deliveries', 'quarantined_deliveries', 'contact_audit_log', 'erasures', 'operator_actions'
+            ) then nullif(concat_ws(' ',
+                case when p.seqincrement <> 1 then 'increment ' || p.seqincrement end,
+                case when p.seqcache <> 1 then 'cache ' || p.seqcache end,
+                case when p.seqcycle then 'cycle' end
+            ), '') end as wrong_options,
             format('select last_value + is_called::integer from %s', q.oid::regclass) as next_number,
             -- Numbers are held against all columns of the name, where an index makes
             -- that cheap: a row may refer to an event that is gone.
@@ -82,6 +111,7 @@ begin
             ) as highest_number
         from pg_class h
         join pg_class q on q.relnamespace = h.relnamespace and q.relowner = h.relowner and q.relkind = 'S'
+        join pg_sequence p on p.seqrelid = q.oid
         join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = q.oid
             and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') -- owned by a column, or its identity
         join pg_class t on t.oid = d.refobjid
@@ -91,26 +121,36 @@ begin
     loop
         execute s.next_number into next;
         execute s.highest_number into highest;
-        continue when highest is null or next > highest;
-        -- Changes nothing, but waits for all transactions that have drawn a number,
-        -- and keeps others from it until this one ends.
-        execute format('alter sequence %s no cycle', s.sequence);
+        continue when s.wrong_options is null and (highest is null or next > highest);
+        -- Waits for all transactions that have drawn a number, and keeps others from it
+        -- until this one ends. What sessions have kept of the sequence is void then.
+        if s.wrong_options is null then
+            execute format('alter sequence %s no cycle', s.sequence); -- changes nothing
+        else
+            execute format('alter sequence %s increment by 1 cache 1 no cycle', s.sequence);
+        end if;
         execute s.next_number into next;
         execute s.highest_number into highest;
-        continue when next > highest; -- moved by another call meanwhile
-        perform setval(s.sequence, highest);
         sequence_name := s.sequence::text;
         numbers := s.numbered;
         moved_from := next;
-        moved_to := highest + 1;
-        raise warning 'sequence % was behind %: moved from % to %', sequence_name, numbers, moved_from, moved_to;
+        moved_to := greatest(next, highest + 1);
+        options := s.wrong_options;
+        continue when moved_to = next and options is null; -- moved by another call meanwhile
+        if moved_to > next then
+            perform setval(s.sequence, highest);
+            raise warning 'sequence % was behind %: moved from % to %', sequence_name, numbers, moved_from, moved_to;
+        end if;
+        if options is not null then
+            raise warning 'sequence % had %: altered to increment 1, cache 1 and no cycle', sequence_name, options;
+        end if;
         return next;
     end loop;
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_advance_sequences() is 'Moves every sequence that is behind the column it numbers forward, never back, and returns those that it moved, with their next numbers before and after. Costs a look into the indexes when none is behind. Fails while keys are missing.';
+comment on function contactmirror_advance_sequences() is 'Moves every sequence that is behind the column it numbers forward, never back, and gives those of this schema back the options that keep their numbers in order: increment 1, cache 1, no cycle. Returns those that it moved or altered, with their next numbers before and after, and the options that were wrong. Costs a look into the indexes when there is nothing to do. Fails in the middle of a restore and where rows are missing after it, and in any transaction that is not READ COMMITTED.';
 
 -- +goose StatementBegin
 create function contactmirror_number_taken(table_name text) returns boolean
@@ -131,4 +171,4 @@ revoke all on function contactmirror_advance_sequences() from public;
 
 drop function contactmirror_number_taken(text);
 drop function contactmirror_advance_sequences();
-drop function contactmirror_require_keys();
+drop function contactmirror_require_restored(boolean);

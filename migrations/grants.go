@@ -63,7 +63,7 @@ var functions = []right{
 	{"seal_accounts(integer)", "execute", ""},
 	{"contactmirror_advance_sequences()", "execute", ""},
 	{"contactmirror_number_taken(text)", "execute", ""},
-	{"contactmirror_require_keys()", "execute", ""},
+	{"contactmirror_require_restored(boolean)", "execute", ""},
 	{"contactmirror_require_read_committed()", "execute", ""},
 	{"changes_since(bigint, integer)", "execute", "execute"},
 	{"contactmirror_bodies(bigint[], timestamptz, timestamptz)", "execute", ""},

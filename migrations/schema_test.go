@@ -34,17 +34,7 @@ var unstable = regexp.MustCompile(`(?m)^(--.*|\\(un)?restrict .*|SET .*|SELECT p
 // tables, and without the partitions of days, which depend on the date.
 func dump(t *testing.T, url string) string {
 	t.Helper()
-	tool, err := exec.LookPath("pg_dump")
-	if dir, failed := exec.CommandContext(t.Context(), "pg_config", "--bindir").Output(); failed == nil {
-		tool, err = filepath.Join(strings.TrimSpace(string(dir)), "pg_dump"), nil
-	}
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skipf("NOT TESTED: %v", err)
-	}
-	command := exec.CommandContext(t.Context(), tool, "--schema-only", "--no-owner",
+	command := exec.CommandContext(t.Context(), program(t, "pg_dump"), "--schema-only", "--no-owner",
 		"--exclude-table=goose_*", "--exclude-table=webhook_bodies_contact_2*", "--exclude-table=webhook_bodies_ignored_2*", "--dbname="+url)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
@@ -54,6 +44,22 @@ func dump(t *testing.T, url string) string {
 	}
 	text := unstable.ReplaceAllString(string(out), "")
 	return strings.TrimSpace(regexp.MustCompile(`\n{2,}`).ReplaceAllString(text, "\n\n")) + "\n"
+}
+
+// program is the path of a client program of PostgreSQL.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	tool, err := exec.LookPath(name)
+	if dir, failed := exec.CommandContext(t.Context(), "pg_config", "--bindir").Output(); failed == nil {
+		tool, err = filepath.Join(strings.TrimSpace(string(dir)), name), nil
+	}
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skipf("NOT TESTED: %v", err)
+	}
+	return tool
 }
 
 // major is the major version of the server.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"contactmirror/internal/pgtest"
 	"contactmirror/migrations"
@@ -155,5 +156,65 @@ func TestUp_sequenceBehindItsTable(t *testing.T) {
 	}
 	if err := migrations.Check(t.Context(), db.Pool); err != nil {
 		t.Error(err)
+	}
+}
+
+// A cache of numbers, another increment or a cycle puts the numbers of a log out of
+// order. That is undone, also for what sessions have kept already.
+func TestAdvanceSequences_options(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	exec(`create table later (later_seq integer generated always as identity (cache 20) primary key)`)
+	names := texts(t, db.Pool, `select sequencename::text from pg_sequences where sequencename not in ('goose_db_version_id_seq', 'later_later_seq_seq') order by 1`)
+	const changed = `select concat_ws(' ', sequence_name, options) from contactmirror_advance_sequences()`
+	for _, options := range []string{"cache 50", "increment 2", "increment -1", "cycle", "increment 3 cache 50 cycle"} {
+		var want []string
+		for _, name := range names {
+			alter := strings.Replace(options, "increment", "increment by", 1)
+			if options == "increment -1" {
+				alter += " minvalue -100 maxvalue 9223372036854775807"
+			}
+			exec("alter sequence " + name + " " + alter)
+			exec("select nextval('" + name + "')")
+			want = append(want, name+" "+options)
+		}
+		if diff := cmp.Diff(want, texts(t, db.Pool, changed)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", options, diff)
+		}
+		for _, name := range names {
+			if options == "increment -1" {
+				exec("alter sequence " + name + " minvalue 1 restart 100") // it went below 1
+			}
+		}
+		if got := texts(t, db.Pool, changed); len(got) > 0 {
+			t.Errorf("%s: changed again %q", options, got)
+		}
+	}
+	// Another session has kept numbers.
+	exec(`alter sequence webhook_events_event_seq_seq cache 50`)
+	conn, err := db.Pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	next := func(db interface {
+		QueryRow(context.Context, string, ...any) pgx.Row
+	},
+	) (n int64) {
+		if err := db.QueryRow(t.Context(), `select nextval('webhook_events_event_seq_seq')`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	first := next(conn)
+	texts(t, db.Pool, changed)
+	if second, third := next(db.Pool), next(conn); second <= first || third != second+1 {
+		t.Errorf("drew %d, then in another session %d, then %d, want them in order", first, second, third)
 	}
 }

@@ -38,8 +38,8 @@ with starts as materialized (
             limit 1
         )
     ) something
-    -- Fails in the middle of a restore.
-    where (select contactmirror_require_keys())
+    -- Fails in the middle of a restore, and where rows are missing after it.
+    where (select contactmirror_require_restored())
 )
 select locked.shard, now() as now
 from generate_series(@rotation::integer, @rotation::integer + 31) as place

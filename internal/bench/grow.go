@@ -13,7 +13,8 @@ const growStep = 500_000
 // Grow fills the tables as if traffic's first n contacts had been created, and
 // each event been applied: rows in contacts, webhook_events with bodies, and
 // contact_audit_log. It is done in SQL, without the worker, and the links of the
-// audit rows are zeros, which verify would not accept. t's events go on with number 1.
+// audit rows are zeros, which verify would not accept. t's events go on with number 1,
+// and the chains with the next contact's.
 func Grow(ctx context.Context, pool *pgxpool.Pool, t *Traffic, n int) error {
 	const statement = `
 with made as materialized (
@@ -48,6 +49,10 @@ from made`
 		if _, err := pool.Exec(ctx, statement, t.Tenant, t.Start, t.First+int64(from), t.First+int64(to)); err != nil {
 			return fmt.Errorf("bench: grow to %d contacts: %w", to, err)
 		}
+	}
+	const heads = `update sync_shards set audit_count = $1, audit_head = decode(repeat('00', 36), 'hex') where audit_count < $1`
+	if _, err := pool.Exec(ctx, heads, t.First+int64(n)); err != nil {
+		return fmt.Errorf("bench: grow: move the heads of the chains: %w", err)
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 // BenchmarkRead follows a log of 100,000 changes of 20,000 contacts to its end,
 // a full page at a time.
 func BenchmarkRead(b *testing.B) {
-	db := pgtest.Durable(b)
+	db := pgtest.Durable(b).Unchained(b)
 	for _, statement := range []string{
 		`insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
 				received_at, recorded_at, changed_columns, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)

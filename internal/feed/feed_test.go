@@ -254,7 +254,7 @@ func commit(t *testing.T, tx pgx.Tx) {
 func TestAFollowerSkipsNothingThatCanStillCommit(t *testing.T) {
 	for name, olderHolds := range map[string]bool{"the older transaction holds": true, "the newer transaction holds": false} {
 		t.Run(name, func(t *testing.T) {
-			db := pgtest.New(t)
+			db := pgtest.New(t).Unchained(t)
 			f := feed.New(db.Pool, quiet)
 			var after feed.Cursor
 			var seen []int64
@@ -394,7 +394,7 @@ func (*traced) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 // However many wait, one asks; and when nobody does, nobody asks.
 func TestWaitingCostsOneStatementASecond(t *testing.T) {
 	t.Parallel()
-	db := pgtest.New(t)
+	db := pgtest.New(t).Unchained(t)
 	config := db.Pool.Config()
 	var trace traced
 	config.ConnConfig.Tracer = &trace

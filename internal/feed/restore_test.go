@@ -301,7 +301,7 @@ func TestFeed_checksAgainAfterAWait(t *testing.T) {
 // cursors that name rows, or the beginning.
 func TestFeed_NowNamesARow(t *testing.T) {
 	t.Parallel()
-	db := pgtest.New(t)
+	db := pgtest.New(t).Unchained(t)
 	f := feed.New(db.Pool, quiet)
 	now := func() string {
 		t.Helper()
@@ -362,7 +362,7 @@ func TestFeed_NowNamesARow(t *testing.T) {
 // not keep a consumer from waiting.
 func TestFeed_waitsWhereTheLogHasBecomeShorter(t *testing.T) {
 	t.Parallel()
-	db := pgtest.New(t)
+	db := pgtest.New(t).Unchained(t)
 	f := feed.New(db.Pool, quiet)
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()

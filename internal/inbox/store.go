@@ -150,7 +150,9 @@ func (in *Inbox) noteDuplicates(again []*request) {
 // RefusedError tells that the database takes deliveries, but not this one.
 type RefusedError struct{ Err error }
 
-func (e *RefusedError) Error() string { return "the database refuses this delivery alone: " + e.Err.Error() }
+func (e *RefusedError) Error() string {
+	return "the database refuses this delivery alone: " + e.Err.Error()
+}
 
 func (e *RefusedError) Unwrap() error { return e.Err }
 

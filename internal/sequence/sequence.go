@@ -20,13 +20,15 @@ import (
 
 var advanceStmt = pg.Query[Moved](sql.SequenceAdvance)
 
-// Moved is a sequence that was behind.
+// Moved is a sequence that was behind, or had options that put numbers out of order.
 type Moved struct {
 	SequenceName string
 	// Numbers is the column that it numbers.
 	Numbers string
 	// MovedFrom and MovedTo are its next number before and after.
 	MovedFrom, MovedTo int64
+	// Options is the increment, cache and cycle that it had, nil where they were right.
+	Options *string
 }
 
 // Advance moves the sequences that are behind and returns them. It fails where
@@ -42,6 +44,13 @@ func Advance(ctx context.Context, pool *pgxpool.Pool) ([]Moved, error) {
 // Log logs what was moved.
 func Log(log *slog.Logger, moved []Moved) {
 	for _, m := range moved {
+		if m.Options != nil {
+			log.Warn("a sequence had options that put its numbers out of order, and has been altered to increment 1, cache 1 and no cycle; events applied meanwhile may fail to verify",
+				"sequence", m.SequenceName, "column", m.Numbers, "options", *m.Options)
+		}
+		if m.MovedFrom == m.MovedTo {
+			continue
+		}
 		log.Warn("a sequence was behind its table and has been moved forward; were rows restored or replicated without their sequences?",
 			"sequence", m.SequenceName, "column", m.Numbers, "from", m.MovedFrom, "to", m.MovedTo)
 	}

@@ -14,7 +14,7 @@ var rows = flag.Int("settle.rows", 100_000, "events in the log of BenchmarkAccou
 // BenchmarkAccount reads event_accounting of a large log, sealed but for a tail
 // of 9,999, with an empty queue and with a long one; and it seals.
 func BenchmarkAccount(b *testing.B) {
-	db := pgtest.Durable(b)
+	db := pgtest.Durable(b).Unchained(b)
 	fill(b, db.Pool, *rows+9_999) // as long a tail as there is
 	execute(b, db.Pool, `vacuum analyze`)
 	for text(b, db.Pool, `select audit_seq::text from log_horizon`) == "0" {

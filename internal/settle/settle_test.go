@@ -134,7 +134,7 @@ const account = `select concat_ws(' ', accepted, queued, applied, balanced) from
 func TestNothingIsSettledWhileALowerNumberCanStillCommit(t *testing.T) {
 	for name, olderHolds := range map[string]bool{"the older transaction holds": true, "the newer transaction holds": false} {
 		t.Run(name, func(t *testing.T) {
-			db := pgtest.New(t)
+			db := pgtest.New(t).Unchained(t)
 			first := begin(t, db.Pool)
 			accept(t, first, 1)
 			apply(t, first, 1)
@@ -179,7 +179,7 @@ func recounted(t *testing.T, db *pgxpool.Pool) {
 // A report that began before a seal goes on to see what it saw.
 func TestAnOldSnapshotSeesItsOwnAccount(t *testing.T) {
 	t.Parallel()
-	db := pgtest.New(t)
+	db := pgtest.New(t).Unchained(t)
 	first := begin(t, db.Pool)
 	accept(t, first, 1)
 	accept(t, first, 2)
@@ -375,7 +375,7 @@ func (*traced) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) 
 // asks for nothing until it is woken.
 func TestSettlerCatchesUpAndRests(t *testing.T) {
 	t.Parallel()
-	db := pgtest.New(t)
+	db := pgtest.New(t).Unchained(t)
 	fill(t, db.Pool, 45_000)
 	config := db.Pool.Config()
 	var trace traced
@@ -425,7 +425,7 @@ func TestSettlerCatchesUpAndRests(t *testing.T) {
 // does not compile itself.
 func TestOnlyTheTailsAreRead(t *testing.T) {
 	t.Parallel()
-	db := pgtest.New(t)
+	db := pgtest.New(t).Unchained(t)
 	execute(t, db.Pool, `alter table webhook_events set (autovacuum_enabled = off)`)
 	execute(t, db.Pool, `alter table contact_audit_log set (autovacuum_enabled = off)`)
 	fill(t, db.Pool, 100_000)

@@ -78,7 +78,7 @@ begin
         raise exception 'advance_log_horizon must be called before its transaction writes'
             using errcode = 'active_sql_transaction';
     end if;
-    perform contactmirror_require_keys();
+    perform contactmirror_require_restored();
     select coalesce(max(e.event_seq), 0) into seen_event_seq from webhook_events e;
     select coalesce(max(a.audit_seq), 0) into seen_audit_seq from contact_audit_log a;
     -- The lock gives this transaction its id, after the numbers have been seen.
@@ -118,7 +118,7 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.advance_log_horizon() IS 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. Returns no row while another session runs it. Fails while keys are missing.';
+COMMENT ON FUNCTION public.advance_log_horizon() IS 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. Returns no row while another session runs it. Fails in the middle of a restore, and where rows are missing after it.';
 
 CREATE FUNCTION public.contactmirror_utc(at timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
@@ -702,7 +702,7 @@ END;
 
 COMMENT ON FUNCTION public.column_provenance(context_identifier text, contact_id bigint) IS 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
 
-CREATE FUNCTION public.contactmirror_advance_sequences() RETURNS TABLE(sequence_name text, numbers text, moved_from bigint, moved_to bigint)
+CREATE FUNCTION public.contactmirror_advance_sequences() RETURNS TABLE(sequence_name text, numbers text, moved_from bigint, moved_to bigint, options text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET lock_timeout TO '500ms'
@@ -713,9 +713,18 @@ declare
     highest bigint;
 begin
     perform contactmirror_require_read_committed();
-    perform contactmirror_require_keys();
+    perform contactmirror_require_restored(sealed => true);
     for s in
         select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
+            -- Numbers that sessions keep for later, or that go down or round, come out of
+            -- order. Tables that are not of this schema may want that.
+            case when t.relname in (
+                'webhook_events', 'duplicate_deliveries', 'quarantined_deliveries', 'contact_audit_log', 'erasures', 'operator_actions'
+            ) then nullif(concat_ws(' ',
+                case when p.seqincrement <> 1 then 'increment ' || p.seqincrement end,
+                case when p.seqcache <> 1 then 'cache ' || p.seqcache end,
+                case when p.seqcycle then 'cycle' end
+            ), '') end as wrong_options,
             format('select last_value + is_called::integer from %s', q.oid::regclass) as next_number,
             -- Numbers are held against all columns of the name, where an index makes
             -- that cheap: a row may refer to an event that is gone.
@@ -735,6 +744,7 @@ begin
             ) as highest_number
         from pg_class h
         join pg_class q on q.relnamespace = h.relnamespace and q.relowner = h.relowner and q.relkind = 'S'
+        join pg_sequence p on p.seqrelid = q.oid
         join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = q.oid
             and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') -- owned by a column, or its identity
         join pg_class t on t.oid = d.refobjid
@@ -744,25 +754,35 @@ begin
     loop
         execute s.next_number into next;
         execute s.highest_number into highest;
-        continue when highest is null or next > highest;
-        -- Changes nothing, but waits for all transactions that have drawn a number,
-        -- and keeps others from it until this one ends.
-        execute format('alter sequence %s no cycle', s.sequence);
+        continue when s.wrong_options is null and (highest is null or next > highest);
+        -- Waits for all transactions that have drawn a number, and keeps others from it
+        -- until this one ends. What sessions have kept of the sequence is void then.
+        if s.wrong_options is null then
+            execute format('alter sequence %s no cycle', s.sequence); -- changes nothing
+        else
+            execute format('alter sequence %s increment by 1 cache 1 no cycle', s.sequence);
+        end if;
         execute s.next_number into next;
         execute s.highest_number into highest;
-        continue when next > highest; -- moved by another call meanwhile
-        perform setval(s.sequence, highest);
         sequence_name := s.sequence::text;
         numbers := s.numbered;
         moved_from := next;
-        moved_to := highest + 1;
-        raise warning 'sequence % was behind %: moved from % to %', sequence_name, numbers, moved_from, moved_to;
+        moved_to := greatest(next, highest + 1);
+        options := s.wrong_options;
+        continue when moved_to = next and options is null; -- moved by another call meanwhile
+        if moved_to > next then
+            perform setval(s.sequence, highest);
+            raise warning 'sequence % was behind %: moved from % to %', sequence_name, numbers, moved_from, moved_to;
+        end if;
+        if options is not null then
+            raise warning 'sequence % had %: altered to increment 1, cache 1 and no cycle', sequence_name, options;
+        end if;
         return next;
     end loop;
 end
 $$;
 
-COMMENT ON FUNCTION public.contactmirror_advance_sequences() IS 'Moves every sequence that is behind the column it numbers forward, never back, and returns those that it moved, with their next numbers before and after. Costs a look into the indexes when none is behind. Fails while keys are missing.';
+COMMENT ON FUNCTION public.contactmirror_advance_sequences() IS 'Moves every sequence that is behind the column it numbers forward, never back, and gives those of this schema back the options that keep their numbers in order: increment 1, cache 1, no cycle. Returns those that it moved or altered, with their next numbers before and after, and the options that were wrong. Costs a look into the indexes when there is nothing to do. Fails in the middle of a restore and where rows are missing after it, and in any transaction that is not READ COMMITTED.';
 
 CREATE FUNCTION public.contactmirror_append_only() RETURNS trigger
     LANGUAGE plpgsql
@@ -1589,12 +1609,27 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_refold(at timestamp with time zone, by_arrival boolean, tenant text, contact bigint) IS 'The contacts about which anything happened (or, by arrival, was written) after a time, folded from their facts up to it. pending_columns is NULL where it holds the columns that SuperOffice 11 sends no value for: that would be most of a row.';
 
-CREATE FUNCTION public.contactmirror_require_keys() RETURNS boolean
+CREATE FUNCTION public.contactmirror_require_read_committed() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
+        raise exception 'this works in READ COMMITTED only: an older snapshot does not see what others have committed meanwhile'
+            using errcode = 'object_not_in_prerequisite_state', hint = 'begin isolation level read committed';
+    end if;
+    return true;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_require_read_committed() IS 'Fails in any transaction that is not READ COMMITTED. For functions and statements that wait for a lock and then look.';
+
+CREATE FUNCTION public.contactmirror_require_restored(sealed boolean DEFAULT false) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET jit TO 'off'
     AS $$
 declare
     missing text;
+    stale   text;
 begin
     select string_agg(k.name, ', ')
     into missing
@@ -1613,25 +1648,30 @@ begin
         raise exception 'the tables lack keys: a restore is under way, or has failed'
             using errcode = 'object_not_in_prerequisite_state', detail = 'missing: ' || missing;
     end if;
-    return true;
-end
-$$;
-
-COMMENT ON FUNCTION public.contactmirror_require_keys() IS 'Fails unless the stored tables have their keys. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing must be applied or counted.';
-
-CREATE FUNCTION public.contactmirror_require_read_committed() RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    AS $$
-begin
-    if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
-        raise exception 'this works in READ COMMITTED only: an older snapshot does not see what others have committed meanwhile'
-            using errcode = 'object_not_in_prerequisite_state', hint = 'begin isolation level read committed';
+    -- Tables that migrations fill. The newest row of the log is never beyond the head
+    -- of its chain, and no tenant is counted beyond the seal.
+    stale := concat_ws(', ',
+        case when not exists (select from sync_shards) or exists (
+            select
+            from (select a.shard, a.chain_seq from contact_audit_log a order by a.audit_seq desc limit 1) newest
+            join sync_shards s on s.shard = newest.shard
+            where s.audit_count < newest.chain_seq
+        ) then 'sync_shards' end,
+        case when not exists (select from log_horizon) then 'log_horizon' end,
+        case when not exists (select from accounting_seal) or sealed and exists (
+            select from sealed_accounts a where a.newest_event_seq > (select c.event_seq from accounting_seal c)
+        ) then 'accounting_seal' end
+    );
+    if stale <> '' then
+        raise exception 'rows were restored, but not those of %', stale
+            using errcode = 'object_not_in_prerequisite_state',
+                hint = 'migrations have filled sync_shards, log_horizon and accounting_seal: empty these three tables with truncate, and restore their rows';
     end if;
     return true;
 end
 $$;
 
-COMMENT ON FUNCTION public.contactmirror_require_read_committed() IS 'Fails in any transaction that is not READ COMMITTED. For functions and statements that wait for a lock and then look.';
+COMMENT ON FUNCTION public.contactmirror_require_restored(sealed boolean) IS 'Fails in the middle of a restore, and after one that has left out rows. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing must be applied or counted. A restore of rows alone can''t load the tables that migrations have filled, unless they were emptied: the chains would be continued from their start, and the logs counted twice. The latter is looked for where asked (sealed), because it costs a look at every tenant.';
 
 CREATE FUNCTION public.contactmirror_second(first jsonb, second jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -1951,11 +1991,11 @@ begin
     if max_rows is null or max_rows < 1 then
         raise exception 'max_rows must be 1 or more' using errcode = 'invalid_parameter_value';
     end if;
+    perform contactmirror_require_restored(sealed => true);
     select * into s from accounting_seal c where c.id = 1 for update skip locked;
     if not found then
         return null;
     end if;
-    perform contactmirror_require_keys();
     select * into h from log_horizon l where l.id = 1;
 
     with closed as (
@@ -2013,7 +2053,7 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.seal_accounts(max_rows integer) IS 'seal_accounts(max_rows): counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found; NULL while another session runs it. Fails while keys are missing.';
+COMMENT ON FUNCTION public.seal_accounts(max_rows integer) IS 'seal_accounts(max_rows): counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found; NULL while another session runs it. Fails in the middle of a restore, and where rows are missing after it.';
 
 CREATE AGGREGATE public.contactmirror_last(jsonb) (
     SFUNC = public.contactmirror_second,
