@@ -249,9 +249,9 @@ comment on column quarantined_deliveries.resolved_at is 'When an operator resolv
 comment on column quarantined_deliveries.resolution is 'retried (put back to be applied) or discarded; NULL while open.';
 comment on column quarantined_deliveries.bytes_removed_at is 'When headers, hash and body were removed, by retention or by erasure; NULL while they are kept. An erasure leaves a redacted body, one without values, where an event can still be applied.';
 comment on index quarantined_deliveries_pkey is 'For quarantine_show and every other statement about one entry, quarantine_list, and contactmirror_prune_quarantine, which goes through the entries in order.';
-comment on index quarantined_deliveries_event is 'For inbox_blame, which ignores a conflict on it, and for erasure and retention, which look entries up by event.';
+comment on index quarantined_deliveries_event is 'For inbox_blame, which updates the entry on a conflict, and for mirror_unquarantine, erasure and retention, which look entries up by event.';
 comment on index quarantined_deliveries_body is 'For inbox_quarantine, which counts the same bytes again by a conflict on it.';
-comment on index quarantined_deliveries_open is 'For quarantine_list, report_backlog and mirror_waiting, which read the open entries of a table that keeps all of them.';
+comment on index quarantined_deliveries_open is 'For quarantine_list, report_backlog, mirror_waiting and mirror_unquarantine, which read the open entries of a table that keeps all of them.';
 
 -- +goose Down
 

@@ -74,6 +74,8 @@ var (
 	MirrorUnsealed string
 	//go:embed mirror_seal.sql
 	MirrorSeal string
+	//go:embed mirror_unquarantine.sql
+	MirrorUnquarantine string
 
 	//go:embed audit_heads.sql
 	AuditHeads string

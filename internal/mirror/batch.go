@@ -17,7 +17,10 @@ import (
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/sequence"
+	"contactmirror/sql"
 )
+
+var unquarantine = pg.Command(sql.MirrorUnquarantine)
 
 // claimed is a queued event, read.
 type claimed struct {
@@ -160,7 +163,11 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claim
 	}
 	switch {
 	case len(events) == 1 && pg.Violates(err, "contact_audit_log_event_seq"):
-		return nil, 0, nil // applied before, and queued again from a copy: it has its outcome
+		// Applied before, and queued again from a copy: it has its outcome.
+		if _, err := unquarantine.Run(ctx, tx, pgx.StrictNamedArgs{"event_seqs": []int64{events[0].seq}}); err != nil {
+			return nil, 0, fmt.Errorf("close the entry of event %d: %w", events[0].seq, err)
+		}
+		return nil, 0, nil
 	case len(events) == 1:
 		return nil, 1, inbox.Blame(ctx, tx, events[0].seq, events[0].receivedAt, pg.Explain(err))
 	}

@@ -161,3 +161,50 @@ func TestWorker_doesNotBlameEventsForTheServer(t *testing.T) {
 		t.Errorf("%d events count as quarantined, want none", n)
 	}
 }
+
+// An event has one outcome. One that is queued again by a copy of rows while it is in
+// quarantine is no longer there once it is applied, or was applied before.
+func TestWorker_closesTheEntryOfAnAppliedEvent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	exec := func(statement string) {
+		t.Helper()
+		if _, err := r.Pool.Exec(context.Background(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries := func() []string {
+		t.Helper()
+		return column(t, r.Pool, `select concat_ws(' ', event_seq is not null, resolution, resolved_at is null) from quarantined_deliveries order by event_seq`)
+	}
+	exec(`alter table contacts add constraint poison check (name <> 'poison'); create table copied (like sync_queue); create table entries (like quarantined_deliveries)`)
+	r.deliver(changed(1, 1, "poison"), changed(2, 2, "poison"), changed(3, 3, "fine"))
+	exec(`insert into copied select * from sync_queue`)
+	exec(`insert into quarantined_deliveries (received_at, reason, body, body_sha256) values (now(), 'never an event', '', '')`)
+	r.run(r.worker.Run)
+	r.drain()
+	exec(`insert into entries select * from quarantined_deliveries`)
+	if diff := cmp.Diff([]string{"t t", "t t", "f t"}, entries()); diff != "" {
+		t.Fatalf("entries (-want +got):\n%s", diff)
+	}
+	exec(`insert into sync_queue select c.* from copied c join webhook_events e using (event_seq) where e.primary_key = 2`)
+	r.drain() // it is refused again
+	if diff := cmp.Diff([]string{"t t", "t t", "f t"}, entries()); diff != "" {
+		t.Errorf("entries after another refusal (-want +got):\n%s", diff)
+	}
+	exec(`alter table contacts drop constraint poison; insert into sync_queue select * from copied`)
+	r.drain()
+	if diff := cmp.Diff([]string{"t retried f", "t retried f", "f t"}, entries()); diff != "" {
+		t.Errorf("entries after both were applied (-want +got):\n%s", diff)
+	}
+	// Entry and queue are both copied back.
+	exec(`delete from quarantined_deliveries; insert into quarantined_deliveries select * from entries; insert into sync_queue select * from copied; drop table copied, entries`)
+	r.drain()
+	if diff := cmp.Diff([]string{"t retried f", "t retried f", "f t"}, entries()); diff != "" {
+		t.Errorf("entries of events applied before (-want +got):\n%s", diff)
+	}
+	got := column(t, r.Pool, `select concat_ws(' ', accepted, quarantined, applied, balanced) from event_accounting`)
+	if want := []string{"3 0 3 t"}; !cmp.Equal(got, want) {
+		t.Errorf("account %q, want %q", got, want)
+	}
+}

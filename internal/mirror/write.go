@@ -27,10 +27,22 @@ func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, log *audi
 	contactrow.QueueRemove(&batch, stored)
 	queueTombstones(&batch, contacts)
 	log.QueueWrite(&batch)
+	batch.Queue(sql.MirrorUnquarantine, pgx.StrictNamedArgs{"event_seqs": seqsOf(contacts, n)})
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("write %d contacts: %w", len(contacts), err)
 	}
 	return audit.Copy(ctx, tx, rows)
+}
+
+// seqsOf is the numbers of the n events.
+func seqsOf(contacts []*touched, n int) []int64 {
+	seqs := make([]int64, 0, n)
+	for _, t := range contacts {
+		for _, e := range t.events {
+			seqs = append(seqs, e.seq)
+		}
+	}
+	return seqs
 }
 
 func queueTombstones(batch *pgx.Batch, contacts []*touched) {

@@ -3391,11 +3391,11 @@ COMMENT ON INDEX public.quarantined_deliveries_body IS 'For inbox_quarantine, wh
 
 CREATE UNIQUE INDEX quarantined_deliveries_event ON public.quarantined_deliveries USING btree (event_seq) WHERE (event_seq IS NOT NULL);
 
-COMMENT ON INDEX public.quarantined_deliveries_event IS 'For inbox_blame, which ignores a conflict on it, and for erasure and retention, which look entries up by event.';
+COMMENT ON INDEX public.quarantined_deliveries_event IS 'For inbox_blame, which updates the entry on a conflict, and for mirror_unquarantine, erasure and retention, which look entries up by event.';
 
 CREATE INDEX quarantined_deliveries_open ON public.quarantined_deliveries USING btree (quarantine_seq) WHERE (resolved_at IS NULL);
 
-COMMENT ON INDEX public.quarantined_deliveries_open IS 'For quarantine_list, report_backlog and mirror_waiting, which read the open entries of a table that keeps all of them.';
+COMMENT ON INDEX public.quarantined_deliveries_open IS 'For quarantine_list, report_backlog, mirror_waiting and mirror_unquarantine, which read the open entries of a table that keeps all of them.';
 
 COMMENT ON INDEX public.quarantined_deliveries_pkey IS 'For quarantine_show and every other statement about one entry, quarantine_list, and contactmirror_prune_quarantine, which goes through the entries in order.';
 
