@@ -8,10 +8,18 @@
 // been taken; a drain that is interrupted hands some of them out again, so
 // the consumer must be idempotent.
 //
+// A segment gets its name once its first batch is durable. So an empty one has lost
+// its deliveries, as a power cut leaves it on a disk that reports an fsync it did not
+// make. Records that a segment loses while a process has it are missed by their
+// number. A segment that is cut exactly at the end of a later record while no process
+// runs can't be told from a whole one: only a count kept elsewhere could show that,
+// and it would be on the same disk, need another fsync for each batch, and be lost
+// with the records that it counts.
+//
 // What can't be drained never blocks the rest. A record that can't be taken now is
-// postponed: it stays in the spool, behind the others. A segment that can't be read, and
-// what is left of one after its readable records, is moved aside as NAME.damaged;
-// records that the inbox refuses for what is in them as NAME.refused. A segment that
+// postponed: it stays in the spool, behind the others. A segment that can't be read or is
+// empty, and what is left of one after its readable records, is moved aside as
+// NAME.damaged; records that the inbox refuses for what is in them as NAME.refused. A segment that
 // can't be moved either is left out, and is moved as soon as it can be. Bytes that
 // are of no record are kept wherever they are: a write that was cut off by a kill
 // can't be told from an accepted record whose header is damaged. These files are

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -253,6 +254,10 @@ func (s *Spool) survey() error {
 	for _, entry := range entries {
 		name := entry.Name()
 		number, ok := segmentNumber(name)
+		if draft, _ := filepath.Match(draftPattern, name); draft {
+			s.removeDraft(name)
+			continue
+		}
 		if !ok || name != segmentName(number) {
 			if strings.Contains(name, suffix) && !movedName.MatchString(name) {
 				s.log.Warn("a file in the spool's directory is not the spool's; it is left alone", "file", name)
@@ -281,4 +286,12 @@ func (s *Spool) survey() error {
 	}
 	s.noteStuck()
 	return nil
+}
+
+// removeDraft removes what is left of a segment that was being written when the
+// process ended. It had no name yet, so nothing in it was answered for.
+func (s *Spool) removeDraft(name string) {
+	if err := os.Remove(s.inDir(name)); err != nil {
+		s.log.Warn("can't remove an unfinished spool file", "error", err)
+	}
 }

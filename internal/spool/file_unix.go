@@ -50,6 +50,38 @@ func atPath(file *os.File) error {
 	return nil
 }
 
+// reopen opens file for appending under the name that it was given since it was
+// opened.
+func reopen(file *os.File, path string) (*os.File, error) {
+	again, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	was, err := file.Stat()
+	if err == nil {
+		var is fs.FileInfo
+		if is, err = again.Stat(); err == nil && !os.SameFile(was, is) {
+			err = fmt.Errorf("%s is another file now", path)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, again.Close())
+	}
+	return again, nil
+}
+
+// removeOpen closes file and removes it, unless path is another file by now.
+func removeOpen(file *os.File, path string) error {
+	was, err := file.Stat()
+	if err == nil {
+		var is fs.FileInfo
+		if is, err = os.Lstat(path); err == nil && os.SameFile(was, is) {
+			err = os.Remove(path)
+		}
+	}
+	return errors.Join(err, file.Close())
+}
+
 // openFile opens a regular file for reading and nothing else: opening a named
 // pipe blocks, and opening a device may do anything.
 func openFile(path string) (*os.File, error) {

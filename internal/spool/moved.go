@@ -425,7 +425,7 @@ func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 			names = append(names, name)
 		}
 	default:
-		names, err = s.writeRest(name, r, lost > 0)
+		names, err = s.writeRest(name, r, lost > 0 || len(r.content) == 0)
 		if err == nil && !s.isAsRead(r) {
 			r.err = errors.New("it was changed or replaced while it was drained")
 		}
@@ -446,7 +446,7 @@ func (s *Spool) keepRest(r *reader) (moved, stuck []File) {
 		f := s.moved(segmentName(r.number))
 		stuck = append(stuck, f)
 		s.log.Error("a spool file holds accepted deliveries that can't be drained, and can't be moved aside; the rest drains, and it is tried again every few seconds: see contactmirror spool list",
-			"file", s.path(r.number), "problem", problem(r.err), "error", err)
+			"file", s.path(r.number), "problem", problem(r), "error", err)
 	}
 	return moved, stuck
 }
@@ -486,14 +486,17 @@ func (s *Spool) report(r *reader, f File, lost int) {
 		return
 	}
 	s.log.Error("a spool file with accepted deliveries can't be read, or not all of it; it was moved aside: see contactmirror spool list",
-		"file", path, "problem", problem(r.err), "deliveries_read", r.total, "deliveries_missing_at_least", lost, "unreadable_bytes", len(r.rest))
+		"file", path, "problem", problem(r), "deliveries_read", r.total, "deliveries_missing_at_least", lost, "unreadable_bytes", len(r.rest))
 }
 
-func problem(err error) string {
-	if err == nil {
-		return "it is damaged"
+func problem(r *reader) string {
+	switch {
+	case r.err != nil:
+		return r.err.Error()
+	case len(r.content) == 0:
+		return "it is empty: what it held is missing"
 	}
-	return err.Error()
+	return "it is damaged"
 }
 
 // write writes a file that is to be moved aside. A file that has this content

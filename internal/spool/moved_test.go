@@ -221,9 +221,9 @@ func untested(t *testing.T, why string) {
 	t.Skip("THIS IS NOT TESTED: " + why)
 }
 
-func mount(t *testing.T, source, path, kind string, flags uintptr) (unmount func()) {
+func mount(t *testing.T, source, path, kind string, flags uintptr, options ...string) (unmount func()) {
 	t.Helper()
-	if err := syscall.Mount(source, path, kind, flags, ""); err != nil {
+	if err := syscall.Mount(source, path, kind, flags, strings.Join(options, ",")); err != nil {
 		untested(t, "nothing can be mounted here: "+err.Error())
 	}
 	unmount = sync.OnceFunc(func() {
@@ -274,7 +274,7 @@ func TestSpool_unreadableSegment(t *testing.T) {
 				t.Errorf("took %q, want the good one", got)
 			}
 			want := 1
-			if name == "gone" || name == "emptied" { // as a kill just after the file was made leaves it
+			if name == "gone" {
 				want = 0
 			}
 			if state := s.State(); state.Records != 0 || state.MovedAside.Files != want {
@@ -282,6 +282,119 @@ func TestSpool_unreadableSegment(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A segment that is empty at the start has lost its deliveries: it leaves a mark that
+// is logged, listed and counted, as old as the segment, until it is discarded.
+func TestSpool_emptySegment(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, oneSegment), nil)
+	var log bytes.Buffer
+	for start := range 2 {
+		s, err := spool.Open(dir, roomy, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := s.State()
+		if state.Records != 0 || state.MovedAside.Files != 1 || !state.MovedAside.Oldest.Before(time.UnixMicro(1793534400000000)) {
+			t.Errorf("start %d: %+v, want one file moved aside, as old as the segment", start, state)
+		}
+		run(t, s)()
+	}
+	if got := log.String(); strings.Count(got, "level=ERROR") != 1 || !strings.Contains(got, "it is empty") {
+		t.Errorf("logged: %s", got)
+	}
+	if all := files(t, dir); len(all) != 1 || all[0].Name != oneSegment+".damaged" || all[0].Bytes != 0 {
+		t.Errorf("%+v, want a mark of it", all)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*.spool")); err != nil || len(left) != 0 {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
+
+// A segment's name appears with its first records in it, so that an empty one always
+// means a loss.
+func TestSpool_segmentIsNamedWithItsRecords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir, roomy)
+	stop := run(t, s)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 200 { // each in a segment of its own
+			if err := s.Append(t.Context(), record("Cust1", "x")); err != nil {
+				t.Error(err)
+				return
+			}
+			take(t, s, 1)
+		}
+	}()
+	for seen := 0; ; {
+		for _, name := range segments(t, dir) {
+			info, err := os.Stat(name)
+			if err == nil && info.Size() == 0 {
+				t.Fatalf("%s is empty", filepath.Base(name))
+			}
+			seen++
+		}
+		select {
+		case <-done:
+			if seen == 0 {
+				t.Fatal("no segment was seen")
+			}
+			stop()
+			if left := entries(t, dir); !slices.Equal(left, []string{"lock"}) {
+				t.Errorf("left %q", left)
+			}
+			return
+		default:
+		}
+	}
+}
+
+// What a kill, or a full disk, leaves of a segment that had no name yet was never
+// answered for: it is removed, and is no loss.
+func TestSpool_segmentThatWasNotNamed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, ".segment-1.tmp"), []byte("cut o"))
+	s := open(t, dir, roomy)
+	run(t, s)
+	if state := s.State(); state.Records != 0 || state.MovedAside.Files != 0 {
+		t.Errorf("%+v, want nothing", state)
+	}
+	if left := entries(t, dir); !slices.Equal(left, []string{"lock"}) {
+		t.Errorf("left %q", left)
+	}
+
+	full := t.TempDir()
+	mount(t, "tmpfs", full, "tmpfs", 0, "size=64k")
+	s = open(t, full, roomy)
+	run(t, s)
+	if err := s.Append(t.Context(), record("Cust1", strings.Repeat("x", 1<<20))); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("appended to a full disk: %v", err)
+	}
+	if left := entries(t, full); !slices.Equal(left, []string{"lock"}) {
+		t.Errorf("a full disk left %q", left)
+	}
+	appendAll(t, s, "Cust1", "fits")
+	if got := take(t, s, 1); !slices.Equal(got, []string{"fits"}) {
+		t.Errorf("took %q", got)
+	}
+}
+
+func entries(t testing.TB, dir string) (names []string) {
+	t.Helper()
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range all {
+		names = append(names, entry.Name())
+	}
+	return names
 }
 
 // What was cut off between two records leaves nothing to read, but is missed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
 	"os"
@@ -291,25 +292,8 @@ func (s *Spool) sync(batch []*request) error {
 			return err
 		}
 	}
-	if s.file == nil {
-		lock := s.lock
-		file, err := s.begin(time.Now().UnixMicro(), nil)
-		if err != nil {
-			return fmt.Errorf("spool: begin a segment: %w", err)
-		}
-		s.use(file, segment{byTenant: map[string]int64{}})
-		if s.lock != lock { // the directory was removed, and closed segments with it
-			s.restore()
-		}
-	}
-	err := write(s.file, frames)
-	if err == nil && atPath(s.file) != nil {
-		if err = s.relocate(frames); err != nil {
-			return fmt.Errorf("spool: append %d records: %w", len(batch), err)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("spool: append %d records: %w", len(batch), errors.Join(err, s.abandon()))
+	if err := s.extend(frames); err != nil {
+		return fmt.Errorf("spool: append %d records: %w", len(batch), err)
 	}
 	s.mu.Lock()
 	for _, r := range batch {
@@ -326,6 +310,29 @@ func (s *Spool) sync(batch []*request) error {
 	return nil
 }
 
+// extend writes frames to the current segment, or to a new one where there is none.
+func (s *Spool) extend(frames []byte) error {
+	if s.file == nil {
+		lock := s.lock
+		file, err := s.begin(time.Now().UnixMicro(), frames)
+		if err != nil {
+			return fmt.Errorf("begin a segment: %w", err)
+		}
+		s.use(file, segment{byTenant: map[string]int64{}})
+		if s.lock != lock { // the directory was removed, and closed segments with it
+			s.restore()
+		}
+		return nil
+	}
+	if err := write(s.file, frames); err != nil {
+		return errors.Join(err, s.abandon())
+	}
+	if atPath(s.file) != nil {
+		return s.relocate(frames)
+	}
+	return nil
+}
+
 func write(file *os.File, content []byte) error {
 	if _, err := file.Write(content); err != nil {
 		return err
@@ -333,35 +340,55 @@ func write(file *os.File, content []byte) error {
 	return file.Sync()
 }
 
+// draftPattern is the name of a segment before it has one.
+const draftPattern = ".segment-*.tmp"
+
 // begin makes a new segment with this number, or the next one that is free, and
-// this content. Its name is on disk before any record is.
-func (s *Spool) begin(number int64, content []byte) (*os.File, error) {
+// this content. It gets its name when the content is durable, so that a segment
+// without content has lost it.
+func (s *Spool) begin(number int64, content []byte) (file *os.File, err error) {
 	if err := s.ensureDir(); err != nil {
 		return nil, err
 	}
-	file, err := s.create(number)
+	draft, err := os.CreateTemp(s.dir, draftPattern)
 	if err != nil {
 		return nil, err
 	}
-	err = syncDir(s.dir)
-	if err == nil && len(content) > 0 {
-		err = write(file, content)
+	path := draft.Name()
+	err = write(draft, content)
+	if err == nil {
+		path, err = s.nameSegment(path, number)
 	}
 	if err == nil {
-		err = atPath(file)
+		err = syncDir(s.dir)
+	}
+	if err == nil {
+		file, err = reopen(draft, path)
 	}
 	if err != nil {
-		return nil, errors.Join(err, file.Close(), os.Remove(file.Name()))
+		return nil, errors.Join(err, removeOpen(draft, path))
 	}
+	_ = draft.Close() // file is open
 	return file, nil
 }
 
-func (s *Spool) create(number int64) (*os.File, error) {
+// nameSegment renames the file at path to the segment of this number, or of the next
+// one that is free, and returns where it is.
+func (s *Spool) nameSegment(path string, number int64) (string, error) {
 	for ; ; number++ {
-		file, err := os.OpenFile(s.path(number), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
-		if !errors.Is(err, os.ErrExist) {
-			return file, err
+		info, err := os.Lstat(s.path(number))
+		switch {
+		case err == nil && info.Mode().IsRegular() && info.Size() == 0:
+			// Somebody replaced the segment, and it is written again.
+		case err == nil:
+			continue
+		case !errors.Is(err, fs.ErrNotExist):
+			return path, err
 		}
+		if err := os.Rename(path, s.path(number)); err != nil {
+			return path, err
+		}
+		return s.path(number), nil
 	}
 }
 
@@ -463,7 +490,7 @@ func (s *Spool) closeCurrent() error {
 	if s.file == nil {
 		return nil
 	}
-	if s.current.records > 0 && atPath(s.file) != nil {
+	if atPath(s.file) != nil {
 		if err := s.relocate(nil); err != nil { // the open file is all there is of it
 			return fmt.Errorf("spool: close a segment: %w", err)
 		}
@@ -473,23 +500,16 @@ func (s *Spool) closeCurrent() error {
 	s.mu.Lock()
 	ended := s.current
 	s.current = segment{}
-	if ended.records > 0 && len(s.closed) < s.maxOpen {
+	if len(s.closed) < s.maxOpen {
 		ended.file, file = file, nil
 	}
-	if ended.records > 0 {
-		s.closed = append(s.closed, ended)
-	}
+	s.closed = append(s.closed, ended)
 	s.mu.Unlock()
-	var err error
-	if file != nil {
-		err = file.Close()
-	}
-	if ended.records == 0 {
-		err = errors.Join(err, os.Remove(s.path(ended.number)))
-	}
 	signal(s.filled)
-	if err != nil {
-		return fmt.Errorf("spool: close a segment: %w", err)
+	if file != nil {
+		if err := file.Close(); err != nil {
+			return fmt.Errorf("spool: close a segment: %w", err)
+		}
 	}
 	return nil
 }
