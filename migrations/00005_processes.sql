@@ -23,6 +23,8 @@ create table processes (
     spool_oldest_at             timestamptz,
     spool_moved_aside_files     integer not null default 0,
     spool_moved_aside_oldest_at timestamptz,
+    spool_error                 text,
+    spool_failing_since         timestamptz,
 
     -- What the role sync does.
     applied_at                  timestamptz,
@@ -39,6 +41,7 @@ create table processes (
     constraint processes_spool_bytes check (spool_bytes >= 0),
     constraint processes_spool_moved_aside check (spool_moved_aside_files >= 0
         and (spool_moved_aside_files = 0) = (spool_moved_aside_oldest_at is null)),
+    constraint processes_spool_error check ((spool_error is null) = (spool_failing_since is null)),
     constraint processes_apply_error check ((apply_error is null) = (apply_failing_since is null)),
     constraint processes_horizon_error check ((horizon_error is null) = (horizon_failing_since is null))
 ) with (fillfactor = 50); -- leaves room for HOT updates: every row changes every few seconds
@@ -58,9 +61,11 @@ comment on column processes.refused_since is 'Since when no well-formed signatur
 comment on column processes.spooling_since is 'Since when new deliveries go to the spool because the database does not take them; NULL while it does.';
 comment on column processes.spool_records is 'Deliveries that were answered 200 and are only in the spool, waiting for the database.';
 comment on column processes.spool_bytes is 'Their size on disk.';
-comment on column processes.spool_oldest_at is 'When the oldest of them was received; NULL if there is none.';
+comment on column processes.spool_oldest_at is 'When the oldest of them was received; NULL if there is none. With spool_error, the earliest time at which a delivery may have been received that the spool holds.';
 comment on column processes.spool_moved_aside_files is 'Spool files that were moved aside: they hold deliveries that were answered 200 and can''t be drained. contactmirror spool list, on the process''s machine, names them.';
 comment on column processes.spool_moved_aside_oldest_at is 'Earliest time at which a delivery in these files may have been received; NULL if there is none.';
+comment on column processes.spool_error is 'Why the process can''t open its spool; NULL if it could. What the spool holds is not known then: spool_records, spool_bytes and the columns on files moved aside keep what the last process that could open it wrote.';
+comment on column processes.spool_failing_since is 'Since when it can''t.';
 comment on column processes.applied_at is 'When a batch of queued events was last committed; NULL if none was since the start.';
 comment on column processes.apply_error is 'Why batches fail; NULL while they succeed.';
 comment on column processes.apply_failing_since is 'Since when batches fail.';

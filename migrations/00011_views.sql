@@ -292,11 +292,11 @@ union all
 select null, case when spool_oldest_at is null and spool_moved_aside_oldest_at is null then 'receiver' else 'spool' end,
     least(coalesce(spool_oldest_at, observed_at - interval '2 seconds'), spool_moved_aside_oldest_at), process
 from processes
-where 'receive' = any (roles) or spool_records > 0 or spool_moved_aside_files > 0;
+where 'receive' = any (roles) or spool_records > 0 or spool_moved_aside_files > 0 or spool_error is not null;
 
 comment on view mirror_waiting is 'What keeps the mirror from being complete: the oldest delivery that was received and may not have been applied, for each place where one may wait.';
 comment on column mirror_waiting.context_identifier is 'The tenant; NULL where it may be any.';
-comment on column mirror_waiting.place is 'queue; quarantine (open entries); spool: deliveries in the spool of a process, or in files moved aside there; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
+comment on column mirror_waiting.place is 'queue; quarantine (open entries); spool: deliveries in the spool of a process, in files moved aside there, or in one that the process can''t open; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
 comment on column mirror_waiting.since is 'Receipt time from which on something may be missing.';
 comment on column mirror_waiting.process is 'The process, for spool and receiver.';
 

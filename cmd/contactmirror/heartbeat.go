@@ -58,6 +58,7 @@ func processState(watch *watch, entry *entrance) process.State {
 	spooled := entry.spool.State()
 	s.SpoolRecords, s.SpoolBytes, s.SpoolOldestAt = int64(spooled.Records), spooled.Bytes, spooled.Oldest
 	s.SpoolMovedAsideFiles, s.SpoolMovedAsideOldestAt = spooled.MovedAside.Files, spooled.MovedAside.Oldest
+	s.SpoolError, s.SpoolFailingSince = spooled.Unavailable, spooled.UnavailableSince
 	s.AcceptedAt = entry.receiver.LastAccepted()
 	s.RefusedSince, s.Refused = entry.receiver.Refused()
 	s.Secrets = entry.keys.Uses()

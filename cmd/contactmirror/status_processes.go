@@ -71,6 +71,9 @@ func (s standing) process(p report.Process) []string {
 			spool += ", the oldest of " + when(s.Now, *p.SpoolOldestAt)
 		}
 	}
+	if p.SpoolError != nil {
+		spool = "UNAVAILABLE; last known: " + spool
+	}
 	if p.SpoolMovedAsideFiles > 0 {
 		spool += fmt.Sprintf("; %s MOVED ASIDE", count(int64(p.SpoolMovedAsideFiles), "file", "files"))
 	}
@@ -93,6 +96,10 @@ func (s standing) troubles(p report.Process) []string {
 			list = append(list, fmt.Sprintf("%s: EVERY DELIVERY OF %s REFUSED since %s for its signature: %s",
 				name, secretOwner(secret.ContextIdentifier), when(s.Now, *secret.RefusedSince), isSecretWrong))
 		}
+	}
+	if p.SpoolError != nil && p.SpoolFailingSince != nil {
+		list = append(list, fmt.Sprintf("%s: CAN'T OPEN ITS SPOOL since %s, so it can't drain what is there, and answers 503 while the database is away: %s",
+			name, when(s.Now, *p.SpoolFailingSince), plain(*p.SpoolError)))
 	}
 	if p.SpoolMovedAsideFiles > 0 && p.SpoolMovedAsideOldestAt != nil {
 		list = append(list, fmt.Sprintf("%s: %s MOVED ASIDE IN THE SPOOL: deliveries received since %s that were answered 200 may not be in the database; run `contactmirror spool list` there",

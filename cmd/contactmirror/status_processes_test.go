@@ -15,7 +15,7 @@ func TestStatus_ofProcesses(t *testing.T) {
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	before := func(d time.Duration) *time.Time { at := now.Add(-d); return &at }
 	refusal := "no \x1b[2Jtable"
-	var well, away, rotated, applying, former report.Process
+	var well, away, rotated, applying, former, unable report.Process
 	well.Host, well.PID, well.Roles = "well", 1, []string{"receive"}
 	well.StartedAt, well.HeartbeatAt, well.AcceptedAt = *before(3 * time.Hour), now, before(2*time.Second)
 	well.RefusedSince, well.Refused = before(time.Minute), 7
@@ -38,8 +38,10 @@ func TestStatus_ofProcesses(t *testing.T) {
 	applying.AppliedAt, applying.HorizonError, applying.HorizonFailingSince = before(4*time.Second), &refusal, before(9*time.Minute)
 	former.Host, former.PID, former.Roles, former.StartedAt, former.HeartbeatAt = "former", 5, []string{"admin"}, *before(time.Hour), now
 	former.SpoolMovedAsideFiles, former.SpoolMovedAsideOldestAt = 1, before(time.Hour)
+	unable.Host, unable.PID, unable.Roles, unable.StartedAt, unable.HeartbeatAt = "unable", 6, []string{"receive"}, *before(time.Hour), now
+	unable.SpoolError, unable.SpoolFailingSince, unable.SpoolRecords, unable.SpoolBytes = &refusal, before(10*time.Minute), 1, 70
 
-	s := assess(report.Status{Mirror: report.Mirror{Now: now, CompleteThrough: *away.SpoolOldestAt}, Processes: []report.Process{well, away, rotated, applying, former}})
+	s := assess(report.Status{Mirror: report.Mirror{Now: now, CompleteThrough: *away.SpoolOldestAt}, Processes: []report.Process{well, away, rotated, applying, former, unable}})
 	var out bytes.Buffer
 	if err := s.write(&out); err != nil {
 		t.Fatal(err)
@@ -61,6 +63,8 @@ func TestStatus_ofProcesses(t *testing.T) {
 		"applying:4 sync for 1 hour - - 4 seconds ago",
 		"applying:4: CAN'T ADVANCE THE CHANGE FEED since " + when(now, *before(9 * time.Minute)) + `: "no \x1b[2Jtable"`,
 		"former:5 admin for 1 hour empty; 1 file MOVED ASIDE - -",
+		"unable:6 receive for 1 hour UNAVAILABLE; last known: 1 delivery, 70 bytes nothing yet -",
+		"unable:6: CAN'T OPEN ITS SPOOL since " + when(now, *before(10 * time.Minute)),
 	} {
 		if !strings.Contains(squeezed, want) {
 			t.Errorf("no %q in:\n%s", want, out.String())

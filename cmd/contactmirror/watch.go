@@ -316,9 +316,12 @@ func (w *watch) ready(context.Context) receive.Readiness {
 		if state.Records > 0 {
 			r.Spool = fmt.Sprintf("%d deliveries, %d%% full", state.Records, state.Bytes*100/state.Limit)
 		}
+		if state.Unavailable != nil {
+			r.Spool = "unavailable"
+		}
 		r.SpoolMovedAside = state.MovedAside.Files
 		fits := state.Bytes+spoolReserve < state.Limit && time.Since(state.Failed) > spoolPause
-		r.Ready = r.Ready || fits
+		r.Ready = r.Ready || fits && state.Unavailable == nil
 	}
 	if w.worker != nil {
 		r.Worker = "ok"

@@ -80,6 +80,7 @@ var (
 	spoolLimit   = desc("spool_limit_bytes", "The most that the spool may hold.")
 	movedFiles   = desc("spool_moved_aside_files", "Spool files that were moved aside: they hold accepted deliveries that do not drain.")
 	movedAge     = desc("spool_moved_aside_oldest_age_seconds", "Age, at the most, of the oldest delivery that they may hold; 0 when there is no such file.")
+	spoolGone    = desc("spool_unavailable", "1 while the spool can't be opened: what it holds does not drain, and it takes nothing.")
 	spoolAge     = desc("spool_oldest_age_seconds", "Age of the oldest delivery in the spool; 0 when there is none.")
 )
 
@@ -88,6 +89,7 @@ func (spoolCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- spoolBytes
 	descs <- spoolLimit
 	descs <- spoolAge
+	descs <- spoolGone
 	descs <- movedFiles
 	descs <- movedAge
 }
@@ -98,6 +100,11 @@ func (read spoolCollector) Collect(metrics chan<- prometheus.Metric) {
 	send(metrics, prometheus.GaugeValue, spoolBytes, float64(s.Bytes))
 	send(metrics, prometheus.GaugeValue, spoolLimit, float64(s.Limit))
 	send(metrics, prometheus.GaugeValue, spoolAge, age(s.Oldest))
+	unavailable := 0.
+	if s.Unavailable != nil {
+		unavailable = 1
+	}
+	send(metrics, prometheus.GaugeValue, spoolGone, unavailable)
 	send(metrics, prometheus.GaugeValue, movedFiles, float64(s.MovedAside.Files))
 	send(metrics, prometheus.GaugeValue, movedAge, age(s.MovedAside.Oldest))
 }

@@ -79,9 +79,9 @@ func (h *Heartbeat) write(ctx context.Context, s State) error {
 
 // Leave is called when the process stops in order and no longer receives. It
 // removes the row. If the spool still holds deliveries, or files that were moved
-// aside, it writes the row a last time instead.
+// aside, or can't be opened, it writes the row a last time instead.
 func (h *Heartbeat) Leave(ctx context.Context) error {
-	if s := h.state(); s.SpoolRecords > 0 || s.SpoolMovedAsideFiles > 0 {
+	if s := h.state(); s.SpoolRecords > 0 || s.SpoolMovedAsideFiles > 0 || s.SpoolError != nil {
 		return h.write(ctx, s)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
@@ -97,6 +97,7 @@ func (h *Heartbeat) args(s State) pgx.StrictNamedArgs {
 	for i, role := range h.info.Roles {
 		roles[i] = string(role)
 	}
+	spoolError, spoolFailingSince := failure(s.SpoolError, s.SpoolFailingSince)
 	applyError, applyFailingSince := failure(s.ApplyError, s.ApplyFailingSince)
 	horizonError, horizonFailingSince := failure(s.HorizonError, s.HorizonFailingSince)
 	args := pgx.StrictNamedArgs{
@@ -107,6 +108,7 @@ func (h *Heartbeat) args(s State) pgx.StrictNamedArgs {
 		"spooling_since": nullable(s.SpoolingSince), "spool_records": s.SpoolRecords, "spool_bytes": s.SpoolBytes,
 		"spool_oldest_at":         nullable(s.SpoolOldestAt),
 		"spool_moved_aside_files": s.SpoolMovedAsideFiles, "spool_moved_aside_oldest_at": nullable(s.SpoolMovedAsideOldestAt),
+		"spool_error": spoolError, "spool_failing_since": spoolFailingSince,
 
 		"applied_at": nullable(s.AppliedAt), "apply_error": applyError, "apply_failing_since": applyFailingSince,
 		"horizon_advanced_at": nullable(s.HorizonAdvancedAt), "horizon_error": horizonError, "horizon_failing_since": horizonFailingSince,

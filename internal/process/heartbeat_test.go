@@ -73,6 +73,7 @@ func everything() process.State {
 			{Tenant: "", Ordinal: 1, RefusedSince: minute(5)},
 		},
 		AppliedAt: minute(7), ApplyError: errors.New("no\x00 \xff"), ApplyFailingSince: minute(3),
+		SpoolError: errors.New("spool"), SpoolFailingSince: minute(9),
 		HorizonAdvancedAt: minute(6), HorizonError: errors.New("horizon"), HorizonFailingSince: minute(8),
 	}
 }
@@ -98,6 +99,7 @@ func TestHeartbeat_writesState(t *testing.T) {
 		"one 7 {receive,sync} v1 2026-11-01 12:00:00 t")
 
 	s = everything()
+	s.SpoolError = nil // else the row keeps what was known of the spool
 	write(t, h)
 	same(t, "everything", texts(t, db.Pool, rows),
 		`{"refused": 6, "applied_at": "2026-11-01T12:07:00+00:00", "accepted_at": "2026-11-01T12:04:00+00:00", `+
@@ -187,6 +189,8 @@ func TestProcesses_constraints(t *testing.T) {
 		{`processes set spool_moved_aside_files = -1`, "processes_spool_moved_aside"},
 		{`processes set spool_moved_aside_files = 0`, "processes_spool_moved_aside"},
 		{`processes set spool_moved_aside_oldest_at = null`, "processes_spool_moved_aside"},
+		{`processes set spool_error = null`, "processes_spool_error"},
+		{`processes set spool_failing_since = null`, "processes_spool_error"},
 		{`processes set apply_error = null`, "processes_apply_error"},
 		{`processes set apply_failing_since = null`, "processes_apply_error"},
 		{`processes set horizon_error = null`, "processes_horizon_error"},
@@ -272,6 +276,50 @@ func TestHeartbeat_leaveKeepsTheRowOfAFullSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, "left with files moved aside", texts(t, db.Pool, `select concat_ws(' ', spool_records, spool_moved_aside_files) from processes`), "0 1")
+}
+
+// A process that can't open its spool does not know what is there: the row keeps what
+// the process before knew, from its last heartbeat on, until the spool is open or the
+// process is forgotten.
+func TestHeartbeat_unavailableSpool(t *testing.T) {
+	t.Parallel()
+	const spooled = `select concat_ws(' ', spool_records, spool_bytes, spool_oldest_at at time zone 'UTC', spool_moved_aside_files,
+		spool_moved_aside_oldest_at at time zone 'UTC', spool_error, spool_failing_since at time zone 'UTC') from processes`
+	unavailable := process.State{At: minute(10), SpoolError: errors.New("no\x00 disk"), SpoolFailingSince: minute(10)}
+	dated, old := unavailable, unavailable
+	dated.SpoolOldestAt, old.SpoolOldestAt = minute(3), minute(-1)
+	known := process.State{At: minute(9), SpoolRecords: 3, SpoolBytes: 700, SpoolOldestAt: minute(1), SpoolMovedAsideFiles: 2, SpoolMovedAsideOldestAt: minute(0)}
+	for name, tt := range map[string]struct {
+		states []process.State
+		want   string
+	}{
+		"known":           {[]process.State{known, unavailable, unavailable}, "3 700 2026-11-01 12:01:00 2 2026-11-01 12:00:00 no\ufffd disk 2026-11-01 12:10:00"},
+		"known, dated":    {[]process.State{known, old}, "3 700 2026-11-01 11:59:00 2 2026-11-01 12:00:00 no\ufffd disk 2026-11-01 12:10:00"},
+		"empty":           {[]process.State{{At: minute(9)}, unavailable, unavailable}, "0 0 2026-11-01 12:08:58 0 no\ufffd disk 2026-11-01 12:10:00"},
+		"empty, dated":    {[]process.State{{At: minute(9)}, dated}, "0 0 2026-11-01 12:03:00 0 no\ufffd disk 2026-11-01 12:10:00"},
+		"unknown":         {[]process.State{unavailable, {At: minute(11), SpoolError: unavailable.SpoolError, SpoolFailingSince: minute(10)}}, "0 0 2026-11-01 12:09:58 0 no\ufffd disk 2026-11-01 12:10:00"},
+		"unknown, dated":  {[]process.State{dated, dated}, "0 0 2026-11-01 12:03:00 0 no\ufffd disk 2026-11-01 12:10:00"},
+		"available again": {[]process.State{known, unavailable, {At: minute(11)}}, "0 0 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			var s process.State
+			h := newHeartbeat(db.Pool, process.NewID(), &s)
+			for _, s = range tt.states {
+				write(t, h)
+			}
+			same(t, "row", texts(t, db.Pool, spooled), tt.want)
+			if err := h.Leave(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if s.SpoolError != nil {
+				same(t, "row that is left", texts(t, db.Pool, spooled), tt.want)
+			} else {
+				same(t, "row that is left", texts(t, db.Pool, spooled), []string{}...)
+			}
+		})
+	}
 }
 
 // A database that refuses neither ends Run nor fills the log, and the row is

@@ -59,7 +59,11 @@ type State struct {
 	// drained. SpoolMovedAsideOldestAt is zero if and only if there are none.
 	SpoolMovedAsideFiles    int
 	SpoolMovedAsideOldestAt time.Time
-	Secrets                 []signature.Use
+	// While SpoolError is set, nothing is known of the spool: the row keeps what the
+	// process before wrote, and the fields above but SpoolOldestAt are not written.
+	SpoolError        error
+	SpoolFailingSince time.Time // written only with SpoolError
+	Secrets           []signature.Use
 
 	// The role sync.
 

@@ -74,6 +74,10 @@ func TestFreshness(t *testing.T) {
 	do(`update processes set roles = '{receive}', spool_moved_aside_files = 0, spool_moved_aside_oldest_at = null, observed_at = '2026-01-01 08:00:02 UTC' where pid = 1`)
 	want("silent", "Cust1 10:03 10:02 2 10:01 lags 0 08:00", "Cust2 10:05 0 0 08:00")
 
+	do(`update processes set roles = '{sync}', spool_oldest_at = '2026-01-01 07:30 UTC', spool_error = 'x', spool_failing_since = now() where pid = 1`)
+	want("spool that can't be opened", "Cust1 10:03 10:02 2 10:01 lags 0 07:30", "Cust2 10:05 0 0 07:30")
+	do(`update processes set roles = '{receive}', spool_oldest_at = null, spool_error = null, spool_failing_since = null where pid = 1`)
+
 	status, err := report.Read(t.Context(), db.Pool)
 	if err != nil || !status.CompleteThrough.Equal(time.Date(2026, 1, 1, 8, 0, 0, 0, time.UTC)) {
 		t.Errorf("status: complete through %v, %v", status.CompleteThrough, err)

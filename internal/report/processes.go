@@ -41,6 +41,10 @@ type processRow struct {
 	// Files moved aside are in the spool's directory, and are not drained.
 	SpoolMovedAsideFiles    int32      `json:"spool_moved_aside_files"`
 	SpoolMovedAsideOldestAt *time.Time `json:"spool_moved_aside_oldest_at"`
+	// SpoolError is why the process can't open its spool. What is said of the spool is
+	// what was known before.
+	SpoolError        *string    `json:"spool_error"`
+	SpoolFailingSince *time.Time `json:"spool_failing_since"`
 
 	// AppliedAt is when a batch of events was last committed.
 	AppliedAt         *time.Time `json:"applied_at"`

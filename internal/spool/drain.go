@@ -230,62 +230,78 @@ func (s *Spool) putBack(r *reader) {
 }
 
 // count adds files that were, or could not be, moved aside. Both locks are held.
-func (s *Spool) count(moved, stuck []File) {
+func (c *holdings) count(moved, stuck []File) {
 	for _, f := range append(moved, stuck...) {
-		s.aside[f.Name] = f
+		c.aside[f.Name] = f
 	}
 	for _, f := range stuck {
-		s.stuck = append(s.stuck, f.Name)
+		c.stuck = append(c.stuck, f.Name)
 	}
 }
 
 // survey finds the segments that earlier processes have left. One in which
-// nothing can be read is moved aside; whatever it is, it does not keep a process
-// from starting.
-func (s *Spool) survey() error {
-	var err error
-	if s.aside, err = list(s.dir, nil, nil); err != nil {
-		return err
+// nothing can be read is moved aside; whatever it is, it does not keep the spool
+// from being opened.
+func (s *Spool) survey() (found holdings, err error) {
+	found.byTenant = map[string]int64{}
+	if found.aside, err = list(s.dir, nil, nil); err != nil {
+		return holdings{}, err
 	}
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
-		return err
+		return holdings{}, err
 	}
 	for _, entry := range entries {
-		name := entry.Name()
-		number, ok := segmentNumber(name)
-		if draft, _ := filepath.Match(draftPattern, name); draft {
-			s.removeDraft(name)
+		if draft, _ := filepath.Match(draftPattern, entry.Name()); draft {
+			s.removeDraft(entry.Name())
 			continue
 		}
-		if !ok || name != segmentName(number) {
-			if strings.Contains(name, suffix) && !movedName.MatchString(name) {
-				s.log.Warn("a file in the spool's directory is not the spool's; it is left alone", "file", name)
-			}
-			continue
-		}
-		r, found, err := s.read(segment{number: number})
-		if err != nil {
-			return err
-		}
-		if r.total == 0 {
-			if !errors.Is(r.err, fs.ErrNotExist) {
-				s.count(s.keepRest(r))
-			}
-			r.close()
-			continue
-		}
-		if len(s.closed) >= s.maxOpen || r.err != nil { // of which no copy can be made
-			r.close()
-			found.file = nil
-		}
-		s.closed = append(s.closed, found)
-		for tenant, bytes := range found.byTenant {
-			s.byTenant[tenant] += bytes
+		if err := s.surveyFile(entry.Name(), &found); err != nil {
+			found.close()
+			return holdings{}, err
 		}
 	}
-	s.noteStuck()
+	return found, nil
+}
+
+// surveyFile adds the segment of this name to found, or what is kept of it.
+func (s *Spool) surveyFile(name string, found *holdings) error {
+	number, ok := segmentNumber(name)
+	if !ok || name != segmentName(number) {
+		if strings.Contains(name, suffix) && !movedName.MatchString(name) {
+			s.log.Warn("a file in the spool's directory is not the spool's; it is left alone", "file", name)
+		}
+		return nil
+	}
+	r, g, err := s.read(segment{number: number})
+	if err != nil {
+		return err
+	}
+	if r.total == 0 {
+		if !errors.Is(r.err, fs.ErrNotExist) {
+			found.count(s.keepRest(r))
+		}
+		r.close()
+		return nil
+	}
+	if len(found.closed) >= s.maxOpen || r.err != nil { // of which no copy can be made
+		r.close()
+		g.file = nil
+	}
+	found.closed = append(found.closed, g)
+	for tenant, bytes := range g.byTenant {
+		found.byTenant[tenant] += bytes
+	}
 	return nil
+}
+
+// close closes the segments' files.
+func (c *holdings) close() {
+	for _, g := range c.closed {
+		if g.file != nil {
+			_ = g.file.Close() // nothing was written
+		}
+	}
 }
 
 // removeDraft removes what is left of a segment that was being written when the

@@ -268,6 +268,26 @@ func oldestPossible(name string, info fs.FileInfo) time.Time {
 	return oldest.UTC()
 }
 
+// oldestNamed is the smallest [oldestPossible] of the segments in dir and of the
+// files that were moved aside; zero where there are none, or dir can't be read.
+func oldestNamed(dir string) (oldest time.Time) {
+	entries, _ := os.ReadDir(dir)
+	for _, entry := range entries {
+		number, ok := segmentNumber(entry.Name())
+		if !ok || entry.Name() != segmentName(number) && !movedName.MatchString(entry.Name()) {
+			continue
+		}
+		info, err := entry.Info()
+		if err != nil {
+			continue
+		}
+		if at := oldestPossible(entry.Name(), info); oldest.IsZero() || at.Before(oldest) {
+			oldest = at
+		}
+	}
+	return oldest
+}
+
 // segmentNumber is the number that the name of a segment, or of a file that was
 // one, begins with.
 func segmentNumber(name string) (number int64, ok bool) {
@@ -333,8 +353,11 @@ func (s *Spool) refresh() error {
 	s.moving.Lock()
 	defer s.moving.Unlock()
 	s.mu.Lock()
-	known := maps.Clone(s.aside)
+	known, open := maps.Clone(s.aside), s.outage.err == nil
 	s.mu.Unlock()
+	if !open {
+		return nil
+	}
 	s.moveStuck(known)
 	files, err := list(s.dir, known, s.stuck)
 	if err != nil {

@@ -67,7 +67,7 @@ type Spool struct {
 	dir     string
 	limit   int64
 	log     *slog.Logger
-	lock    *os.File
+	lock    *os.File // nil until the directory is open; Run's alone
 	waiting chan *request
 	rotate  chan struct{} // asks Run to close the current segment
 	filled  chan struct{} // tells Peek that a segment was appended to or closed
@@ -80,14 +80,27 @@ type Spool struct {
 	reader *reader  // of the oldest segment; Peek's, Taken's and Refused's alone
 
 	moving sync.Mutex // held while files are moved aside or looked at; before mu
-	stuck  []string   // names of segments that could not be moved aside; under moving
+	mu     sync.Mutex
+	holdings
+	current segment   // being written; empty when there is none; under mu
+	failed  time.Time // as in State, under mu
+	outage  outage    // under mu
+}
 
-	mu       sync.Mutex
-	closed   []segment        // oldest first, complete: what Peek reads
-	current  segment          // being written; empty when there is none
-	byTenant map[string]int64 // bytes, in closed and current
-	failed   time.Time        // as in State
-	aside    map[string]File  // the files that were, or could not be, moved aside, by name
+// holdings is what is known to be in the directory.
+type holdings struct {
+	stuck []string // names of segments that could not be moved aside; under moving
+
+	closed   []segment        // oldest first, complete: what Peek reads; under mu
+	byTenant map[string]int64 // bytes, in closed and current; under mu
+	aside    map[string]File  // the files that were, or could not be, moved aside, by name; under mu
+}
+
+// outage is since when, and why, the directory can't be opened.
+type outage struct {
+	err    error // nil where it is open
+	since  time.Time
+	oldest time.Time // receipt of the oldest delivery in it, as far as names tell
 }
 
 // segment is one file, with what is in it.
@@ -108,13 +121,19 @@ type State struct {
 	Bytes   int64
 	// Limit is the most that Bytes may be.
 	Limit int64
-	// Oldest is when the oldest record was received; zero when there is none.
+	// Oldest is when the oldest record was received; zero when there is none. While
+	// Unavailable, it is the earliest time that the names of the files allow, zero
+	// where they can't be read.
 	Oldest time.Time
 	// Failed is when the disk last refused an append, whatever its reason; zero
 	// once it has taken another one.
 	Failed time.Time
 	// MovedAside is not part of the above: those files do not drain.
 	MovedAside MovedAside
+	// Unavailable is why the directory could not be opened since UnavailableSince: what
+	// it holds is not known, and appends fail. Nil once it is open.
+	Unavailable      error
+	UnavailableSince time.Time
 }
 
 type request struct {
@@ -125,31 +144,81 @@ type request struct {
 
 // Open opens the spool in dir, which it makes where it is missing, for up to
 // limit bytes. A directory belongs to one process at a time; that another one
-// has it is [ErrInUse].
+// has it is [ErrInUse], and the only error. A directory that can't be opened for any
+// other reason is [State.Unavailable], and [Spool.Run] tries again: the inbox may be
+// able to take deliveries meanwhile.
 func Open(dir string, limit int64, log *slog.Logger) (*Spool, error) {
-	if err := makeDir(dir); err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
-	}
-	lock, err := lockDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("spool: %s: %w", dir, err)
-	}
 	s := &Spool{
-		dir: dir, limit: limit, log: log, lock: lock, waiting: make(chan *request),
+		dir: dir, limit: limit, log: log, waiting: make(chan *request),
 		rotate: make(chan struct{}, 1), filled: make(chan struct{}, 1), stopped: make(chan struct{}),
-		interval: followInterval, maxOpen: maxOpen, byTenant: map[string]int64{},
+		interval: followInterval, maxOpen: maxOpen, holdings: holdings{byTenant: map[string]int64{}},
 	}
-	if err := s.survey(); err != nil {
-		return nil, errors.Join(fmt.Errorf("spool: survey %s: %w", dir, err), lock.Close())
+	if err := s.open(); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
 
+// open tries to open the directory, and notes whether it could. It returns
+// [ErrInUse] and no other error.
+func (s *Spool) open() error {
+	err := s.takeDir()
+	if errors.Is(err, ErrInUse) {
+		return err
+	}
+	var now outage
+	if err != nil {
+		now = outage{err: err, since: time.Now(), oldest: oldestNamed(s.dir)}
+	}
+	s.mu.Lock()
+	was := s.outage
+	if was.err != nil && err != nil {
+		now.since = was.since
+	}
+	s.outage = now
+	s.mu.Unlock()
+	switch {
+	case err != nil && (was.err == nil || was.err.Error() != err.Error()):
+		s.log.Error("can't open the spool; it is tried again every second, and deliveries that the database does not take meanwhile are refused", "directory", s.dir, "error", err)
+	case err == nil && was.err != nil:
+		s.log.Info("the spool is open now", "directory", s.dir, "after", time.Since(was.since).Round(time.Millisecond))
+		signal(s.filled)
+	}
+	return nil
+}
+
+// takeDir makes the directory where it is missing, takes it for this process and
+// finds out what is in it.
+func (s *Spool) takeDir() error {
+	if err := makeDir(s.dir); err != nil {
+		return fmt.Errorf("spool: %w", err)
+	}
+	lock, err := lockDir(s.dir)
+	if err != nil {
+		return fmt.Errorf("spool: %s: %w", s.dir, err)
+	}
+	found, err := s.survey()
+	if err != nil {
+		return errors.Join(fmt.Errorf("spool: survey %s: %w", s.dir, err), lock.Close())
+	}
+	s.lock = lock
+	s.moving.Lock()
+	defer s.moving.Unlock()
+	s.mu.Lock()
+	s.holdings = found
+	s.mu.Unlock()
+	s.noteStuck()
+	return nil
+}
+
 // Run writes what is appended until ctx ends; then it answers what it has taken
-// and gives the directory up.
+// and gives the directory up. It returns [ErrInUse] where the directory could not be
+// opened before another process took it.
 func (s *Spool) Run(ctx context.Context) error {
 	var following sync.WaitGroup
 	defer following.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	following.Go(func() { s.follow(ctx) })
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
@@ -157,7 +226,13 @@ func (s *Spool) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-look.C:
-			if s.missing() {
+			switch {
+			case s.lock == nil:
+				if err := s.open(); err != nil {
+					close(s.stopped)
+					return err
+				}
+			case s.missing():
 				s.restore()
 			}
 		case first := <-s.waiting:
@@ -177,6 +252,9 @@ func (s *Spool) Run(ctx context.Context) error {
 // Close gives up the directory of a spool that Run was never called on. It does
 // nothing after Run.
 func (s *Spool) Close() error {
+	if s.lock == nil {
+		return nil
+	}
 	if err := s.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("spool: %w", err)
 	}
@@ -219,6 +297,9 @@ func (s *Spool) State() State {
 	}
 	for _, f := range s.aside {
 		state.MovedAside.add(&f)
+	}
+	if s.outage.err != nil {
+		state.Unavailable, state.UnavailableSince, state.Oldest = s.outage.err, s.outage.since, s.outage.oldest
 	}
 	return state
 }
@@ -283,6 +364,9 @@ func (s *Spool) admit(batch []*request) []*request {
 // in a file that the next start finds: one whose name or directory was removed
 // is left for a new one.
 func (s *Spool) sync(batch []*request) error {
+	if s.lock == nil {
+		return fmt.Errorf("spool: not open yet: %w", s.outage.err)
+	}
 	var frames []byte
 	for _, r := range batch {
 		frames = append(frames, r.frame...)

@@ -2820,6 +2820,8 @@ CREATE TABLE public.processes (
     spool_oldest_at timestamp with time zone,
     spool_moved_aside_files integer DEFAULT 0 NOT NULL,
     spool_moved_aside_oldest_at timestamp with time zone,
+    spool_error text,
+    spool_failing_since timestamp with time zone,
     applied_at timestamp with time zone,
     apply_error text,
     apply_failing_since timestamp with time zone,
@@ -2832,6 +2834,7 @@ CREATE TABLE public.processes (
     CONSTRAINT processes_refused CHECK (((refused >= 0) AND ((refused = 0) = (refused_since IS NULL)))),
     CONSTRAINT processes_roles CHECK (((cardinality(roles) > 0) AND (roles <@ '{receive,sync,admin}'::text[]))),
     CONSTRAINT processes_spool_bytes CHECK ((spool_bytes >= 0)),
+    CONSTRAINT processes_spool_error CHECK (((spool_error IS NULL) = (spool_failing_since IS NULL))),
     CONSTRAINT processes_spool_moved_aside CHECK (((spool_moved_aside_files >= 0) AND ((spool_moved_aside_files = 0) = (spool_moved_aside_oldest_at IS NULL)))),
     CONSTRAINT processes_spool_records CHECK ((spool_records >= 0))
 )
@@ -2867,11 +2870,15 @@ COMMENT ON COLUMN public.processes.spool_records IS 'Deliveries that were answer
 
 COMMENT ON COLUMN public.processes.spool_bytes IS 'Their size on disk.';
 
-COMMENT ON COLUMN public.processes.spool_oldest_at IS 'When the oldest of them was received; NULL if there is none.';
+COMMENT ON COLUMN public.processes.spool_oldest_at IS 'When the oldest of them was received; NULL if there is none. With spool_error, the earliest time at which a delivery may have been received that the spool holds.';
 
 COMMENT ON COLUMN public.processes.spool_moved_aside_files IS 'Spool files that were moved aside: they hold deliveries that were answered 200 and can''t be drained. contactmirror spool list, on the process''s machine, names them.';
 
 COMMENT ON COLUMN public.processes.spool_moved_aside_oldest_at IS 'Earliest time at which a delivery in these files may have been received; NULL if there is none.';
+
+COMMENT ON COLUMN public.processes.spool_error IS 'Why the process can''t open its spool; NULL if it could. What the spool holds is not known then: spool_records, spool_bytes and the columns on files moved aside keep what the last process that could open it wrote.';
+
+COMMENT ON COLUMN public.processes.spool_failing_since IS 'Since when it can''t.';
 
 COMMENT ON COLUMN public.processes.applied_at IS 'When a batch of queued events was last committed; NULL if none was since the start.';
 
@@ -2909,13 +2916,13 @@ UNION ALL
     LEAST(COALESCE(processes.spool_oldest_at, (processes.observed_at - '00:00:02'::interval)), processes.spool_moved_aside_oldest_at) AS since,
     processes.process
    FROM public.processes
-  WHERE (('receive'::text = ANY (processes.roles)) OR (processes.spool_records > 0) OR (processes.spool_moved_aside_files > 0));
+  WHERE (('receive'::text = ANY (processes.roles)) OR (processes.spool_records > 0) OR (processes.spool_moved_aside_files > 0) OR (processes.spool_error IS NOT NULL));
 
 COMMENT ON VIEW public.mirror_waiting IS 'What keeps the mirror from being complete: the oldest delivery that was received and may not have been applied, for each place where one may wait.';
 
 COMMENT ON COLUMN public.mirror_waiting.context_identifier IS 'The tenant; NULL where it may be any.';
 
-COMMENT ON COLUMN public.mirror_waiting.place IS 'queue; quarantine (open entries); spool: deliveries in the spool of a process, or in files moved aside there; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
+COMMENT ON COLUMN public.mirror_waiting.place IS 'queue; quarantine (open entries); spool: deliveries in the spool of a process, in files moved aside there, or in one that the process can''t open; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
 
 COMMENT ON COLUMN public.mirror_waiting.since IS 'Receipt time from which on something may be missing.';
 
