@@ -1,6 +1,6 @@
 -- What operators did: one row for each command, or page, that changed something.
 -- The row is written in the transaction of the change, so neither is there
--- without the other.
+-- without the other; where files are changed, before that.
 
 -- +goose Up
 

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"contactmirror/internal/accept"
 	"contactmirror/internal/inbox"
+	"contactmirror/internal/operator"
 	"contactmirror/internal/spool"
 )
 
@@ -277,55 +279,81 @@ func redelivery(r accept.Redelivery) string {
 type spoolDiscardCmd struct {
 	Name []string `arg:"" help:"The files' names, as spool list prints them."`
 	ConfirmFlags
-	DataDirFlag
+	DatabaseFlags
 }
 
 // Help says what is lost.
 func (spoolDiscardCmd) Help() string {
-	return `The deliveries in these files were answered 200, and SuperOffice does not send them again. On a terminal it shows what it would delete and asks; elsewhere it needs --yes.`
+	return `The deliveries in these files were answered 200, and SuperOffice does not send them again. On a terminal it shows what it would delete and asks; elsewhere it needs --yes.
+
+What is deleted is recorded in operator_actions first. While the database can't be reached, nothing is deleted.`
 }
 
-// Run shows what is in the files, asks, and deletes each of them.
+// Run shows what is in the files and asks, records them, and deletes each of them.
 func (s *spoolDiscardCmd) Run(ctx context.Context, call *invocation) error {
 	if err := s.check(call); err != nil {
 		return err
 	}
-	_, dir, err := existingSpool(call)
+	config, dir, err := existingSpool(call)
 	if err != nil {
 		return err
 	}
-	var outcome error
-	failed := func(err error) {
-		fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
-		outcome = errReported
-	}
 	var files []spool.File
-	for _, name := range s.Name {
-		c, err := spool.Read(dir, name)
-		if err != nil {
-			failed(err)
+	for i, name := range s.Name {
+		if slices.Contains(s.Name[:i], name) {
+			continue
+		}
+		c, readErr := spool.Read(dir, name)
+		if readErr != nil {
+			fmt.Fprintf(call.stderr, "contactmirror: %v\n", readErr)
+			err = errReported
 			continue
 		}
 		files = append(files, c.File)
 	}
-	if s.DryRun || !s.Yes {
-		shown := call.stderr
-		if s.DryRun {
-			shown = call.stdout
-		}
+	if s.DryRun {
 		for _, f := range files {
-			writeDiscarded(shown, "would be discarded", f)
+			writeDiscarded(call.stdout, "would be discarded", f)
 		}
 	}
 	if s.DryRun || len(files) == 0 {
-		return outcome
+		return err
+	}
+	connected := false
+	discardErr := withWideMirror(ctx, config, call, 2, func(pool *pgxpool.Pool) error {
+		connected = true
+		return s.discard(ctx, call, pool, dir, files)
+	})
+	switch {
+	case discardErr == nil:
+		return err
+	case connected:
+		return discardErr
+	}
+	return fmt.Errorf("nothing was discarded, because the database must record it first; run this again when the database is back: %w", discardErr)
+}
+
+// discard asks, records the files in operator_actions, and deletes them. The record
+// comes first: a file that can't be deleted then is still listed, but one that was
+// deleted without a record would leave no trace.
+func (s *spoolDiscardCmd) discard(ctx context.Context, call *invocation, pool *pgxpool.Pool, dir string, files []spool.File) error {
+	if !s.Yes {
+		for _, f := range files {
+			writeDiscarded(call.stderr, "would be discarded", f)
+		}
 	}
 	if err := s.confirm(ctx, call, "These deliveries were answered 200, and SuperOffice does not send them again. This can't be undone."); err != nil {
 		return err
 	}
+	err := operator.Record(ctx, pool, operator.Entry{Actor: call.actor(), Action: operator.DiscardSpool, Detail: operator.Detail{"files": files}})
+	if err != nil {
+		return fmt.Errorf("nothing was discarded, because it could not be recorded: %w", err)
+	}
+	var outcome error
 	for i := range files {
 		if err := spool.Discard(dir, &files[i]); err != nil {
-			failed(err)
+			fmt.Fprintf(call.stderr, "contactmirror: %v\n", err)
+			outcome = errReported
 			continue
 		}
 		writeDiscarded(call.stdout, "discarded", files[i])

@@ -2,7 +2,8 @@
 // each command that changed something, append-only.
 //
 // The packages that make the change call [Record] in their own transaction, so a
-// change and its record are committed together. What serve does by itself, such as
+// change and its record are committed together. What is changed outside of the
+// database, such as spool files that are discarded, is recorded before. What serve does by itself, such as
 // pruning on a schedule, is not recorded. A detail never holds values of a contact.
 package operator
 
