@@ -71,6 +71,31 @@ $$;
 
 comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Asks nothing about keys: a statement that calls it calls contactmirror_require_keys once.';
 
+-- Other ignored events, such as those of persons, hold no values of contacts.
+-- +goose StatementBegin
+create function contactmirror_is_of_contact(event text, entity text) returns boolean
+language sql immutable parallel safe
+return event like 'contact.%' or coalesce(lower(entity), '') = 'contact';
+-- +goose StatementEnd
+
+comment on function contactmirror_is_of_contact(text, text) is 'Whether an ignored event (event, entity) is about a contact, so that its primary_key is a contact''s id.';
+
+-- What a hash is of can be guessed, so none is kept of an erased contact. Nothing has
+-- to be locked here: an erasure locks the table.
+-- +goose StatementBegin
+create function contactmirror_hash_kept(context_identifier text, contact_id bigint, body_sha256 bytea) returns bytea
+language sql stable
+return case
+    when exists (
+        select from erasures x
+        where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
+    ) then ''
+    else body_sha256
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_hash_kept(text, bigint, bytea) is 'What duplicate_deliveries keeps of the hash (body_sha256) of a delivery for a contact (context_identifier, contact_id): nothing where the contact is erased.';
+
 -- A reason may quote the delivery: only the member at fault and the SQLSTATE stay.
 -- +goose StatementBegin
 create function contactmirror_reason_without_values(reason text) returns text
@@ -260,8 +285,7 @@ begin
         union
         select w.event_seq
         from webhook_events w
-        where w.ignored and w.context_identifier = $1 and w.primary_key = $2
-            and (w.event like 'contact.%' or lower(w.entity) = 'contact')
+        where w.ignored and w.context_identifier = $1 and w.primary_key = $2 and contactmirror_is_of_contact(w.event, w.entity)
         union
         select q.event_seq
         from quarantined_deliveries q
@@ -340,6 +364,8 @@ drop function contactmirror_strip_delivery(bigint, text, bigint);
 drop function contactmirror_redact_event(bigint, bytea);
 drop function contactmirror_strip_events(bigint[]);
 drop function contactmirror_reason_without_values(text);
+drop function contactmirror_hash_kept(text, bigint, bytea);
+drop function contactmirror_is_of_contact(text, text);
 drop function contactmirror_erased(text, bigint);
 drop function contactmirror_lock_erasure(text, bigint);
 drop table erasures;

@@ -3,15 +3,8 @@
 with noted as (
     insert into duplicate_deliveries (event_seq, received_at, retry, body_sha256)
     select e.event_seq, d.received_at, d.retry,
-        case
-            -- Not even a hash is kept of an erased contact: what it is of can be guessed.
-            -- In a restore, erasures may still be missing.
-            when (select contactmirror_require_keys()) and exists (
-                select from erasures x
-                where x.context_identifier = d.context_identifier and x.contact_id = d.primary_key and x.lifted_at is null
-            ) then ''
-            else d.body_sha256
-        end
+        -- In a restore, erasures may still be missing.
+        case when (select contactmirror_require_keys()) then contactmirror_hash_kept(d.context_identifier, d.primary_key, d.body_sha256) end
     from unnest(
         @context_identifiers::text[], @event_ids::uuid[], @events::text[], @primary_keys::bigint[], @keyless_sha256::bytea[],
         @received_at::timestamptz[], @retries::integer[], @body_sha256::bytea[]

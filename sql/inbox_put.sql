@@ -60,7 +60,7 @@ with writer as materialized (
     -- The worker strips what is queued; of an ignored event of an erased contact no
     -- body is kept.
     where shard is not null or not (
-        primary_key is not null and (event like 'contact.%' or coalesce(lower(entity), '') = 'contact')
+        primary_key is not null and contactmirror_is_of_contact(event, entity)
         and (select contactmirror_require_keys()) -- in a restore, erasures may still be missing
         and contactmirror_erased(context_identifier, primary_key)
     )

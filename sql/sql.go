@@ -42,12 +42,6 @@ var (
 	InboxBodies string
 	//go:embed inbox_blame.sql
 	InboxBlame string
-	//go:embed inbox_strip.sql
-	InboxStrip string
-	//go:embed inbox_erased_body.sql
-	InboxErasedBody string
-	//go:embed inbox_redact.sql
-	InboxRedact string
 
 	//go:embed sequence_advance.sql
 	SequenceAdvance string
@@ -194,8 +188,6 @@ var (
 	QuarantineRequeue string
 	//go:embed quarantine_attempt.sql
 	QuarantineAttempt string
-	//go:embed quarantine_strip.sql
-	QuarantineStrip string
 	//go:embed quarantine_resolve.sql
 	QuarantineResolve string
 
@@ -224,6 +216,14 @@ var (
 	ErasureDeliveries string
 	//go:embed erasure_events.sql
 	ErasureEvents string
+	//go:embed erasure_strip.sql
+	ErasureStrip string
+	//go:embed erasure_body.sql
+	ErasureBody string
+	//go:embed erasure_redact.sql
+	ErasureRedact string
+	//go:embed erasure_strip_delivery.sql
+	ErasureStripDelivery string
 	//go:embed erasure_spooled.sql
 	ErasureSpooled string
 	//go:embed erasure_queued.sql

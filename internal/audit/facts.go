@@ -25,7 +25,7 @@ func NewRow(e *event.Contact) Row {
 		Shard: e.Key.Shard(), Tenant: e.Key.Tenant, ContactID: e.Key.ID,
 		Event: order.Kind.String(), EventID: pgtype.UUID{Bytes: order.ID, Valid: true},
 		OccurredAt: order.Ticks.Time(), OccurredTicks: order.Ticks,
-		ChangedColumns: e.Changes, FieldValues: e.FieldValues, GivenColumns: int64(e.Fact.GivenColumns()), IDValues: e.IDValues, UnreadableColumns: e.Unreadable,
+		ChangedColumns: e.Changes, FieldValues: e.FieldValues, GivenColumns: int64(e.Fact.GivenColumns()), IDValues: e.IDValues, UnreadableColumns: e.Unreadable, ErasedColumns: e.Erased,
 		HardDeleted: order.Kind == contact.Deleted, ChangedByAssociateID: e.Fact.ChangedBy,
 	}
 	if says := e.Fact.SoftDeleted(); says != contact.Silent {

@@ -1,31 +1,54 @@
-// Package erasure removes what is personal of one contact, as a person or a law
-// may demand, and keeps what the mirror's promises need.
+// Package erasure answers what happens to an erased contact's event.
 //
-// Gone are the values of all columns: from the contact's row, from the audit
-// log together with the salts, from raw bodies, quarantine and the hashes of
-// duplicates. Left are ids, times, names of columns, what became of the
-// soft-delete flag, and who caused the events. A column whose value was erased
-// counts as changed to what is not known: it is pending, so the row is the fold
-// of the log as before. Each audit row keeps the commitment to what it held, so
-// the chain holds. Every event stays accounted for.
+// A person or a law may demand that what is personal of a contact is removed. Gone are
+// the values of all columns: from the contact's row, from the audit log together with
+// the salts, from raw bodies, quarantine and the hashes of duplicates. Left are ids,
+// times, names of columns, what became of the soft-delete flag, and who caused the
+// events. A column whose value was erased counts as changed to what is not known: it
+// is pending, so the row is the fold of the log as before. Each audit row keeps the
+// commitment to what it held, so the chain holds. Every event stays accounted for, and
+// an event that was accepted is never lost to an erasure.
 //
-// A row in erasures stands for it from then on: whatever comes later of the
-// contact, from a spool, a retry or SuperOffice itself, loses its values in the
-// transaction that applies it, until the erasure is lifted. What waits in the
-// queue keeps its body that long. What is never queued, ignored events and
-// deliveries that can't be read, loses them in the transaction that stores it. A
-// hard delete later on works as ever.
+// The erasure is a row of the log, and so is its lifting; the table erasures is their
+// index. From [Erase] to [Lift] everything that comes for the contact loses its values
+// too. So an event has no values here if and only if an erasure of its contact is in
+// force, or one was lifted after the event had come: whatever had become of the event
+// by then, and in whatever order events were applied.
 //
-// An event that was accepted is never lost to an erasure: one in open quarantine
-// keeps a redacted body, the envelope without values, and can be retried. So does
-// a delivery in quarantine that never became an event, where it can be read as one
-// and was verified under the contact's tenant; what can't be read keeps its row
-// and reason only.
+// Where the event is, what happens to it when the erasure comes, and what happens to
+// one that comes there while the erasure is in force:
 //
-// It all happens in one transaction that holds the lock of the contact's shard,
-// so no event is applied, and no entry retried, in between. It needs the schema's owner, or a role that
-// the owner grants the function to: the service can't blank anything but what
-// such a row has been left for. Copies out of the database's reach are out of
-// this package's: backups, replicas that lag, the write-ahead log, and row
-// versions that vacuum has not removed yet.
+//	where             erased there                       comes there erased
+//	applied           values and salt go, the names of   its row has the names only, and the
+//	                  the columns stay; the body goes    body goes: Facts, Columns, Applied
+//	queued            keeps its body, which the worker   the same
+//	                  needs; then as applied
+//	open quarantine   the body is redacted, and can      redacted likewise: Quarantined
+//	                  still be applied
+//	malformed, open   redacted if it reads as an event,  the same: Subjects and
+//	                  else row and reason stay           sql/inbox_quarantine.sql
+//	retried           bytes go                           the same: Retried
+//	discarded         bytes go                           redacted while it was open
+//	ignored           the body goes, if the event is     not stored: sql/inbox_put.sql
+//	                  about a contact
+//	duplicate         the hash goes                      not stored: sql/inbox_duplicate.sql
+//	in a spool        nothing, until it is stored        the same
+//
+// A malformed delivery is the contact's if it names its id and was verified under its
+// tenant; of others nobody can tell, and [Account] lists them. A redacted body is the
+// envelope without values, in the form that [event.Redact] makes and [event.ParseStored]
+// reads as the same fact without its values. The lifting waits for what is queued and
+// in spools, which came before it. A hard delete later on works as ever.
+//
+// The functions in migrations/00008_erasure.sql do what the service may not do itself,
+// and check that its contact is erased. sql/mirror_tombstones.sql tells the worker
+// which contacts are.
+//
+// An erasure is one transaction that holds the lock of the contact's shard, so no event
+// is applied, and no entry retried, in between; another lock makes it and the storing of
+// what is not queued wait for each other. It needs the schema's owner, or a role that
+// the owner grants the function to: the service can't blank anything but what such a row
+// has been left for. Copies out of the database's reach are out of this package's:
+// backups, replicas that lag, the write-ahead log, and row versions that vacuum has not
+// removed yet.
 package erasure

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"contactmirror/internal/event"
+	"contactmirror/internal/erasure"
 )
 
 // putArgs lays a batch out in columns, as unnest takes it.
@@ -115,11 +115,7 @@ func quarantineArgs(batch []*request) (pgx.StrictNamedArgs, error) {
 		received, reasons, tenants = append(received, r.ReceivedAt), append(reasons, r.Reason), append(tenants, tenant)
 		headers, bodies = append(headers, string(header)), append(bodies, r.Body)
 		hashes, count = append(hashes, hash[:]), append(count, 1)
-		var ids []int64
-		if tenant != nil {
-			ids, _ = event.Subjects(r.Body)
-		}
-		without, _ := event.Redact(r.Body) // nil where nothing of it could be kept
+		ids, without := erasure.Subjects(tenant, r.Body)
 		subjects, redacted = append(subjects, arrayOf(ids)), append(redacted, without)
 	}
 	return pgx.StrictNamedArgs{

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"contactmirror/internal/event"
+	"contactmirror/internal/erasure"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -19,12 +19,8 @@ var (
 	claim   = pg.Query[claimRow](sql.InboxClaim)
 	bodies  = pg.Query[bodyRow](sql.InboxBodies)
 	blame   = pg.Command(sql.InboxBlame)
-	strip   = pg.Column[int64](sql.InboxStrip)
 
 	belowMarks = pg.Column[bool](sql.InboxBelowMarks)
-
-	erasedBody = pg.Column[[]byte](sql.InboxErasedBody)
-	redact     = pg.Column[bool](sql.InboxRedact)
 )
 
 type lockedShard struct {
@@ -190,22 +186,5 @@ func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, receivedAt time.Time,
 	if n != 1 {
 		return fmt.Errorf("inbox: quarantine event %d: no such event", eventSeq)
 	}
-	found, err := erasedBody.All(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "received_at": receivedAt})
-	if err == nil && len(found) == 1 {
-		redacted, _ := event.Redact(found[0]) // nil where nothing of it can be kept
-		_, err = redact.One(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "redacted": redacted})
-	}
-	if err != nil {
-		return fmt.Errorf("inbox: redact event %d: %w", eventSeq, err)
-	}
-	return nil
-}
-
-// Strip removes the bytes of those of the applied events whose contact has been
-// erased, wherever they are kept.
-func Strip(ctx context.Context, tx pgx.Tx, eventSeqs []int64) error {
-	if _, err := strip.One(ctx, tx, pgx.StrictNamedArgs{"event_seqs": eventSeqs}); err != nil {
-		return fmt.Errorf("inbox: strip %d events: %w", len(eventSeqs), err)
-	}
-	return nil
+	return erasure.Quarantined(ctx, tx, eventSeq, receivedAt)
 }

@@ -13,6 +13,7 @@ import (
 	"contactmirror/internal/chain"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/contactrow"
+	"contactmirror/internal/erasure"
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
@@ -205,14 +206,26 @@ func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now 
 	}
 	for _, t := range touched {
 		if t.erased {
-			t.strip()
+			erasure.Facts(t.facts)
 		}
 		t.results = t.State.Merge(t.facts, t.history)
 	}
 	if err := write(ctx, tx, touched, len(events), log, now); err != nil {
 		return nil, err
 	}
-	return touched, stripBytes(ctx, tx, touched)
+	return touched, erasure.Applied(ctx, tx, erasedEvents(touched))
+}
+
+// erasedEvents is the events of erased contacts.
+func erasedEvents(contacts []*touched) (seqs []int64) {
+	for _, t := range contacts {
+		if t.erased {
+			for _, e := range t.events {
+				seqs = append(seqs, e.seq)
+			}
+		}
+	}
+	return seqs
 }
 
 // touched is a contact that a batch is about.

@@ -12,6 +12,7 @@ import (
 	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/contactrow"
+	"contactmirror/internal/erasure"
 	"contactmirror/sql"
 )
 
@@ -93,8 +94,7 @@ func auditRows(contacts []*touched, n int, log *audit.Appender, now time.Time) (
 			r.EventSeq, r.ReceivedAt, r.RecordedAt = &e.seq, e.receivedAt, now
 			r.WebhookName, r.Origin = e.webhook, "webhook"
 			r.Outcome, r.Effect, r.LastKnown = new(string(t.results[i].Outcome)), t.results[i].Effect, known
-			r.ErasedColumns = e.Erased
-			if err := log.Append(r, t.erased || e.Erased != nil); err != nil {
+			if err := log.Append(r, erasure.OfRow(e.Contact, t.erased)); err != nil {
 				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}
 			}
 		}

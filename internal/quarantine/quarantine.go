@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/contact"
+	"contactmirror/internal/erasure"
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/operator"
@@ -40,7 +41,6 @@ var (
 	requeue = pg.Command(sql.QuarantineRequeue)
 	attempt = pg.Command(sql.QuarantineAttempt)
 	resolve = pg.Command(sql.QuarantineResolve)
-	strip   = pg.Column[bool](sql.QuarantineStrip)
 )
 
 type contactKey struct {
@@ -362,10 +362,7 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d *entry, locked *contact.Key
 	if err := close(ctx, tx, d.QuarantineSeq, "retried"); err != nil || key == nil {
 		return err
 	}
-	_, err = strip.One(ctx, tx, pgx.StrictNamedArgs{
-		"quarantine_seq": d.QuarantineSeq, "context_identifier": key.Tenant, "contact_id": key.ID,
-	})
-	return err
+	return erasure.Retried(ctx, tx, d.QuarantineSeq, *key)
 }
 
 // stillInvalid notes another try that failed, and returns why as a [*StillInvalidError].

@@ -1022,8 +1022,7 @@ begin
         union
         select w.event_seq
         from webhook_events w
-        where w.ignored and w.context_identifier = $1 and w.primary_key = $2
-            and (w.event like 'contact.%' or lower(w.entity) = 'contact')
+        where w.ignored and w.context_identifier = $1 and w.primary_key = $2 and contactmirror_is_of_contact(w.event, w.entity)
         union
         select q.event_seq
         from quarantined_deliveries q
@@ -1117,6 +1116,46 @@ end
 $$;
 
 COMMENT ON FUNCTION public.contactmirror_extend_bodies() IS 'Makes the partitions of webhook_bodies from the newest day that has one to a week ahead, and returns how many it made. Costs a look into the catalog when there is nothing to do.';
+
+CREATE TABLE public.erasures (
+    audit_seq bigint NOT NULL,
+    context_identifier text NOT NULL,
+    contact_id bigint NOT NULL,
+    erased_at timestamp with time zone NOT NULL,
+    lifted_at timestamp with time zone,
+    lifted_audit_seq bigint,
+    reason text,
+    CONSTRAINT erasures_contact_id CHECK ((contact_id > 0)),
+    CONSTRAINT erasures_lifted CHECK ((((lifted_at IS NULL) = (lifted_audit_seq IS NULL)) AND (lifted_audit_seq > audit_seq)))
+);
+
+COMMENT ON TABLE public.erasures IS 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
+
+COMMENT ON COLUMN public.erasures.audit_seq IS 'Key: the row of the erasure in contact_audit_log.';
+
+COMMENT ON COLUMN public.erasures.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
+
+COMMENT ON COLUMN public.erasures.contact_id IS 'The contact.';
+
+COMMENT ON COLUMN public.erasures.erased_at IS 'When it was erased first: recorded_at of that row.';
+
+COMMENT ON COLUMN public.erasures.lifted_at IS 'Since when later events are kept with their values again; NULL while the erasure is in force.';
+
+COMMENT ON COLUMN public.erasures.lifted_audit_seq IS 'The row of the lifting in contact_audit_log.';
+
+COMMENT ON COLUMN public.erasures.reason IS 'Why, as the operator put it. Who erased and who lifted is in operator_actions.';
+
+CREATE FUNCTION public.contactmirror_hash_kept(context_identifier text, contact_id bigint, body_sha256 bytea) RETURNS bytea
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN (EXISTS (SELECT FROM public.erasures x WHERE ((x.context_identifier = contactmirror_hash_kept.context_identifier) AND (x.contact_id = contactmirror_hash_kept.contact_id) AND (x.lifted_at IS NULL)))) THEN '\x'::bytea ELSE body_sha256 END;
+
+COMMENT ON FUNCTION public.contactmirror_hash_kept(context_identifier text, contact_id bigint, body_sha256 bytea) IS 'What duplicate_deliveries keeps of the hash (body_sha256) of a delivery for a contact (context_identifier, contact_id): nothing where the contact is erased.';
+
+CREATE FUNCTION public.contactmirror_is_of_contact(event text, entity text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((event ~~ 'contact.%'::text) OR (COALESCE(lower(entity), ''::text) = 'contact'::text));
+
+COMMENT ON FUNCTION public.contactmirror_is_of_contact(event text, entity text) IS 'Whether an ignored event (event, entity) is about a contact, so that its primary_key is a contact''s id.';
 
 CREATE FUNCTION public.contactmirror_known(at timestamp with time zone) RETURNS TABLE(before bigint, through bigint)
     LANGUAGE plpgsql STABLE ROWS 1 PARALLEL RESTRICTED
@@ -2500,34 +2539,6 @@ CREATE SEQUENCE public.duplicate_deliveries_duplicate_seq_seq
     CACHE 1;
 
 ALTER SEQUENCE public.duplicate_deliveries_duplicate_seq_seq OWNED BY public.duplicate_deliveries.duplicate_seq;
-
-CREATE TABLE public.erasures (
-    audit_seq bigint NOT NULL,
-    context_identifier text NOT NULL,
-    contact_id bigint NOT NULL,
-    erased_at timestamp with time zone NOT NULL,
-    lifted_at timestamp with time zone,
-    lifted_audit_seq bigint,
-    reason text,
-    CONSTRAINT erasures_contact_id CHECK ((contact_id > 0)),
-    CONSTRAINT erasures_lifted CHECK ((((lifted_at IS NULL) = (lifted_audit_seq IS NULL)) AND (lifted_audit_seq > audit_seq)))
-);
-
-COMMENT ON TABLE public.erasures IS 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
-
-COMMENT ON COLUMN public.erasures.audit_seq IS 'Key: the row of the erasure in contact_audit_log.';
-
-COMMENT ON COLUMN public.erasures.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
-
-COMMENT ON COLUMN public.erasures.contact_id IS 'The contact.';
-
-COMMENT ON COLUMN public.erasures.erased_at IS 'When it was erased first: recorded_at of that row.';
-
-COMMENT ON COLUMN public.erasures.lifted_at IS 'Since when later events are kept with their values again; NULL while the erasure is in force.';
-
-COMMENT ON COLUMN public.erasures.lifted_audit_seq IS 'The row of the lifting in contact_audit_log.';
-
-COMMENT ON COLUMN public.erasures.reason IS 'Why, as the operator put it. Who erased and who lifted is in operator_actions.';
 
 CREATE TABLE public.quarantined_deliveries (
     quarantine_seq bigint NOT NULL,

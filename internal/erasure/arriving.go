@@ -1,0 +1,84 @@
+package erasure
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"contactmirror/internal/contact"
+	"contactmirror/internal/event"
+	"contactmirror/internal/pg"
+	"contactmirror/sql"
+)
+
+// What follows is for those who apply, store and retry what comes for contacts, each
+// in its own transaction.
+
+var (
+	strip         = pg.Column[int64](sql.ErasureStrip)
+	body          = pg.Column[[]byte](sql.ErasureBody)
+	redact        = pg.Column[bool](sql.ErasureRedact)
+	stripDelivery = pg.Column[bool](sql.ErasureStripDelivery)
+)
+
+// Facts takes the values out of facts of an erased contact, before they are folded.
+func Facts(facts []contact.Fact) {
+	for i, f := range facts {
+		facts[i] = f.Erase()
+	}
+}
+
+// OfRow reports whether the audit row of e may not keep its values: that of an event
+// whose body was redacted, and of any event where its contact is erased.
+func OfRow(e *event.Contact, erased bool) bool { return erased || e.Erased != nil }
+
+// Applied removes the bytes of those of the events, applied in tx, whose contact is
+// erased: bodies, hashes of duplicates and what quarantine had of them.
+func Applied(ctx context.Context, tx pgx.Tx, eventSeqs []int64) error {
+	if len(eventSeqs) == 0 {
+		return nil
+	}
+	if _, err := strip.One(ctx, tx, pgx.StrictNamedArgs{"event_seqs": eventSeqs}); err != nil {
+		return fmt.Errorf("erasure: strip %d events: %w", len(eventSeqs), err)
+	}
+	return nil
+}
+
+// Quarantined redacts an event, received at receivedAt, that tx has put into
+// quarantine, where its contact is erased. It can still be applied then.
+func Quarantined(ctx context.Context, tx pgx.Tx, eventSeq int64, receivedAt time.Time) error {
+	found, err := body.All(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "received_at": receivedAt})
+	if err == nil && len(found) == 1 {
+		redacted, _ := event.Redact(found[0]) // nil where nothing of it can be kept
+		_, err = redact.One(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "redacted": redacted})
+	}
+	if err != nil {
+		return fmt.Errorf("erasure: redact event %d: %w", eventSeq, err)
+	}
+	return nil
+}
+
+// Subjects is whom a delivery is about that is no event, verified under tenant, nil for
+// none, and what quarantine keeps of it where one of them is erased: nil for nothing.
+// Of a delivery that was verified under no tenant nobody can tell.
+func Subjects(tenant *string, body []byte) (contactIDs []int64, redacted []byte) {
+	if tenant != nil {
+		contactIDs, _ = event.Subjects(body)
+	}
+	redacted, _ = event.Redact(body)
+	return contactIDs, redacted
+}
+
+// Retried removes the bytes of a quarantined delivery that became an event of the
+// contact of key in tx, where the contact is erased.
+func Retried(ctx context.Context, tx pgx.Tx, quarantineSeq int64, key contact.Key) error {
+	_, err := stripDelivery.One(ctx, tx, pgx.StrictNamedArgs{
+		"quarantine_seq": quarantineSeq, "context_identifier": key.Tenant, "contact_id": key.ID,
+	})
+	if err != nil {
+		return fmt.Errorf("erasure: strip delivery %d: %w", quarantineSeq, err)
+	}
+	return nil
+}
