@@ -202,7 +202,7 @@ const beforeAccounting = 5
 // its tables are made again.
 func TestAccountSurvivesItsMigration(t *testing.T) {
 	t.Parallel()
-	db := pgtest.New(t)
+	db := pgtest.New(t).Unchained(t)
 	for _, statement := range []string{
 		`insert into webhook_events (context_identifier, event_id, event, primary_key, occurred_at, occurred_ticks, received_at, ignored)
 			select 'Cust' || n % 3, gen_random_uuid(), 'contact.changed', n, now(), 0, now(), n % 10 = 0 from generate_series(1, 5000) n`,

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
@@ -80,8 +81,10 @@ func TestRestore_rowsAlone(t *testing.T) {
 	running.run(in.Run)
 	running.run(worker.Run)
 	running.put("contact.changed", 20, `,"FieldValues":{"name":"later"}`, inbox.Accepted)
-	for health := worker.Health(); health.Err == nil; health = worker.Health() {
-		worker.Wake()
+	for deadline := time.Now().Add(20 * time.Second); worker.Health().Err == nil; worker.Wake() {
+		if time.Now().After(deadline) {
+			t.Fatal("the worker goes on")
+		}
 	}
 	if err := worker.Health().Err; !strings.Contains(pg.Explain(err), "rows were restored") {
 		t.Errorf("the worker fails with %v", err)
