@@ -69,7 +69,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Asks nothing about keys: a statement that calls it calls contactmirror_require_keys once.';
+comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Does not look for an unfinished restore: a statement that calls it calls contactmirror_require_restored once.';
 
 -- Other ignored events, such as those of persons, hold no values of contacts.
 -- +goose StatementBegin

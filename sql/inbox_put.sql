@@ -61,7 +61,7 @@ with writer as materialized (
     -- body is kept.
     where shard is not null or not (
         primary_key is not null and contactmirror_is_of_contact(event, entity)
-        and (select contactmirror_require_keys()) -- in a restore, erasures may still be missing
+        and (select contactmirror_require_restored()) -- in a restore, erasures may still be missing
         and contactmirror_erased(context_identifier, primary_key)
     )
 ), queued as (

@@ -11,7 +11,7 @@ with given as materialized (
     select g.*, exists (
         select
         from unnest(g.subjects::bigint[]) as s (contact_id)
-        where (select contactmirror_require_keys()) -- in a restore, erasures may still be missing
+        where (select contactmirror_require_restored()) -- in a restore, erasures may still be missing
             and contactmirror_erased(g.context_identifier, s.contact_id)
     ) as erased
     from given g

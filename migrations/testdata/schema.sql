@@ -1080,7 +1080,7 @@ begin
 end
 $_$;
 
-COMMENT ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) IS 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Asks nothing about keys: a statement that calls it calls contactmirror_require_keys once.';
+COMMENT ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) IS 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Does not look for an unfinished restore: a statement that calls it calls contactmirror_require_restored once.';
 
 CREATE FUNCTION public.contactmirror_extend_bodies() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
