@@ -118,7 +118,7 @@ func writeErased(w io.Writer, a erasure.Account) error {
 	case a.DryRun:
 		did = "Would erase"
 	case a.Already:
-		did = "Erased before; what has come up since is erased too"
+		did = "Erased before; erased now what has come up since"
 	}
 	fmt.Fprintf(w, "%s: contact %d of tenant %s\n", did, a.ContactID, plain(a.ContextIdentifier))
 	err := writeTable(w, [][]string{

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -35,7 +36,10 @@ import (
 	"contactmirror/migrations"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("rapid.checks", "15") // each is a life in the database
+	pgtest.Main(m)
+}
 
 // secret signs every delivery that put stores.
 const secret = "of the test"

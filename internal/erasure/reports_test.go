@@ -29,7 +29,7 @@ import (
 var reportFunctions = map[string][]string{
 	"contacts_as_of": {
 		"contacts_as_of(now() + interval '1 day')", "contacts_as_of('2026-01-01T00:00:02Z')", "contacts_as_of('2026-01-01T00:00:05Z', 'Cust1')",
-		"contacts_as_of('2025-12-31T00:00:00Z')", "contacts_as_of('2001-01-01Z')", "contacts_as_of('2026-01-01T00:00:02Z', 'Cust1', 1)", "contacts_as_of('2001-01-01Z', 'Cust1', 1)",
+		"contacts_as_of('2026-01-01T00:00:07.5Z')", "contacts_as_of('2025-12-31T00:00:00Z')", "contacts_as_of('2001-01-01Z')", "contacts_as_of('2026-01-01T00:00:02Z', 'Cust1', 1)", "contacts_as_of('2001-01-01Z', 'Cust1', 1)",
 	},
 	"contacts_as_known_at": {
 		"contacts_as_known_at(now() + interval '1 day')", "contacts_as_known_at((select recorded_at from contact_audit_log where outcome is not null order by audit_seq offset 4 limit 1))",
@@ -157,6 +157,7 @@ func TestErase_isNoFact(t *testing.T) {
 		event(6+id, 7, "contact.changed", fmt.Sprintf(sent, 50+id))
 		event(6+id, 8, "contact.changed", fmt.Sprintf(sent, 60+id))
 	}
+	event(8, 9, "contact.deleted", "")
 	remade := func() {
 		t.Helper()
 		r.execute("delete from contacts where contact_id <> 3")
@@ -174,16 +175,17 @@ func TestErase_isNoFact(t *testing.T) {
 	remade() // so that first_seen_at is the log's
 	settle()
 	before := r.reports(pool, 0)
-	if len(before["contact_changes"]) == 0 || len(before["deleted_contacts"]) != 3 || len(before["contact_timeline"]) == 0 || len(before["event_accounting"]) != 1 ||
+	if len(before["contact_changes"]) == 0 || len(before["deleted_contacts"]) != 4 || len(before["contact_timeline"]) == 0 || len(before["event_accounting"]) != 1 ||
 		len(before["contacts_as_of('2026-01-01T00:00:05Z', 'Cust1')"]) == 0 {
 		t.Fatalf("the test tests nothing: %q", before)
 	}
 	facts := r.texts("select count(*)::text from contact_audit_log where outcome is not null")
 	rows := 0
 	for id := range int64(9) {
-		for _, at := range []time.Time{time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 1, 1, 0, 0, 4, 500_000_000, time.UTC), time.Now().Truncate(time.Microsecond)} {
-			for _, event := range []string{audit.Erased, audit.ErasureLifted} {
-				r.appendRow(event, contact.Key{Tenant: "Cust1", ID: id + 1}, at)
+		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		for _, at := range []time.Time{start.AddDate(-26, 0, 0), start.Add(4500 * time.Millisecond), start.Add(7200 * time.Millisecond), time.Now().Truncate(time.Microsecond)} {
+			for i, event := range []string{audit.Erased, audit.ErasureLifted} {
+				r.appendRow(event, contact.Key{Tenant: "Cust1", ID: id + 1}, at.Add(time.Duration(i)*time.Millisecond))
 				rows++
 			}
 		}

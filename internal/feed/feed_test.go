@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/contact"
+	"contactmirror/internal/erasure"
 	"contactmirror/internal/event"
 	"contactmirror/internal/feed"
 	"contactmirror/internal/inbox"
@@ -112,6 +114,52 @@ func (r *rig) next(after feed.Cursor, limit int) ([]feed.Change, feed.Cursor) {
 	}
 	r.t.Fatalf("no change after %v", after)
 	return nil, after
+}
+
+// Consumers learn of an erasure and of its lifting, in order with what happens to the
+// contact, and that these have no outcome.
+func TestFeed_tellsOfErasures(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	key, author := contact.Key{Tenant: "Cust1", ID: 7}, erasure.Author{Actor: "tester"}
+	r.deliver(body("contact.created", 1, `,"FieldValues":{"name":"one"}`))
+	_, after := r.next(feed.Cursor{}, 10)
+	for _, step := range []struct {
+		do   func() error
+		want string
+	}{
+		{func() error {
+			_, err := erasure.Erase(t.Context(), r.Pool, key, erasure.Options{Author: author})
+			return err
+		}, `erased mirror.erased null [] null`},
+		{func() error { return erasure.Lift(t.Context(), r.Pool, key, author) }, `unchanged mirror.erasure_lifted null [] null`},
+	} {
+		if err := step.do(); err != nil {
+			t.Fatal(err)
+		}
+		found, next := r.next(after, 10)
+		text, err := json.Marshal(found)
+		if err != nil || len(found) != 1 {
+			t.Fatal(len(found), err)
+		}
+		var changes []struct {
+			Change, Event    string
+			Outcome, Contact json.RawMessage
+			Columns          json.RawMessage `json:"changed_columns"`
+		}
+		var row struct{ Name json.RawMessage }
+		if err := json.Unmarshal(text, &changes); err != nil {
+			t.Fatal(err)
+		}
+		c := changes[0]
+		if err := json.Unmarshal(c.Contact, &row); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%s %s %s %s %s", c.Change, c.Event, c.Outcome, c.Columns, row.Name); got != step.want {
+			t.Errorf("got %s, want %s", got, step.want)
+		}
+		after = next
+	}
 }
 
 // body is an event of contact 7, on a day of January.
