@@ -43,7 +43,9 @@ type rig struct {
 	t     testing.TB
 	inbox *inbox.Inbox
 	feed  *feed.Feed
-	stop  func()
+	// settle has the horizon moved, which a batch of the worker does by itself.
+	settle func()
+	stop   func()
 }
 
 func newRig(t testing.TB, workers int) *rig {
@@ -59,7 +61,7 @@ func rigOn(t testing.TB, db *pgtest.DB, workers int) *rig {
 	}
 	worker, settler := mirror.New(pool, quiet, workers), settle.New(pool, quiet)
 	worker.Observe = func(mirror.Batch) { settler.Wake() }
-	r := &rig{DB: db, t: t, inbox: inbox.New(pool, worker.Wake), feed: feed.New(pool, quiet), stop: pool.Close}
+	r := &rig{DB: db, t: t, inbox: inbox.New(pool, worker.Wake), feed: feed.New(pool, quiet), settle: settler.Wake, stop: pool.Close}
 	t.Cleanup(func() { r.stop() })
 	r.run(r.inbox.Run)
 	r.run(worker.Run)
@@ -137,6 +139,7 @@ func TestFeed_tellsOfErasures(t *testing.T) {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
+		r.settle() // an erasure is another process, whose settler does not run
 		found, next := r.next(after, 10)
 		text, err := json.Marshal(found)
 		if err != nil || len(found) != 1 {
