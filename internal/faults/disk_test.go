@@ -22,6 +22,7 @@ var diskFaults = []fault{
 	{name: "one tenant's burst fills its part of the spool", run: tenantFull},
 	{name: "spool segments that can't be read, or not all of them", run: unreadableSegments},
 	{name: "spool directory removed while the database is away", run: spoolRemoved},
+	{name: "mirror killed while it spools, and started on a read-only disk", run: readOnlyData},
 }
 
 // diskFull fills a disk of half a megabyte while the database is away.
@@ -231,6 +232,46 @@ func spoolRemoved(l *lab) {
 		mirror.start()
 		load.answered(50, "spooled")
 		db.start()
+	}
+	load.answered(100, "accepted")
+	l.settle(load, db, mirror)
+}
+
+// readOnlyData kills the mirror while the database is away, and starts it again on a
+// disk that is read-only by then: it goes on without its spool, and is not complete
+// until what is there has drained.
+func readOnlyData(l *lab) {
+	db := l.postgres("postgres", nil)
+	mirror := l.newService("mirror", db.url(""))
+	l.smallDisk(mirror.dataDir, "size=64m")
+	remount := func(flags uintptr) {
+		l.Helper()
+		if err := syscall.Mount("", mirror.dataDir, "", syscall.MS_REMOUNT|flags, "size=64m"); err != nil {
+			l.Fatal(err)
+		}
+	}
+	mirror.start()
+	load := l.traffic(mirror.webhook())
+	for range pick(1, 5) {
+		load.answered(100, "accepted")
+		db.end(syscall.SIGQUIT)
+		load.answered(outage(), "spooled")
+		spooled := time.Now()
+		mirror.end(syscall.SIGKILL)
+		remount(syscall.MS_RDONLY)
+		mirror.launch()
+		load.refused(20)
+		db.start()
+		load.answered(100, "accepted")
+		l.await("the row of the process says that its spool can't be opened", patience, func() bool {
+			return ask[bool](db, "select count(*) = 1 from processes where spool_error is not null")
+		})
+		held := fmt.Sprintf("select bool_and(complete_through < '%s') from mirror_freshness", spooled.Format(time.RFC3339Nano))
+		if !ask[bool](db, held) {
+			l.Error("the mirror is complete through a moment at which deliveries were spooled that it lacks")
+		}
+		remount(0)
+		l.await("nothing holds the mirror back", patience, func() bool { return !ask[bool](db, held) })
 	}
 	load.answered(100, "accepted")
 	l.settle(load, db, mirror)
