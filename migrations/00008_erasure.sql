@@ -27,17 +27,36 @@ create table erasures (
 );
 
 create unique index erasures_in_force on erasures (context_identifier, contact_id) where lifted_at is null;
+create index erasures_contact on erasures (context_identifier, contact_id);
 
-comment on table erasures is 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
+comment on table erasures is 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. The values of every event that was received before the erasure was lifted are erased: at once, or when it is applied, or when it is stored where it is never applied.';
 comment on column erasures.audit_seq is 'Key: the row of the erasure in contact_audit_log.';
 comment on column erasures.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column erasures.contact_id is 'The contact.';
 comment on column erasures.erased_at is 'When it was erased first: recorded_at of that row.';
-comment on column erasures.lifted_at is 'Since when later events are kept with their values again; NULL while the erasure is in force.';
+comment on column erasures.lifted_at is 'Events received after that time keep their values again, by the clock of their receiver; NULL while the erasure is in force.';
 comment on column erasures.lifted_audit_seq is 'The row of the lifting in contact_audit_log.';
 comment on column erasures.reason is 'Why, as the operator put it. Who erased and who lifted is in operator_actions.';
 comment on index erasures_pkey is 'One entry for each erasure in the log; the table is small enough to be read as a whole.';
-comment on index erasures_in_force is 'One erasure in force for each contact. For contactmirror_erased, mirror_tombstones and every other statement that asks for it.';
+comment on index erasures_in_force is 'One erasure in force for each contact. For erasure_in_force and contactmirror_lift_erasure.';
+comment on index erasures_contact is 'For mirror_tombstones, contactmirror_is_erased and every other statement that asks whether values of a contact are erased.';
+
+-- The rule: values are erased of what was received before the last erasure of the
+-- contact was lifted. It goes by the time of receipt and not by what has been applied,
+-- so it does not matter where a delivery waits meanwhile: in the queue, in a spool, in
+-- a file that was moved aside, in quarantine, in a transaction.
+-- +goose StatementBegin
+create function contactmirror_is_erased(context_identifier text, contact_id bigint, received_at timestamptz) returns boolean
+language sql stable
+begin atomic
+    select exists (
+        select from erasures x
+        where x.context_identifier = $1 and x.contact_id = $2 and (x.lifted_at is null or x.lifted_at >= $3)
+    );
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_is_erased(text, bigint, timestamptz) is 'Whether the values of what was received at a time (received_at) for a contact (context_identifier, contact_id) are erased.';
 
 -- What arrives for a contact and is not queued is redacted when it is stored. Such a
 -- put and an erasure wait for each other by an advisory lock, because there is no row
@@ -51,25 +70,22 @@ select pg_advisory_xact_lock(hashtext('contactmirror erasure'), (hashtextextende
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_lock_erasure(text, bigint) is 'Keeps contactmirror_erased(context_identifier, contact_id) waiting until the transaction ends.';
+comment on function contactmirror_lock_erasure(text, bigint) is 'Keeps contactmirror_erased waiting until the transaction ends, for a contact (context_identifier, contact_id).';
 
 -- +goose StatementBegin
-create function contactmirror_erased(context_identifier text, contact_id bigint) returns boolean
+create function contactmirror_erased(context_identifier text, contact_id bigint, received_at timestamptz) returns boolean
 language plpgsql volatile security definer
 set search_path from current
 as $$
 begin
     perform contactmirror_require_read_committed();
     perform pg_advisory_xact_lock_shared(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer);
-    return exists (
-        select from erasures x
-        where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
-    );
+    return contactmirror_is_erased($1, $2, $3);
 end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_erased(text, bigint) is 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Does not look for an unfinished restore: a statement that calls it calls contactmirror_require_restored once.';
+comment on function contactmirror_erased(text, bigint, timestamptz) is 'As contactmirror_is_erased, for what is being stored. Waits for an erasure that is running, and keeps the next one waiting until the transaction ends. Does not look for an unfinished restore: a statement that calls it calls contactmirror_require_restored once.';
 
 -- Other ignored events, such as those of persons, hold no values of contacts.
 -- +goose StatementBegin
@@ -83,18 +99,12 @@ comment on function contactmirror_is_of_contact(text, text) is 'Whether an ignor
 -- What a hash is of can be guessed, so none is kept of an erased contact. Nothing has
 -- to be locked here: an erasure locks the table.
 -- +goose StatementBegin
-create function contactmirror_hash_kept(context_identifier text, contact_id bigint, body_sha256 bytea) returns bytea
+create function contactmirror_hash_kept(context_identifier text, contact_id bigint, received_at timestamptz, body_sha256 bytea) returns bytea
 language sql stable
-return case
-    when exists (
-        select from erasures x
-        where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
-    ) then ''
-    else body_sha256
-end;
+return case when contactmirror_is_erased(context_identifier, contact_id, received_at) then '' else body_sha256 end;
 -- +goose StatementEnd
 
-comment on function contactmirror_hash_kept(text, bigint, bytea) is 'What duplicate_deliveries keeps of the hash (body_sha256) of a delivery for a contact (context_identifier, contact_id): nothing where the contact is erased.';
+comment on function contactmirror_hash_kept(text, bigint, timestamptz, bytea) is 'What duplicate_deliveries keeps of the hash (body_sha256) of a delivery for a contact (context_identifier, contact_id), received at a time (received_at): nothing where its values are erased.';
 
 -- A reason may quote the delivery: only the member at fault and the SQLSTATE stay.
 -- +goose StatementBegin
@@ -133,14 +143,12 @@ begin
             where w.event_seq = s.event_seq
             limit 1
         ) e
-        cross join lateral (
-            select from erasures x
-            where x.context_identifier = e.context_identifier and x.contact_id = e.primary_key and x.lifted_at is null
-            limit 1
-        ) x
-        where e.ignored
-            or exists (select from contact_audit_log a where a.event_seq = e.event_seq)
-            or exists (select from quarantined_deliveries q where q.event_seq = e.event_seq and q.resolution = 'discarded')
+        where contactmirror_is_erased(e.context_identifier, e.primary_key, e.received_at)
+            and (
+                e.ignored
+                or exists (select from contact_audit_log a where a.event_seq = e.event_seq)
+                or exists (select from quarantined_deliveries q where q.event_seq = e.event_seq and q.resolution = 'discarded')
+            )
         group by e.ignored, day
     loop
         delete from webhook_bodies b
@@ -181,8 +189,7 @@ begin
         and exists (
             select
             from webhook_events w
-            join erasures x on x.context_identifier = w.context_identifier and x.contact_id = w.primary_key and x.lifted_at is null
-            where w.event_seq = $1
+            where w.event_seq = $1 and contactmirror_is_erased(w.context_identifier, w.primary_key, w.received_at)
         );
     if not found then
         return false;
@@ -214,10 +221,7 @@ begin
     update quarantined_deliveries q
     set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
     where q.quarantine_seq = $1 and q.event_seq is null and q.resolution = 'retried' and q.bytes_removed_at is null
-        and exists (
-            select from erasures x
-            where x.context_identifier = $2 and x.contact_id = $3 and x.lifted_at is null
-        );
+        and contactmirror_is_erased($2, $3, q.received_at);
     return found;
 end
 $$;
@@ -347,9 +351,9 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_lift_erasure(text, bigint, bigint) is 'Lets later events of a contact (context_identifier, contact_id) be kept with their values again. The caller has written the lifting''s row of the log (audit_seq). Reports whether the contact was erased and the row is there. For the owner, or whom the owner grants it to.';
+comment on function contactmirror_lift_erasure(text, bigint, bigint) is 'Lets events of a contact (context_identifier, contact_id) that are received from now on be kept with their values again. The caller has written the lifting''s row of the log (audit_seq). Reports whether the contact was erased and the row is there. For the owner, or whom the owner grants it to.';
 
-revoke all on function contactmirror_erased(text, bigint) from public;
+revoke all on function contactmirror_erased(text, bigint, timestamptz) from public;
 revoke all on function contactmirror_strip_events(bigint[]) from public;
 revoke all on function contactmirror_redact_event(bigint, bytea) from public;
 revoke all on function contactmirror_strip_delivery(bigint, text, bigint) from public;
@@ -364,8 +368,9 @@ drop function contactmirror_strip_delivery(bigint, text, bigint);
 drop function contactmirror_redact_event(bigint, bytea);
 drop function contactmirror_strip_events(bigint[]);
 drop function contactmirror_reason_without_values(text);
-drop function contactmirror_hash_kept(text, bigint, bytea);
+drop function contactmirror_hash_kept(text, bigint, timestamptz, bytea);
 drop function contactmirror_is_of_contact(text, text);
-drop function contactmirror_erased(text, bigint);
+drop function contactmirror_erased(text, bigint, timestamptz);
+drop function contactmirror_is_erased(text, bigint, timestamptz);
 drop function contactmirror_lock_erasure(text, bigint);
 drop table erasures;

@@ -71,7 +71,7 @@ var functions = []right{
 	{"contactmirror_drop_bodies(text, timestamptz, boolean)", "execute", ""},
 	{"contactmirror_delete_bodies(text, timestamptz, bigint, integer, boolean)", "execute", ""},
 	{"contactmirror_prune_quarantine(timestamptz, bigint, integer, boolean)", "execute", ""},
-	{"contactmirror_erased(text, bigint)", "execute", ""},
+	{"contactmirror_erased(text, bigint, timestamptz)", "execute", ""},
 	{"contactmirror_strip_events(bigint[])", "execute", ""},
 	{"contactmirror_redact_event(bigint, bytea)", "execute", ""},
 	{"contactmirror_strip_delivery(bigint, text, bigint)", "execute", ""},

@@ -19,7 +19,7 @@ func TestFunctions_refuseOtherIsolationLevels(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	for _, call := range []string{
-		`contactmirror_erased('', 1)`,
+		`contactmirror_erased('', 1, now())`,
 		`contactmirror_strip_events('{}')`,
 		`contactmirror_redact_event(1, null)`,
 		`contactmirror_strip_delivery(1, '', 1)`,

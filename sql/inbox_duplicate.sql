@@ -4,7 +4,7 @@ with noted as (
     insert into duplicate_deliveries (event_seq, received_at, retry, body_sha256)
     select e.event_seq, d.received_at, d.retry,
         -- In a restore, erasures may still be missing.
-        case when (select contactmirror_require_restored()) then contactmirror_hash_kept(d.context_identifier, d.primary_key, d.body_sha256) end
+        case when (select contactmirror_require_restored()) then contactmirror_hash_kept(d.context_identifier, d.primary_key, d.received_at, d.body_sha256) end
     from unnest(
         @context_identifiers::text[], @event_ids::uuid[], @events::text[], @primary_keys::bigint[], @keyless_sha256::bytea[],
         @received_at::timestamptz[], @retries::integer[], @body_sha256::bytea[]

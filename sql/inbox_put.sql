@@ -62,7 +62,7 @@ with writer as materialized (
     where shard is not null or not (
         primary_key is not null and contactmirror_is_of_contact(event, entity)
         and (select contactmirror_require_restored()) -- in a restore, erasures may still be missing
-        and contactmirror_erased(context_identifier, primary_key)
+        and contactmirror_erased(context_identifier, primary_key, received_at)
     )
 ), queued as (
     insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)

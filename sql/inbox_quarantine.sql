@@ -12,7 +12,7 @@ with given as materialized (
         select
         from unnest(g.subjects::bigint[]) as s (contact_id)
         where (select contactmirror_require_restored()) -- in a restore, erasures may still be missing
-            and contactmirror_erased(g.context_identifier, s.contact_id)
+            and contactmirror_erased(g.context_identifier, s.contact_id, g.received_at)
     ) as erased
     from given g
 )

@@ -224,8 +224,6 @@ var (
 	ErasureRedact string
 	//go:embed erasure_strip_delivery.sql
 	ErasureStripDelivery string
-	//go:embed erasure_spooled.sql
-	ErasureSpooled string
 	//go:embed erasure_queued.sql
 	ErasureQueued string
 	//go:embed erasure_erase.sql

@@ -32,7 +32,7 @@ type eraseCmd struct {
 func (eraseCmd) Help() string {
 	return `Removes the values of all columns of one contact, for good: from its row, from the audit log, from raw bodies and from quarantine, with the salts and hashes by which they could be guessed. Ids, times, names of columns, the soft-delete flag and who caused the events stay; the columns are pending. The audit chain still holds, and every event stays accounted for.
 
-Later events of the contact, late ones and those in a spool too, lose their values as they are applied, until the erasure is lifted with --lift; it can be lifted once everything that came before is applied. Events in open quarantine lose their values only, and can still be retried. Quarantined deliveries of which nobody can tell whom they are about are listed: look at them, and discard or retry them by hand.
+Later events of the contact lose their values when they are applied. After --lift, events that are received from then on keep them; those received before, which may still be queued or in a spool, do not. Events in open quarantine lose their values only, and can still be retried. Quarantined deliveries of which nobody can tell whom they are about are listed: look at them, and discard or retry them by hand.
 
 On a terminal it shows what it would erase and asks; elsewhere it needs --yes. It can't be undone, and runs as the owner of the schema, CONTACTMIRROR_MIGRATE_URL. OUT OF REACH are copies elsewhere: backups, the write-ahead log and its archive, replicas that lag, and what was read or exported before. Old row versions stay in the data files until vacuum has passed.`
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
@@ -23,16 +24,26 @@ var (
 	stripDelivery = pg.Column[bool](sql.ErasureStripDelivery)
 )
 
-// Facts takes the values out of facts of an erased contact, before they are folded.
-func Facts(facts []contact.Fact) {
-	for i, f := range facts {
-		facts[i] = f.Erase()
-	}
+// Extent says which events of a contact have no values: those received before the last
+// erasure was lifted. The zero value is none of them.
+type Extent struct {
+	through pgtype.Timestamptz
 }
 
-// OfRow reports whether the audit row of e may not keep its values: that of an event
-// whose body was redacted, and of any event where its contact is erased.
-func OfRow(e *event.Contact, erased bool) bool { return erased || e.Erased != nil }
+// NewExtent is the extent of the erasures of a contact of which the last one was lifted
+// at an instant, infinity where it is in force.
+func NewExtent(through pgtype.Timestamptz) Extent { return Extent{through} }
+
+// Covers reports whether an event received at an instant has no values.
+func (x Extent) Covers(receivedAt time.Time) bool {
+	return x.through.Valid && (x.through.InfinityModifier == pgtype.Infinity || !receivedAt.After(x.through.Time))
+}
+
+// OfRow reports whether the audit row of e, received at an instant, may not keep its
+// values: it is covered, or its body was redacted.
+func (x Extent) OfRow(e *event.Contact, receivedAt time.Time) bool {
+	return e.Erased != nil || x.Covers(receivedAt)
+}
 
 // Applied removes the bytes of those of the events, applied in tx, whose contact is
 // erased: bodies, hashes of duplicates and what quarantine had of them.

@@ -20,7 +20,7 @@
 //
 //	where             erased there                       comes there erased
 //	applied           values and salt go, the names of   its row has the names only, and the
-//	                  the columns stay; the body goes    body goes: Facts, Columns, Applied
+//	                  the columns stay; the body goes    body goes: Extent, Applied
 //	queued            keeps its body, which the worker   the same
 //	                  needs; then as applied
 //	open quarantine   the body is redacted, and can      redacted likewise: Quarantined
@@ -37,8 +37,9 @@
 // A malformed delivery is the contact's if it names its id and was verified under its
 // tenant; of others nobody can tell, and [Account] lists them. A redacted body is the
 // envelope without values, in the form that [event.Redact] makes and [event.ParseStored]
-// reads as the same fact without its values. The lifting waits for what is queued and
-// in spools, which came before it. A hard delete later on works as ever.
+// reads as the same fact without its values. Which events came before
+// the lifting is decided by the time of their receipt, by the clock of their receiver:
+// so it does not matter where they wait meanwhile. A hard delete later on works as ever.
 //
 // The functions in migrations/00008_erasure.sql do what the service may not do itself,
 // and check that its contact is erased. sql/mirror_tombstones.sql tells the worker

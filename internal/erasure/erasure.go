@@ -32,7 +32,6 @@ var (
 	lift       = pg.Column[bool](sql.ErasureLift)
 	inForce    = pg.Column[int64](sql.ErasureInForce)
 	stamps     = pg.Query[stamp](sql.ErasureStamp)
-	spooled    = pg.Column[int64](sql.ErasureSpooled)
 )
 
 type erased struct {
@@ -114,21 +113,8 @@ func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) 
 	return a, nil
 }
 
-// WaitingError tells that an erasure can't be lifted yet: events that came while it
-// was in force are still to be applied, and would keep their values.
-type WaitingError struct {
-	// Queued is how many events of the contact are queued, and Spooled how many
-	// deliveries, of any contact, are in spools.
-	Queued, Spooled int64
-}
-
-func (e *WaitingError) Error() string {
-	return fmt.Sprintf("%d events of the contact are queued, and %d deliveries are in spools; they came while it was erased, and must be applied first", e.Queued, e.Spooled)
-}
-
-// Lift lets later events of the contact be kept with their values again. What
-// was erased stays so, and what came before must have been applied: else that is a
-// [*WaitingError].
+// Lift lets events of the contact that are received from now on be kept with their
+// values again. What was received before stays without, whenever it is applied.
 func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by Author) error {
 	err := inTransaction(ctx, pool, key, by.AuditKey, func(tx pgx.Tx) error {
 		found, err := inForce.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
@@ -137,17 +123,6 @@ func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by Author) e
 			return err
 		case len(found) == 0:
 			return ErrNotErased
-		}
-		var waiting WaitingError
-		waiting.Queued, err = queued.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard(), "context_identifier": key.Tenant, "contact_id": key.ID})
-		if err == nil {
-			waiting.Spooled, err = spooled.One(ctx, tx, nil)
-		}
-		switch {
-		case err != nil:
-			return err
-		case waiting != (WaitingError{}):
-			return &waiting
 		}
 		seq, err := appendRow(ctx, tx, key, audit.ErasureLifted, by.AuditKey)
 		if err != nil {

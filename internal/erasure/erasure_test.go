@@ -117,9 +117,16 @@ func (r *rig) run(f func(context.Context) error) {
 	})
 }
 
-// put stores a body as a receiver does.
+// put stores a body as a receiver does that has just received it.
 func (r *rig) put(body []byte) {
-	d := inbox.Delivery{Body: body, ReceivedAt: received, Signature: signature.Sign(secret, body)}
+	r.t.Helper()
+	r.putReceived(body, time.Now())
+}
+
+// putReceived stores a body that was received at another time, as from a spool.
+func (r *rig) putReceived(body []byte, at time.Time) {
+	r.t.Helper()
+	d := inbox.Delivery{Body: body, ReceivedAt: at, Signature: signature.Sign(secret, body)}
 	e, err := event.Parse(body, received)
 	if err != nil {
 		d.Reason = err.Error()

@@ -3,7 +3,6 @@ package erasure_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -162,25 +161,35 @@ func TestErase_besideDiscard(t *testing.T) {
 	}
 }
 
-// What came while the contact was erased must be applied before the erasure is
-// lifted, or it would keep its values.
-func TestLift_waitsForWhatCameBefore(t *testing.T) {
+// What was received before the lifting has no values, wherever it was then: in the
+// queue, or not yet stored, as in a spool, in a file that was moved aside, or in a
+// transaction. What is received after it keeps them.
+func TestLift_goesByTheReceipt(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
 	key := contact.Key{Tenant: "Cust1", ID: 7}
-	r.put(secretEvent("contact.changed", "", received.Add(-time.Hour)))
+	secret := func(n int, kind string) []byte {
+		body := secretEvent(kind, "", received.Add(time.Duration(n-10)*time.Hour))
+		return bytes.Replace(body, []byte("000000000002"), fmt.Appendf(nil, "%012d", n), 1)
+	}
 	r.erase(key)
-	err := erasure.Lift(t.Context(), r.Pool, key, author)
-	if waiting, ok := errors.AsType[*erasure.WaitingError](err); !ok || waiting.Queued != 1 {
-		t.Errorf("lifted with an event queued: %v, want a WaitingError", err)
+	r.put(secret(1, "contact.changed"))
+	before := time.Now()
+	if err := erasure.Lift(t.Context(), r.Pool, key, author); err != nil {
+		t.Fatal(err)
 	}
 	r.run(r.worker.Run)
+	r.putReceived(secret(2, "contact.changed"), before)
+	r.putReceived(secret(3, "contact.merged"), before)
+	r.putReceived([]byte(`{"EventId":"secret","Event":"contact.changed","PrimaryKey":7,"ContextIdentifier":"Cust1"}`), before)
 	r.drain()
-	if err := erasure.Lift(t.Context(), r.Pool, key, author); err != nil {
-		t.Error(err)
-	}
 	if got := r.mentions("secret"); len(got) > 0 {
 		t.Errorf("left in %q", got)
+	}
+	r.put(secret(4, "contact.changed"))
+	r.drain()
+	if got := r.mentions("secret"); len(got) == 0 {
+		t.Error("an event received after the lifting has lost its values")
 	}
 	r.verify()
 }

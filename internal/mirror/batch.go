@@ -205,8 +205,10 @@ func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now 
 		return nil, err
 	}
 	for _, t := range touched {
-		if t.erased {
-			erasure.Facts(t.facts)
+		for i, e := range t.events {
+			if t.erased.Covers(e.receivedAt) {
+				t.facts[i] = t.facts[i].Erase()
+			}
 		}
 		t.results = t.State.Merge(t.facts, t.history)
 	}
@@ -216,11 +218,11 @@ func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now 
 	return touched, erasure.Applied(ctx, tx, erasedEvents(touched))
 }
 
-// erasedEvents is the events of erased contacts.
+// erasedEvents is the events whose values are erased.
 func erasedEvents(contacts []*touched) (seqs []int64) {
 	for _, t := range contacts {
-		if t.erased {
-			for _, e := range t.events {
+		for _, e := range t.events {
+			if t.erased.Covers(e.receivedAt) {
 				seqs = append(seqs, e.seq)
 			}
 		}
@@ -233,7 +235,7 @@ type touched struct {
 	contactrow.Row
 	events []*claimed
 	facts  []contact.Fact
-	erased bool // so nothing that its events give is kept
+	erased erasure.Extent
 
 	// history is loaded only for contacts that a late fact is about.
 	history []contact.Fact

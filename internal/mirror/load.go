@@ -10,6 +10,7 @@ import (
 	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/contactrow"
+	"contactmirror/internal/erasure"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -24,13 +25,14 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched, log *audit.Append
 	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
 	batch.Queue(sql.MirrorTombstones, args).Query(func(rows pgx.Rows) error {
 		var (
-			place int64
-			ticks pgtype.Int8
-			id    pgtype.UUID
+			place         int64
+			ticks         pgtype.Int8
+			id            pgtype.UUID
+			erasedThrough pgtype.Timestamptz
 		)
-		err := pg.ForEach(rows, []any{&place, &ticks, &id}, func() error {
+		err := pg.ForEach(rows, []any{&place, &ticks, &id, &erasedThrough}, func() error {
 			if !ticks.Valid {
-				contacts[place-1].erased = true
+				contacts[place-1].erased = erasure.NewExtent(erasedThrough)
 				return nil
 			}
 			last := contact.Order{Ticks: contact.Ticks(ticks.Int64), Kind: contact.Deleted, ID: id.Bytes}

@@ -12,7 +12,6 @@ import (
 	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/contactrow"
-	"contactmirror/internal/erasure"
 	"contactmirror/sql"
 )
 
@@ -94,7 +93,7 @@ func auditRows(contacts []*touched, n int, log *audit.Appender, now time.Time) (
 			r.EventSeq, r.ReceivedAt, r.RecordedAt = &e.seq, e.receivedAt, now
 			r.WebhookName, r.Origin = e.webhook, "webhook"
 			r.Outcome, r.Effect, r.LastKnown = new(string(t.results[i].Outcome)), t.results[i].Effect, known
-			if err := log.Append(r, erasure.OfRow(e.Contact, t.erased)); err != nil {
+			if err := log.Append(r, t.erased.OfRow(e.Contact, e.receivedAt)); err != nil {
 				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}
 			}
 		}

@@ -1066,21 +1066,18 @@ $_$;
 
 COMMENT ON FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]) IS 'Erases a contact (context_identifier, contact_id), but for its row in contacts, which the caller writes in the same transaction. The caller holds the lock of its shard, has written the erasure''s row of the log (audit_seq; of an erasure in force, which is repeated, that one) and why (reason), and gives the commitments to the values of all its audit rows (audit_seqs, commitments), the redacted bodies of its events in open quarantine (event_seqs, redacted_events) and of quarantined deliveries that never became events (quarantine_seqs, redacted_deliveries); a NULL body keeps nothing of it, and discards the entry. For the owner, or whom the owner grants it to.';
 
-CREATE FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) RETURNS boolean
+CREATE FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint, received_at timestamp with time zone) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS $_$
 begin
     perform contactmirror_require_read_committed();
     perform pg_advisory_xact_lock_shared(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer);
-    return exists (
-        select from erasures x
-        where x.context_identifier = $1 and x.contact_id = $2 and x.lifted_at is null
-    );
+    return contactmirror_is_erased($1, $2, $3);
 end
 $_$;
 
-COMMENT ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) IS 'Whether an erasure of a contact (context_identifier, contact_id) is in force. Waits for a running one, and keeps the next one waiting until the transaction ends. Does not look for an unfinished restore: a statement that calls it calls contactmirror_require_restored once.';
+COMMENT ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint, received_at timestamp with time zone) IS 'As contactmirror_is_erased, for what is being stored. Waits for an erasure that is running, and keeps the next one waiting until the transaction ends. Does not look for an unfinished restore: a statement that calls it calls contactmirror_require_restored once.';
 
 CREATE FUNCTION public.contactmirror_extend_bodies() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1129,7 +1126,7 @@ CREATE TABLE public.erasures (
     CONSTRAINT erasures_lifted CHECK ((((lifted_at IS NULL) = (lifted_audit_seq IS NULL)) AND (lifted_audit_seq > audit_seq)))
 );
 
-COMMENT ON TABLE public.erasures IS 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. Until one is lifted, the values of every later event of the contact are erased when it is applied, or when it is stored where it is never applied.';
+COMMENT ON TABLE public.erasures IS 'Contacts whose personal values were erased: an index of the rows of contact_audit_log that say so. The values of every event that was received before the erasure was lifted are erased: at once, or when it is applied, or when it is stored where it is never applied.';
 
 COMMENT ON COLUMN public.erasures.audit_seq IS 'Key: the row of the erasure in contact_audit_log.';
 
@@ -1139,17 +1136,27 @@ COMMENT ON COLUMN public.erasures.contact_id IS 'The contact.';
 
 COMMENT ON COLUMN public.erasures.erased_at IS 'When it was erased first: recorded_at of that row.';
 
-COMMENT ON COLUMN public.erasures.lifted_at IS 'Since when later events are kept with their values again; NULL while the erasure is in force.';
+COMMENT ON COLUMN public.erasures.lifted_at IS 'Events received after that time keep their values again, by the clock of their receiver; NULL while the erasure is in force.';
 
 COMMENT ON COLUMN public.erasures.lifted_audit_seq IS 'The row of the lifting in contact_audit_log.';
 
 COMMENT ON COLUMN public.erasures.reason IS 'Why, as the operator put it. Who erased and who lifted is in operator_actions.';
 
-CREATE FUNCTION public.contactmirror_hash_kept(context_identifier text, contact_id bigint, body_sha256 bytea) RETURNS bytea
+CREATE FUNCTION public.contactmirror_is_erased(context_identifier text, contact_id bigint, received_at timestamp with time zone) RETURNS boolean
     LANGUAGE sql STABLE
-    RETURN CASE WHEN (EXISTS (SELECT FROM public.erasures x WHERE ((x.context_identifier = contactmirror_hash_kept.context_identifier) AND (x.contact_id = contactmirror_hash_kept.contact_id) AND (x.lifted_at IS NULL)))) THEN '\x'::bytea ELSE body_sha256 END;
+    BEGIN ATOMIC
+ SELECT (EXISTS ( SELECT
+            FROM public.erasures x
+           WHERE ((x.context_identifier = contactmirror_is_erased.context_identifier) AND (x.contact_id = contactmirror_is_erased.contact_id) AND ((x.lifted_at IS NULL) OR (x.lifted_at >= contactmirror_is_erased.received_at))))) AS "exists";
+END;
 
-COMMENT ON FUNCTION public.contactmirror_hash_kept(context_identifier text, contact_id bigint, body_sha256 bytea) IS 'What duplicate_deliveries keeps of the hash (body_sha256) of a delivery for a contact (context_identifier, contact_id): nothing where the contact is erased.';
+COMMENT ON FUNCTION public.contactmirror_is_erased(context_identifier text, contact_id bigint, received_at timestamp with time zone) IS 'Whether the values of what was received at a time (received_at) for a contact (context_identifier, contact_id) are erased.';
+
+CREATE FUNCTION public.contactmirror_hash_kept(context_identifier text, contact_id bigint, received_at timestamp with time zone, body_sha256 bytea) RETURNS bytea
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN public.contactmirror_is_erased(context_identifier, contact_id, received_at) THEN '\x'::bytea ELSE body_sha256 END;
+
+COMMENT ON FUNCTION public.contactmirror_hash_kept(context_identifier text, contact_id bigint, received_at timestamp with time zone, body_sha256 bytea) IS 'What duplicate_deliveries keeps of the hash (body_sha256) of a delivery for a contact (context_identifier, contact_id), received at a time (received_at): nothing where its values are erased.';
 
 CREATE FUNCTION public.contactmirror_is_of_contact(event text, entity text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -1196,7 +1203,7 @@ begin
 end
 $_$;
 
-COMMENT ON FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint, audit_seq bigint) IS 'Lets later events of a contact (context_identifier, contact_id) be kept with their values again. The caller has written the lifting''s row of the log (audit_seq). Reports whether the contact was erased and the row is there. For the owner, or whom the owner grants it to.';
+COMMENT ON FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint, audit_seq bigint) IS 'Lets events of a contact (context_identifier, contact_id) that are received from now on be kept with their values again. The caller has written the lifting''s row of the log (audit_seq). Reports whether the contact was erased and the row is there. For the owner, or whom the owner grants it to.';
 
 CREATE FUNCTION public.contactmirror_lock_erasure(context_identifier text, contact_id bigint) RETURNS void
     LANGUAGE sql
@@ -1204,7 +1211,7 @@ CREATE FUNCTION public.contactmirror_lock_erasure(context_identifier text, conta
 select pg_advisory_xact_lock(hashtext('contactmirror erasure'), (hashtextextended(concat_ws(' ', contact_id, context_identifier), 0) & 63)::integer)
 $$;
 
-COMMENT ON FUNCTION public.contactmirror_lock_erasure(context_identifier text, contact_id bigint) IS 'Keeps contactmirror_erased(context_identifier, contact_id) waiting until the transaction ends.';
+COMMENT ON FUNCTION public.contactmirror_lock_erasure(context_identifier text, contact_id bigint) IS 'Keeps contactmirror_erased waiting until the transaction ends, for a contact (context_identifier, contact_id).';
 
 CREATE FUNCTION public.contactmirror_newest(at timestamp with time zone, by_arrival boolean, tenant text) RETURNS TABLE(sent_rows bigint[], more_rows bigint[], given bigint[], other_contacts text[])
     LANGUAGE plpgsql STABLE ROWS 1
@@ -1396,8 +1403,7 @@ begin
         and exists (
             select
             from webhook_events w
-            join erasures x on x.context_identifier = w.context_identifier and x.contact_id = w.primary_key and x.lifted_at is null
-            where w.event_seq = $1
+            where w.event_seq = $1 and contactmirror_is_erased(w.context_identifier, w.primary_key, w.received_at)
         );
     if not found then
         return false;
@@ -1844,10 +1850,7 @@ begin
     update quarantined_deliveries q
     set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
     where q.quarantine_seq = $1 and q.event_seq is null and q.resolution = 'retried' and q.bytes_removed_at is null
-        and exists (
-            select from erasures x
-            where x.context_identifier = $2 and x.contact_id = $3 and x.lifted_at is null
-        );
+        and contactmirror_is_erased($2, $3, q.received_at);
     return found;
 end
 $_$;
@@ -1875,14 +1878,12 @@ begin
             where w.event_seq = s.event_seq
             limit 1
         ) e
-        cross join lateral (
-            select from erasures x
-            where x.context_identifier = e.context_identifier and x.contact_id = e.primary_key and x.lifted_at is null
-            limit 1
-        ) x
-        where e.ignored
-            or exists (select from contact_audit_log a where a.event_seq = e.event_seq)
-            or exists (select from quarantined_deliveries q where q.event_seq = e.event_seq and q.resolution = 'discarded')
+        where contactmirror_is_erased(e.context_identifier, e.primary_key, e.received_at)
+            and (
+                e.ignored
+                or exists (select from contact_audit_log a where a.event_seq = e.event_seq)
+                or exists (select from quarantined_deliveries q where q.event_seq = e.event_seq and q.resolution = 'discarded')
+            )
         group by e.ignored, day
     loop
         delete from webhook_bodies b
@@ -3389,9 +3390,13 @@ COMMENT ON INDEX public.duplicate_deliveries_event_seq IS 'For contactmirror_str
 
 COMMENT ON INDEX public.duplicate_deliveries_pkey IS 'Keeps numbers unique; no statement reads by it.';
 
+CREATE INDEX erasures_contact ON public.erasures USING btree (context_identifier, contact_id);
+
+COMMENT ON INDEX public.erasures_contact IS 'For mirror_tombstones, contactmirror_is_erased and every other statement that asks whether values of a contact are erased.';
+
 CREATE UNIQUE INDEX erasures_in_force ON public.erasures USING btree (context_identifier, contact_id) WHERE (lifted_at IS NULL);
 
-COMMENT ON INDEX public.erasures_in_force IS 'One erasure in force for each contact. For contactmirror_erased, mirror_tombstones and every other statement that asks for it.';
+COMMENT ON INDEX public.erasures_in_force IS 'One erasure in force for each contact. For erasure_in_force and contactmirror_lift_erasure.';
 
 COMMENT ON INDEX public.erasures_pkey IS 'One entry for each erasure in the log; the table is small enough to be read as a whole.';
 
@@ -3474,7 +3479,7 @@ REVOKE ALL ON FUNCTION public.contactmirror_drop_bodies(partition_name text, bef
 
 REVOKE ALL ON FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION public.contactmirror_erased(context_identifier text, contact_id bigint, received_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.contactmirror_extend_bodies() FROM PUBLIC;
 
