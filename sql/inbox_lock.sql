@@ -41,7 +41,7 @@ with starts as materialized (
     -- Fails in the middle of a restore, and where rows are missing after it.
     where (select contactmirror_require_restored())
 )
-select locked.shard, now() as now
+select locked.shard, clock_timestamp() as now -- of the transaction would be before another one that had the lock meanwhile
 from generate_series(@rotation::integer, @rotation::integer + 31) as place
 cross join lateral (
     select s.shard

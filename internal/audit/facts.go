@@ -41,7 +41,7 @@ const (
 )
 
 // NewOperatorRow is the row that says that an operator erased a contact, or lifted an
-// erasure, in the transaction that began at an instant.
+// erasure, at an instant.
 func NewOperatorRow(event string, key contact.Key, id pgtype.UUID, at time.Time) Row {
 	r := Row{
 		Shard: key.Shard(), Tenant: key.Tenant, ContactID: key.ID, Event: event, EventID: id,
