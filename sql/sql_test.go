@@ -34,6 +34,19 @@ func files(t *testing.T) map[string]string {
 	return texts
 }
 
+// makeTemporaryTables makes the tables that some statements make for others.
+func makeTemporaryTables(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	for name, text := range files(t) {
+		if !strings.Contains(text, "\ncreate temp table") {
+			continue
+		}
+		if _, err := conn.Exec(t.Context(), text); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
 // PostgreSQL itself checks every statement against the schema.
 func TestEveryFileIsAStatement(t *testing.T) {
 	t.Parallel()
@@ -42,13 +55,7 @@ func TestEveryFileIsAStatement(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = conn.Close(t.Context()) }()
-	for name, text := range files(t) {
-		if strings.Contains(text, "\ncreate temp table") { // others are about it
-			if _, err := conn.Exec(t.Context(), text); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-		}
-	}
+	makeTemporaryTables(t, conn)
 	for name, text := range files(t) {
 		if !strings.HasPrefix(text, "-- ") {
 			t.Errorf("%s does not begin with a line that says what it is for", name)

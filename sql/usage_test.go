@@ -456,6 +456,8 @@ func (p *program) uses(t *testing.T) map[string][]use {
 				variable := p.info.Defs[spec.Names[slices.Index(spec.Values, ast.Expr(call))]]
 				declared[id(variable)] = file
 			}
+		case strings.HasPrefix(types.ExprString(call.Fun), "pg.New"): // TestDeclarations_fitTheirStatements checks it
+			found[file] = append(found[file], use{at: name.Pos(), kind: "Command"})
 		default: // pgx runs it
 			u := use{at: name.Pos(), args: &arguments{types: map[string]types.Type{}}}
 			if i := slices.IndexFunc(call.Args, func(e ast.Expr) bool { return e.Pos() <= name.Pos() && name.Pos() < e.End() }); i+1 < len(call.Args) {

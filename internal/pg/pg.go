@@ -230,14 +230,3 @@ func Scan(ctx context.Context, db DB, query string, args pgx.StrictNamedArgs, ta
 	}
 	return named(query, err)
 }
-
-// Touched is for a statement of a batch that is to touch n rows: any other number
-// is an error, for somebody else has written them meanwhile.
-func Touched(n int) func(pgconn.CommandTag) error {
-	return func(tag pgconn.CommandTag) error {
-		if tag.RowsAffected() != int64(n) {
-			return fmt.Errorf("%d rows written instead of %d: somebody else has written them meanwhile", tag.RowsAffected(), n)
-		}
-		return nil
-	}
-}
