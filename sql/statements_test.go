@@ -11,8 +11,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	_ "contactmirror/internal/feed"
+	_ "contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"
+	_ "contactmirror/internal/process"
+	_ "contactmirror/internal/quarantine"
+	_ "contactmirror/internal/rebuild"
+	_ "contactmirror/internal/refold"
+	_ "contactmirror/internal/report"
+	_ "contactmirror/internal/retention"
+	_ "contactmirror/internal/sequence"
+	_ "contactmirror/internal/settle"
+	_ "contactmirror/internal/verify"
 )
 
 // What the program declares of a statement is what PostgreSQL says of it: parameters

@@ -32,10 +32,18 @@ import (
 )
 
 var (
-	changesStmt = pg.Query[Change](sql.FeedChanges)
-	endStmt     = pg.Column[int64](sql.FeedEnd)
-	readyStmt   = pg.Column[bool](sql.FeedReady)
-	rowsStmt    = pg.Query[row](sql.FeedRows)
+	changesStmt = pg.NewQuery[changesArgs, Change](sql.FeedChanges)
+	endStmt     = pg.NewColumn[pg.NoArgs, int64](sql.FeedEnd)
+	readyStmt   = pg.NewColumn[pg.NoArgs, bool](sql.FeedReady)
+	rowsStmt    = pg.NewQuery[rowsArgs, row](sql.FeedRows)
+)
+
+type (
+	changesArgs struct {
+		After   int64
+		MaxRows int
+	}
+	rowsArgs struct{ AuditSeqs []int64 }
 )
 
 // Change is one event that was dealt with, an erasure, or its lifting.
@@ -113,10 +121,10 @@ func (f *Feed) Now(ctx context.Context) (Cursor, error) {
 	defer cancel()
 	var now Cursor
 	err := pgx.BeginTxFunc(ctx, f.pool, snapshot, func(tx pgx.Tx) error {
-		if _, err := readyStmt.One(ctx, tx, nil); err != nil {
+		if _, err := readyStmt.One(ctx, tx, pg.NoArgs{}); err != nil {
 			return err
 		}
-		end, err := endStmt.One(ctx, tx, nil)
+		end, err := endStmt.One(ctx, tx, pg.NoArgs{})
 		if err != nil {
 			return err
 		}
@@ -156,7 +164,7 @@ func (f *Feed) Read(ctx context.Context, after Cursor, limit int) (page []Change
 }
 
 func read(ctx context.Context, tx pgx.Tx, after Cursor, limit int) (page []Change, next Cursor, err error) {
-	if _, err := readyStmt.One(ctx, tx, nil); err != nil {
+	if _, err := readyStmt.One(ctx, tx, pg.NoArgs{}); err != nil {
 		return nil, after, err
 	}
 	found, err := rows(ctx, tx, after.rows()...)
@@ -166,7 +174,7 @@ func read(ctx context.Context, tx pgx.Tx, after Cursor, limit int) (page []Chang
 	if !after.in(found) {
 		return nil, after, ErrLost
 	}
-	page, err = changesStmt.All(ctx, tx, pgx.StrictNamedArgs{"after": after.last.AuditSeq, "max_rows": min(limit, MaxChanges)})
+	page, err = changesStmt.All(ctx, tx, changesArgs{After: after.last.AuditSeq, MaxRows: min(limit, MaxChanges)})
 	if err != nil {
 		return nil, after, err
 	}
@@ -192,7 +200,7 @@ func (f *Feed) forgetAbove(c Cursor) {
 
 // rows returns the audit rows of these numbers that there are, and the newest.
 func rows(ctx context.Context, tx pgx.Tx, auditSeqs ...int64) ([]row, error) {
-	return rowsStmt.All(ctx, tx, pgx.StrictNamedArgs{"audit_seqs": auditSeqs})
+	return rowsStmt.All(ctx, tx, rowsArgs{auditSeqs})
 }
 
 // newest is the newest of rows, the zero row where there is none.
@@ -292,7 +300,7 @@ func (f *Feed) awaited() bool {
 func (f *Feed) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	end, err := endStmt.One(ctx, f.pool, nil)
+	end, err := endStmt.One(ctx, f.pool, pg.NoArgs{})
 	if f.troubled.Due(err) {
 		f.log.Log(ctx, pg.Level(err), "can't look for changes", "error", pg.Explain(err))
 	}

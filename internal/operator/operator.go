@@ -12,13 +12,18 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
-var recordStmt = pg.Command(sql.OperatorRecord)
+var recordStmt = pg.NewCommand[recordArgs](sql.OperatorRecord)
+
+type recordArgs struct {
+	Actor, Action     string
+	ContextIdentifier *string
+	ContactID         *int64
+	Detail            []byte
+}
 
 // Actor is who acts, such as "alice@reports-1".
 type Actor string
@@ -62,9 +67,7 @@ func Record(ctx context.Context, db pg.DB, e Entry) error {
 	}
 	detail, err := json.Marshal(e.Detail)
 	if err == nil {
-		_, err = recordStmt.Run(ctx, db, pgx.StrictNamedArgs{
-			"actor": string(e.Actor), "action": string(e.Action), "context_identifier": e.Tenant, "contact_id": e.ContactID, "detail": detail,
-		})
+		_, err = recordStmt.Run(ctx, db, recordArgs{string(e.Actor), string(e.Action), e.Tenant, e.ContactID, detail})
 	}
 	if err != nil {
 		return fmt.Errorf("operator: record %s by %q: %w", e.Action, e.Actor, err)

@@ -15,7 +15,7 @@ import (
 )
 
 // Broken is a pool on which a statement is run as by a program with a mistake in
-// it: with an argument that the statement does not have.
+// it: with an argument that can't be sent.
 type Broken struct {
 	*pgxpool.Pool
 	// Attempts is how often the statement was run so.
@@ -24,7 +24,8 @@ type Broken struct {
 	text     string
 }
 
-// Broken makes a pool on which the statements that contain text are broken.
+// Broken makes a pool on which the statements that contain text are broken. They must
+// have parameters.
 func (db *DB) Broken(t testing.TB, text string) *Broken {
 	t.Helper()
 	b := &Broken{text: text}
@@ -55,19 +56,20 @@ func (b *Broken) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.Trac
 	return ctx
 }
 
-// spoil adds the argument where the statement is one of the broken ones.
+// spoil replaces the last argument where the statement is one of the broken ones.
 func (b *Broken) spoil(sql string, arguments []any) {
-	if b.repaired.Load() || !strings.Contains(sql, b.text) {
+	if len(arguments) == 0 || b.repaired.Load() || !strings.Contains(sql, b.text) {
 		return
 	}
-	for i, arg := range arguments {
-		if args, ok := arg.(pgx.StrictNamedArgs); ok {
-			b.Attempts.Add(1)
-			broken := pgx.StrictNamedArgs{"mistake": 1}
-			maps.Copy(broken, args)
-			arguments[i] = broken
-		}
+	b.Attempts.Add(1)
+	last := &arguments[len(arguments)-1]
+	if named, ok := (*last).(pgx.StrictNamedArgs); ok {
+		broken := maps.Clone(named)
+		broken["mistake"] = 1
+		*last = broken
+		return
 	}
+	*last = struct{}{} // of no type that PostgreSQL has
 }
 
 // TraceBatchQuery implements pgx.BatchTracer.

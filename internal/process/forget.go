@@ -14,7 +14,12 @@ import (
 	"contactmirror/sql"
 )
 
-var forgetStmt = pg.Query[Forgotten](sql.ProcessForget)
+var forgetStmt = pg.NewQuery[forgetArgs, Forgotten](sql.ProcessForget)
+
+type forgetArgs struct {
+	Process string
+	Silence time.Duration
+}
 
 var (
 	// ErrUnknown is returned by [Forget] if the process has no row.
@@ -51,7 +56,7 @@ func Forget(ctx context.Context, pool *pgxpool.Pool, by operator.Actor, id ID, s
 }
 
 func forget(ctx context.Context, db pg.DB, id ID, silence time.Duration) (Forgotten, error) {
-	rows, err := forgetStmt.All(ctx, db, pgx.StrictNamedArgs{"process": string(id), "silence": silence})
+	rows, err := forgetStmt.All(ctx, db, forgetArgs{string(id), silence})
 	switch {
 	case err != nil:
 		return Forgotten{}, fmt.Errorf("process: forget %s: %w", id, err)

@@ -7,16 +7,57 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"contactmirror/internal/pg"
 	"contactmirror/internal/signature"
 	"contactmirror/sql"
 )
 
 var (
-	heartbeatStmt = pg.Command(sql.ProcessHeartbeat)
-	leaveStmt     = pg.Command(sql.ProcessLeave)
+	heartbeatStmt = pg.NewCommand[heartbeatArgs](sql.ProcessHeartbeat)
+	leaveStmt     = pg.NewCommand[leaveArgs](sql.ProcessLeave)
+)
+
+type (
+	heartbeatArgs struct {
+		Process    string
+		Host       string
+		PID        int
+		Roles      []string
+		Version    string
+		StartedAt  time.Time
+		ObservedAt time.Time
+
+		AcceptedAt              *time.Time
+		Refused                 int64
+		RefusedSince            *time.Time
+		SpoolingSince           *time.Time
+		SpoolRecords            int64
+		SpoolBytes              int64
+		SpoolOldestAt           *time.Time
+		SpoolMovedAsideFiles    int
+		SpoolMovedAsideOldestAt *time.Time
+		SpoolError              *string
+		SpoolFailingSince       *time.Time
+
+		AppliedAt           *time.Time
+		ApplyError          *string
+		ApplyFailingSince   *time.Time
+		HorizonAdvancedAt   *time.Time
+		HorizonError        *string
+		HorizonFailingSince *time.Time
+
+		secretsArgs
+	}
+	// secretsArgs has an element for each secret.
+	secretsArgs struct {
+		ContextIdentifiers  []string
+		Ordinals            []int
+		NotBefore           []*time.Time
+		NotAfter            []*time.Time
+		MatchedAt           []*time.Time
+		SecretsRefusedSince []*time.Time
+	}
+	leaveArgs struct{ Process string }
 )
 
 const (
@@ -86,56 +127,49 @@ func (h *Heartbeat) Leave(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if _, err := leaveStmt.Run(ctx, h.db, pgx.StrictNamedArgs{"process": string(h.info.ID)}); err != nil {
+	if _, err := leaveStmt.Run(ctx, h.db, leaveArgs{string(h.info.ID)}); err != nil {
 		return fmt.Errorf("process: leave: %w", err)
 	}
 	return nil
 }
 
-func (h *Heartbeat) args(s State) pgx.StrictNamedArgs {
+func (h *Heartbeat) args(s State) heartbeatArgs {
 	roles := make([]string, len(h.info.Roles))
 	for i, role := range h.info.Roles {
 		roles[i] = string(role)
 	}
-	spoolError, spoolFailingSince := failure(s.SpoolError, s.SpoolFailingSince)
-	applyError, applyFailingSince := failure(s.ApplyError, s.ApplyFailingSince)
-	horizonError, horizonFailingSince := failure(s.HorizonError, s.HorizonFailingSince)
-	args := pgx.StrictNamedArgs{
-		"process": string(h.info.ID), "host": h.info.Host, "pid": h.info.PID, "roles": roles,
-		"version": h.info.Version, "started_at": h.info.StartedAt, "observed_at": s.At,
+	args := heartbeatArgs{
+		Process: string(h.info.ID), Host: h.info.Host, PID: h.info.PID, Roles: roles,
+		Version: h.info.Version, StartedAt: h.info.StartedAt, ObservedAt: s.At,
 
-		"accepted_at": nullable(s.AcceptedAt), "refused": s.Refused, "refused_since": nullable(s.RefusedSince),
-		"spooling_since": nullable(s.SpoolingSince), "spool_records": s.SpoolRecords, "spool_bytes": s.SpoolBytes,
-		"spool_oldest_at":         nullable(s.SpoolOldestAt),
-		"spool_moved_aside_files": s.SpoolMovedAsideFiles, "spool_moved_aside_oldest_at": nullable(s.SpoolMovedAsideOldestAt),
-		"spool_error": spoolError, "spool_failing_since": spoolFailingSince,
+		AcceptedAt: nullable(s.AcceptedAt), Refused: s.Refused, RefusedSince: nullable(s.RefusedSince),
+		SpoolingSince: nullable(s.SpoolingSince), SpoolRecords: s.SpoolRecords, SpoolBytes: s.SpoolBytes,
+		SpoolOldestAt:        nullable(s.SpoolOldestAt),
+		SpoolMovedAsideFiles: s.SpoolMovedAsideFiles, SpoolMovedAsideOldestAt: nullable(s.SpoolMovedAsideOldestAt),
 
-		"applied_at": nullable(s.AppliedAt), "apply_error": applyError, "apply_failing_since": applyFailingSince,
-		"horizon_advanced_at": nullable(s.HorizonAdvancedAt), "horizon_error": horizonError, "horizon_failing_since": horizonFailingSince,
+		AppliedAt: nullable(s.AppliedAt), HorizonAdvancedAt: nullable(s.HorizonAdvancedAt),
+
+		secretsArgs: argsOf(s.Secrets),
 	}
-	addSecrets(args, s.Secrets)
+	args.SpoolError, args.SpoolFailingSince = failure(s.SpoolError, s.SpoolFailingSince)
+	args.ApplyError, args.ApplyFailingSince = failure(s.ApplyError, s.ApplyFailingSince)
+	args.HorizonError, args.HorizonFailingSince = failure(s.HorizonError, s.HorizonFailingSince)
 	return args
 }
 
-// addSecrets adds secrets as one array per column, for unnest.
-func addSecrets(args pgx.StrictNamedArgs, secrets []signature.Use) {
+func argsOf(secrets []signature.Use) secretsArgs {
 	n := len(secrets)
-	var (
-		tenants  = make([]string, n)
-		ordinals = make([]int, n)
-		before   = make([]*time.Time, n)
-		after    = make([]*time.Time, n)
-		matched  = make([]*time.Time, n)
-		refused  = make([]*time.Time, n)
-	)
-	for i, s := range secrets {
-		tenants[i], ordinals[i] = s.Tenant, s.Ordinal
-		before[i], after[i] = nullable(s.NotBefore), nullable(s.NotAfter)
-		matched[i], refused[i] = nullable(s.LastMatched), nullable(s.RefusedSince)
+	args := secretsArgs{
+		ContextIdentifiers: make([]string, n), Ordinals: make([]int, n),
+		NotBefore: make([]*time.Time, n), NotAfter: make([]*time.Time, n),
+		MatchedAt: make([]*time.Time, n), SecretsRefusedSince: make([]*time.Time, n),
 	}
-	args["context_identifiers"], args["ordinals"] = tenants, ordinals
-	args["not_before"], args["not_after"] = before, after
-	args["matched_at"], args["secrets_refused_since"] = matched, refused
+	for i, s := range secrets {
+		args.ContextIdentifiers[i], args.Ordinals[i] = s.Tenant, s.Ordinal
+		args.NotBefore[i], args.NotAfter[i] = nullable(s.NotBefore), nullable(s.NotAfter)
+		args.MatchedAt[i], args.SecretsRefusedSince[i] = nullable(s.LastMatched), nullable(s.RefusedSince)
+	}
+	return args
 }
 
 // failure returns err as text that PostgreSQL can store whatever bytes it quotes,

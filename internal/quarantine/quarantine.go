@@ -33,14 +33,35 @@ import (
 )
 
 var (
-	list    = pg.Query[Entry](sql.QuarantineList)
-	show    = pg.Query[Delivery](sql.QuarantineShow)
-	lock    = pg.Column[int16](sql.QuarantineLock)
-	lockOne = pg.Query[entry](sql.QuarantineOpen)
-	keyOf   = pg.Query[contactKey](sql.QuarantineKey)
-	requeue = pg.Command(sql.QuarantineRequeue)
-	attempt = pg.Command(sql.QuarantineAttempt)
-	resolve = pg.Command(sql.QuarantineResolve)
+	listStmt    = pg.NewQuery[listArgs, Entry](sql.QuarantineList)
+	showStmt    = pg.NewQuery[entryArgs, Delivery](sql.QuarantineShow)
+	lockStmt    = pg.NewColumn[lockArgs, int16](sql.QuarantineLock)
+	openStmt    = pg.NewQuery[entryArgs, entry](sql.QuarantineOpen)
+	keyStmt     = pg.NewQuery[entryArgs, contactKey](sql.QuarantineKey)
+	requeueStmt = pg.NewCommand[requeueArgs](sql.QuarantineRequeue)
+	attemptStmt = pg.NewCommand[attemptArgs](sql.QuarantineAttempt)
+	resolveStmt = pg.NewCommand[resolveArgs](sql.QuarantineResolve)
+)
+
+type (
+	listArgs struct {
+		ContextIdentifier *string
+		All               bool
+	}
+	entryArgs   struct{ QuarantineSeq int64 }
+	lockArgs    struct{ Shard int16 }
+	requeueArgs struct {
+		QuarantineSeq int64
+		Shard         int16
+	}
+	attemptArgs struct {
+		QuarantineSeq int64
+		Reason        string
+	}
+	resolveArgs struct {
+		QuarantineSeq int64
+		Resolution    string
+	}
 )
 
 type contactKey struct {
@@ -119,7 +140,7 @@ func (e *UnverifiedError) Error() string {
 // List returns the open entries, or with all set every one, oldest first; of
 // one tenant where tenant is not nil.
 func List(ctx context.Context, db pg.DB, tenant *string, all bool) ([]Entry, error) {
-	entries, err := list.All(ctx, db, pgx.StrictNamedArgs{"context_identifier": tenant, "all": all})
+	entries, err := listStmt.All(ctx, db, listArgs{tenant, all})
 	if err != nil {
 		return nil, fmt.Errorf("quarantine: list: %w", err)
 	}
@@ -128,7 +149,7 @@ func List(ctx context.Context, db pg.DB, tenant *string, all bool) ([]Entry, err
 
 // Show returns one entry with its bytes.
 func Show(ctx context.Context, db pg.DB, seq int64) (Delivery, error) {
-	found, err := show.All(ctx, db, pgx.StrictNamedArgs{"quarantine_seq": seq})
+	found, err := showStmt.All(ctx, db, entryArgs{seq})
 	if err == nil && len(found) == 0 {
 		err = ErrNotFound
 	}
@@ -258,7 +279,7 @@ type entry struct {
 
 // open locks an entry that is still open.
 func open(ctx context.Context, tx pgx.Tx, seq int64) (entry, error) {
-	found, err := lockOne.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+	found, err := openStmt.All(ctx, tx, entryArgs{seq})
 	switch {
 	case err != nil:
 		return entry{}, err
@@ -273,7 +294,7 @@ func open(ctx context.Context, tx pgx.Tx, seq int64) (entry, error) {
 // lockContact locks the shard of the contact that an entry is about, and returns
 // the contact; nil where the entry names none.
 func lockContact(ctx context.Context, tx pgx.Tx, seq int64) (*contact.Key, error) {
-	found, err := show.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+	found, err := showStmt.All(ctx, tx, entryArgs{seq})
 	if err != nil {
 		return nil, err
 	}
@@ -282,7 +303,7 @@ func lockContact(ctx context.Context, tx pgx.Tx, seq int64) (*contact.Key, error
 	}
 	var key *contact.Key
 	if found[0].EventSeq != nil {
-		events, err := keyOf.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+		events, err := keyStmt.All(ctx, tx, entryArgs{seq})
 		if err != nil {
 			return nil, err
 		}
@@ -296,7 +317,7 @@ func lockContact(ctx context.Context, tx pgx.Tx, seq int64) (*contact.Key, error
 	if key == nil {
 		return nil, nil
 	}
-	if _, err := lock.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard()}); err != nil {
+	if _, err := lockStmt.One(ctx, tx, lockArgs{key.Shard()}); err != nil {
 		return nil, fmt.Errorf("lock the contact's shard: %w", err)
 	}
 	return key, nil
@@ -312,14 +333,14 @@ func contactOf(e *event.Event) *contact.Key {
 }
 
 func retryEvent(ctx context.Context, tx pgx.Tx, seq int64, key *contact.Key) error {
-	events, err := keyOf.All(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq})
+	events, err := keyStmt.All(ctx, tx, entryArgs{seq})
 	if err != nil {
 		return err
 	}
 	if len(events) != 1 || !events[0].HasBody {
 		return ErrBodyGone
 	}
-	n, err := requeue.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq, "shard": key.Shard()})
+	n, err := requeueStmt.Run(ctx, tx, requeueArgs{seq, key.Shard()})
 	if err == nil && n != 1 {
 		err = ErrResolved // by somebody else, just now
 	}
@@ -367,14 +388,14 @@ func retryDelivery(ctx context.Context, tx pgx.Tx, d *entry, locked *contact.Key
 
 // stillInvalid notes another try that failed, and returns why as a [*StillInvalidError].
 func stillInvalid(ctx context.Context, tx pgx.Tx, seq int64, reason string) error {
-	if _, err := attempt.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq, "reason": reason}); err != nil {
+	if _, err := attemptStmt.Run(ctx, tx, attemptArgs{seq, reason}); err != nil {
 		return err
 	}
 	return &StillInvalidError{Reason: reason}
 }
 
 func close(ctx context.Context, tx pgx.Tx, seq int64, resolution string) error {
-	n, err := resolve.Run(ctx, tx, pgx.StrictNamedArgs{"quarantine_seq": seq, "resolution": resolution})
+	n, err := resolveStmt.Run(ctx, tx, resolveArgs{seq, resolution})
 	if err == nil && n != 1 {
 		err = ErrResolved
 	}

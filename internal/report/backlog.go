@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
-var backlog = pg.Query[Backlog](sql.ReportBacklog)
+var backlogStmt = pg.NewQuery[backlogArgs, Backlog](sql.ReportBacklog)
+
+type backlogArgs struct{ Limit int }
 
 // BacklogLimit is how far [ReadBacklog] counts, in rows.
 const BacklogLimit = 50_000
@@ -32,7 +32,7 @@ type Backlog struct {
 // ReadBacklog is cheap however long the queue is: it may be asked for every few
 // seconds.
 func ReadBacklog(ctx context.Context, db pg.DB) (Backlog, error) {
-	rows, err := backlog.All(ctx, db, pgx.StrictNamedArgs{"limit": BacklogLimit})
+	rows, err := backlogStmt.All(ctx, db, backlogArgs{BacklogLimit})
 	if err != nil {
 		return Backlog{}, fmt.Errorf("report: backlog: %w", err)
 	}

@@ -88,11 +88,11 @@ func (p Process) Silent(now time.Time) bool { return now.Sub(p.HeartbeatAt) > Si
 // Processes returns the running processes, and those that ended without removing
 // their row: after a crash, or with deliveries in the spool.
 func Processes(ctx context.Context, db pg.DB) ([]Process, error) {
-	rows, err := processesStmt.All(ctx, db, nil)
+	rows, err := processesStmt.All(ctx, db, pg.NoArgs{})
 	if err != nil {
 		return nil, fmt.Errorf("report: processes: %w", err)
 	}
-	used, err := secretsStmt.All(ctx, db, nil)
+	used, err := secretsStmt.All(ctx, db, pg.NoArgs{})
 	if err != nil {
 		return nil, fmt.Errorf("report: secrets of processes: %w", err)
 	}

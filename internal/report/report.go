@@ -12,11 +12,11 @@ import (
 )
 
 var (
-	accounting    = pg.Query[Tenant](sql.ReportAccounting)
-	mirror        = pg.Query[Mirror](sql.ReportMirror)
-	unbalanced    = pg.Column[int64](sql.ReportUnbalanced)
-	processesStmt = pg.Query[processRow](sql.ReportProcesses)
-	secretsStmt   = pg.Query[secretRow](sql.ReportSecrets)
+	accountingStmt = pg.NewQuery[pg.NoArgs, Tenant](sql.ReportAccounting)
+	mirrorStmt     = pg.NewQuery[pg.NoArgs, Mirror](sql.ReportMirror)
+	unbalancedStmt = pg.NewColumn[pg.NoArgs, int64](sql.ReportUnbalanced)
+	processesStmt  = pg.NewQuery[pg.NoArgs, processRow](sql.ReportProcesses)
+	secretsStmt    = pg.NewQuery[pg.NoArgs, secretRow](sql.ReportSecrets)
 )
 
 // Status is the state of the whole mirror.
@@ -70,11 +70,11 @@ type Tenant struct {
 
 // Read returns the state of the mirror as it is now.
 func Read(ctx context.Context, db pg.DB) (Status, error) {
-	totals, err := mirror.All(ctx, db, nil)
+	totals, err := mirrorStmt.All(ctx, db, pg.NoArgs{})
 	if err != nil {
 		return Status{}, fmt.Errorf("report: %w", err)
 	}
-	tenants, err := accounting.All(ctx, db, nil)
+	tenants, err := accountingStmt.All(ctx, db, pg.NoArgs{})
 	if err != nil {
 		return Status{}, fmt.Errorf("report: accounting: %w", err)
 	}
@@ -88,7 +88,7 @@ func Read(ctx context.Context, db pg.DB) (Status, error) {
 // Unbalanced is how many tenants' accounts do not add up: more than none means
 // that an accepted event has been lost or doubled. It counts what is queued.
 func Unbalanced(ctx context.Context, db pg.DB) (int64, error) {
-	n, err := unbalanced.One(ctx, db, nil)
+	n, err := unbalancedStmt.One(ctx, db, pg.NoArgs{})
 	if err != nil {
 		return 0, fmt.Errorf("report: unbalanced accounts: %w", err)
 	}

@@ -21,13 +21,13 @@ const (
 	pruneInterval = time.Hour
 )
 
-var extend = pg.Column[int32](sql.RetentionExtend)
+var extendStmt = pg.NewColumn[pg.NoArgs, int32](sql.RetentionExtend)
 
 // Extend makes the partitions that will be needed next, and returns how many it
 // made. It makes none, and will do so when called again, while the tables are
 // held by somebody.
 func Extend(ctx context.Context, pool *pgxpool.Pool) (int, error) {
-	made, err := call(ctx, pool, func(tx pgx.Tx) (int32, error) { return extend.One(ctx, tx, nil) })
+	made, err := call(ctx, pool, func(tx pgx.Tx) (int32, error) { return extendStmt.One(ctx, tx, pg.NoArgs{}) })
 	if err != nil {
 		return 0, fmt.Errorf("retention: make partitions ahead: %w", err)
 	}

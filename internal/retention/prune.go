@@ -22,11 +22,31 @@ const (
 )
 
 var (
-	cutoff        = pg.Column[time.Time](sql.RetentionCutoff)
-	partitions    = pg.Query[partition](sql.RetentionPartitions)
-	dropPartition = pg.Query[verdict](sql.RetentionDrop)
-	deleteBodies  = pg.Query[deleted](sql.RetentionDelete)
-	emptyEntries  = pg.Query[emptied](sql.RetentionQuarantine)
+	cutoffStmt       = pg.NewColumn[cutoffArgs, time.Time](sql.RetentionCutoff)
+	partitionsStmt   = pg.NewQuery[partitionsArgs, partition](sql.RetentionPartitions)
+	dropStmt         = pg.NewQuery[dropArgs, verdict](sql.RetentionDrop)
+	deleteBodiesStmt = pg.NewQuery[deleteBodiesArgs, deleted](sql.RetentionDelete)
+	emptyEntriesStmt = pg.NewQuery[batchArgs, emptied](sql.RetentionQuarantine)
+)
+
+type (
+	cutoffArgs     struct{ Keep int64 } // in microseconds
+	partitionsArgs struct{ Before time.Time }
+	dropArgs       struct {
+		PartitionName string
+		Before        time.Time
+		Really        bool
+	}
+	deleteBodiesArgs struct {
+		PartitionName string
+		batchArgs
+	}
+	batchArgs struct {
+		Before time.Time
+		After  int64
+		Batch  int
+		Really bool
+	}
 )
 
 type partition struct {
@@ -99,7 +119,7 @@ func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) 
 		return a, fmt.Errorf("retention: %v is shorter than %v", o.Keep, Least)
 	}
 	var err error
-	if a.Before, err = cutoff.One(ctx, pool, pgx.StrictNamedArgs{"keep": o.Keep.Microseconds()}); err != nil {
+	if a.Before, err = cutoffStmt.One(ctx, pool, cutoffArgs{o.Keep.Microseconds()}); err != nil {
 		return a, fmt.Errorf("retention: %w", err)
 	}
 	if o.Actor != "" && !o.DryRun { // first: what is dropped stays so, whatever becomes of the rest
@@ -108,7 +128,7 @@ func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) 
 			return a, fmt.Errorf("retention: %w", err)
 		}
 	}
-	begun, err := partitions.All(ctx, pool, pgx.StrictNamedArgs{"before": a.Before})
+	begun, err := partitionsStmt.All(ctx, pool, partitionsArgs{a.Before})
 	if err != nil {
 		return a, fmt.Errorf("retention: list the partitions: %w", err)
 	}
@@ -149,7 +169,7 @@ func (a *Account) partition(ctx context.Context, pool *pgxpool.Pool, found parti
 		return p, a.deleteRows(ctx, pool, &p)
 	}
 	verdicts, err := call(ctx, pool, func(tx pgx.Tx) ([]verdict, error) {
-		return dropPartition.All(ctx, tx, pgx.StrictNamedArgs{"partition_name": p.Name, "before": a.Before, "really": !a.DryRun})
+		return dropStmt.All(ctx, tx, dropArgs{PartitionName: p.Name, Before: a.Before, Really: !a.DryRun})
 	})
 	if err != nil {
 		return p, err
@@ -171,9 +191,7 @@ func (a *Account) partition(ctx context.Context, pool *pgxpool.Pool, found parti
 func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partition) error {
 	for after := int64(-1 << 63); ; {
 		found, err := call(ctx, pool, func(tx pgx.Tx) ([]deleted, error) {
-			return deleteBodies.All(ctx, tx, pgx.StrictNamedArgs{
-				"partition_name": p.Name, "before": a.Before, "after": after, "batch": batch, "really": !a.DryRun,
-			})
+			return deleteBodiesStmt.All(ctx, tx, deleteBodiesArgs{p.Name, batchArgs{Before: a.Before, After: after, Batch: batch, Really: !a.DryRun}})
 		})
 		if err != nil {
 			return err
@@ -190,7 +208,7 @@ func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partiti
 func (a *Account) quarantine(ctx context.Context, pool *pgxpool.Pool) error {
 	for after := int64(0); ; {
 		found, err := call(ctx, pool, func(tx pgx.Tx) ([]emptied, error) {
-			return emptyEntries.All(ctx, tx, pgx.StrictNamedArgs{"before": a.Before, "after": after, "batch": batch, "really": !a.DryRun})
+			return emptyEntriesStmt.All(ctx, tx, batchArgs{Before: a.Before, After: after, Batch: batch, Really: !a.DryRun})
 		})
 		if err != nil {
 			return err

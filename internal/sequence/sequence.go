@@ -18,7 +18,7 @@ import (
 	"contactmirror/sql"
 )
 
-var advanceStmt = pg.Query[Moved](sql.SequenceAdvance)
+var advanceStmt = pg.NewQuery[pg.NoArgs, Moved](sql.SequenceAdvance)
 
 // Moved is a sequence that was behind, or had options that put numbers out of order.
 type Moved struct {
@@ -34,7 +34,7 @@ type Moved struct {
 // Advance moves the sequences that are behind and returns them. It fails where
 // transactions that have drawn numbers do not end within half a second.
 func Advance(ctx context.Context, pool *pgxpool.Pool) ([]Moved, error) {
-	moved, err := advanceStmt.Commit(ctx, pool, nil)
+	moved, err := advanceStmt.Commit(ctx, pool, pg.NoArgs{})
 	if err != nil {
 		return nil, fmt.Errorf("sequence: advance those behind their tables: %w", err)
 	}

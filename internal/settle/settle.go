@@ -21,7 +21,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"contactmirror/internal/pg"
@@ -29,10 +28,12 @@ import (
 )
 
 var (
-	advance = pg.Query[horizon](sql.SettleAdvance)
-	seal    = pg.Column[*int64](sql.SettleSeal)
-	recount = pg.Column[string](sql.SettleRecount)
+	advanceStmt = pg.NewQuery[pg.NoArgs, horizon](sql.SettleAdvance)
+	sealStmt    = pg.NewColumn[sealArgs, *int64](sql.SettleSeal)
+	recountStmt = pg.NewColumn[pg.NoArgs, string](sql.SettleRecount)
 )
+
+type sealArgs struct{ MaxRows int }
 
 const (
 	// tail is how many numbers may lie between the sealed counts and the horizon
@@ -185,7 +186,7 @@ type progress struct {
 func (s *Settler) pass(ctx context.Context, size int) (at progress, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	rows, err := advance.All(ctx, s.pool, nil)
+	rows, err := advanceStmt.All(ctx, s.pool, pg.NoArgs{})
 	if err != nil {
 		return progress{}, fmt.Errorf("settle: advance the horizon: %w", err)
 	}
@@ -196,7 +197,7 @@ func (s *Settler) pass(ctx context.Context, size int) (at progress, err error) {
 	if at.Unsealed < tail {
 		return at, nil
 	}
-	counted, err := seal.One(ctx, s.pool, pgx.StrictNamedArgs{"max_rows": size})
+	counted, err := sealStmt.One(ctx, s.pool, sealArgs{size})
 	if err != nil {
 		return at, fmt.Errorf("settle: seal: %w", err)
 	}
@@ -216,7 +217,7 @@ func wait(ctx context.Context, d time.Duration) {
 // Recount returns the tenants whose sealed counts are not those of the rows that
 // they stand for, in one snapshot. It reads both logs whole.
 func Recount(ctx context.Context, db pg.DB) ([]string, error) {
-	tenants, err := recount.All(ctx, db, nil)
+	tenants, err := recountStmt.All(ctx, db, pg.NoArgs{})
 	if err != nil {
 		return nil, fmt.Errorf("settle: recount: %w", err)
 	}
