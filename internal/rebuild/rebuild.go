@@ -71,19 +71,21 @@ func (e *LockedError) Error() string {
 }
 
 var (
-	lock      = pg.Column[int16](sql.RebuildLock)
-	last      = pg.Column[int64](sql.RebuildLast)
-	shadow    = pg.Command(sql.RebuildShadow)
-	drop      = pg.Command(sql.RebuildDrop)
-	write     = pg.Command(sql.RebuildWrite)
-	remove    = pg.Command(sql.RebuildRemove)
-	bury      = pg.Command(sql.RebuildBury)
-	exhume    = pg.Command(sql.RebuildExhume)
-	supersede = pg.Query[struct {
+	lockStmt      = pg.NewColumn[pg.NoArgs, int16](sql.RebuildLock)
+	lastStmt      = pg.NewColumn[pg.NoArgs, int64](sql.RebuildLast)
+	shadowStmt    = pg.NewCommand[pg.NoArgs](sql.RebuildShadow)
+	dropStmt      = pg.NewCommand[pg.NoArgs](sql.RebuildDrop)
+	writeStmt     = pg.NewCommand[pg.NoArgs](sql.RebuildWrite)
+	removeStmt    = pg.NewCommand[pg.NoArgs](sql.RebuildRemove)
+	buryStmt      = pg.NewCommand[pg.NoArgs](sql.RebuildBury)
+	exhumeStmt    = pg.NewCommand[pg.NoArgs](sql.RebuildExhume)
+	supersedeStmt = pg.NewQuery[supersedeArgs, struct {
 		ContextIdentifier string
 		ContactID         int64
 	}](sql.RebuildSupersede)
 )
+
+type supersedeArgs struct{ AuditSeq int64 }
 
 // Run makes the contacts of options anew on the database behind pool, which
 // needs [Conns] connections. The error is a [*LockedError] where somebody else
@@ -124,7 +126,7 @@ func (r *run) write(ctx context.Context, pool *pgxpool.Pool) error {
 	begin := pgx.TxOptions{BeginQuery: fmt.Sprintf(writing, r.options.Wait.Milliseconds())}
 	return pgx.BeginTxFunc(ctx, pool, begin, func(tx pgx.Tx) error {
 		r.tx = tx
-		if _, err := shadow.Run(ctx, tx, nil); err != nil {
+		if _, err := shadowStmt.Run(ctx, tx, pg.NoArgs{}); err != nil {
 			return fmt.Errorf("make the shadow: %w", err)
 		}
 		if err := r.fold(ctx, pool); err != nil {
@@ -141,7 +143,7 @@ func (r *run) write(ctx context.Context, pool *pgxpool.Pool) error {
 			return err
 		}
 		r.result.Locked = time.Since(locked)
-		if _, err := drop.Run(ctx, tx, nil); err != nil {
+		if _, err := dropStmt.Run(ctx, tx, pg.NoArgs{}); err != nil {
 			return err
 		}
 		return operator.Record(ctx, tx, r.record())
@@ -162,7 +164,7 @@ func (r *run) record() operator.Entry {
 }
 
 func (r *run) lockShards(ctx context.Context, tx pgx.Tx) error {
-	_, err := lock.All(ctx, tx, nil)
+	_, err := lockStmt.All(ctx, tx, pg.NoArgs{})
 	if pg.LockTimeout(err) {
 		return &LockedError{r.options.Wait}
 	}
@@ -192,7 +194,7 @@ func (r *run) snapshot(ctx context.Context, pool *pgxpool.Pool) (snapshot *refol
 	if !errors.Is(err, still) {
 		return nil, err
 	}
-	if r.end, err = last.One(ctx, snapshot.Tx(0), nil); err != nil {
+	if r.end, err = lastStmt.One(ctx, snapshot.Tx(0), pg.NoArgs{}); err != nil {
 		snapshot.Close()
 		return nil, fmt.Errorf("read the end of the log: %w", err)
 	}
@@ -256,7 +258,7 @@ func (r *run) lay(ctx context.Context, contacts []*refold.Contact) error {
 // contact that is not in the shadow was right in the snapshot, and whatever has
 // changed its facts since has written its row too.
 func (r *run) meanwhile(ctx context.Context) error {
-	keys, err := supersede.All(ctx, r.tx, pgx.StrictNamedArgs{"audit_seq": r.end})
+	keys, err := supersedeStmt.All(ctx, r.tx, supersedeArgs{r.end})
 	if err != nil {
 		return err
 	}
@@ -287,19 +289,19 @@ func (r *run) apply(ctx context.Context) error {
 		return fmt.Errorf("count the shadow: %w", err)
 	}
 	for _, step := range []struct {
-		do   pg.Command
+		do   *pg.CommandStmt[pg.NoArgs]
 		n    *int64
 		what string
 	}{
-		{remove, &r.result.RowsRemoved, "remove rows"},
-		{write, &r.result.Rows, "write rows"},
-		{bury, &r.result.Tombstones, "write tombstones"},
-		{exhume, &r.result.TombstonesRemoved, "remove tombstones, which only the owner of the tables may"},
+		{removeStmt, &r.result.RowsRemoved, "remove rows"},
+		{writeStmt, &r.result.Rows, "write rows"},
+		{buryStmt, &r.result.Tombstones, "write tombstones"},
+		{exhumeStmt, &r.result.TombstonesRemoved, "remove tombstones, which only the owner of the tables may"},
 	} {
-		if step.do == exhume && !r.exhume {
+		if step.do == exhumeStmt && !r.exhume {
 			continue
 		}
-		n, err := step.do.Run(ctx, r.tx, nil)
+		n, err := step.do.Run(ctx, r.tx, pg.NoArgs{})
 		if err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}

@@ -15,6 +15,35 @@ import (
 	"contactmirror/sql"
 )
 
+var (
+	factsStmt   = pg.NewStream[factsArgs](sql.RefoldFacts, factTargets, audit.Columns(audit.Key|audit.Fact)...)
+	factsOfStmt = pg.NewStream[keysArgs](sql.RefoldFactsOf, factTargets, audit.Columns(audit.Key|audit.Fact)...)
+
+	unloggedStmt = pg.NewQuery[scopeArgs, struct {
+		ContextIdentifier string
+		ContactID         int64
+	}](sql.RefoldUnlogged)
+)
+
+type (
+	factsArgs struct {
+		Parts, Part int
+		scopeArgs
+		Some         bool
+		Since, Until *time.Time
+	}
+	scopeArgs struct {
+		ContextIdentifier *string
+		ContactID         *int64
+	}
+	keysArgs struct {
+		ContextIdentifiers []string
+		ContactIDs         []int64
+	}
+)
+
+func factTargets(r *audit.Row) []any { return r.Targets(audit.Key | audit.Fact) }
+
 // Parts is how many streams [Each] reads at the same time, each of its own
 // shards, and 2*Parts how many transactions of a snapshot it needs: one to read
 // facts with and one to look up rows.
@@ -37,6 +66,8 @@ type Scope struct {
 
 // within reports whether s is about a stretch of time.
 func (s *Scope) within() bool { return s.Since != nil || s.Until != nil }
+
+func (s *Scope) args() scopeArgs { return scopeArgs{s.Tenant, s.ContactID} }
 
 // Contact is what the log makes of a contact, and what the mirror holds of it.
 type Contact struct {
@@ -136,11 +167,15 @@ func send(ctx context.Context, to chan<- []*Contact, contacts []*Contact) error 
 
 // stream folds the facts of one part of the shards.
 func stream(ctx context.Context, tx pgx.Tx, scope Scope, part int, chunks chan<- []*Contact) error {
-	rows, _ := tx.Query(ctx, sql.RefoldFacts, pgx.StrictNamedArgs{
-		"parts": Parts, "part": part, "context_identifier": scope.Tenant, "contact_id": scope.ContactID,
-		"some": scope.within(), "since": scope.Since, "until": scope.Until,
-	}) // collect reports its error
-	return collect(rows, func(contacts []*Contact) error { return send(ctx, chunks, contacts) })
+	args := factsArgs{
+		Parts: Parts, Part: part, scopeArgs: scope.args(),
+		Some: scope.within(), Since: scope.Since, Until: scope.Until,
+	}
+	facts := collector{yield: func(contacts []*Contact) error { return send(ctx, chunks, contacts) }}
+	if err := factsStmt.Each(ctx, tx, args, facts.add); err != nil {
+		return err
+	}
+	return facts.flush(1)
 }
 
 // Of returns what the log makes of keys, which are distinct, and what the mirror
@@ -152,8 +187,11 @@ func Of(ctx context.Context, tx pgx.Tx, keys []contact.Key) ([]*Contact, error) 
 		tenants[i], ids[i] = k.Tenant, k.ID
 	}
 	var all []*Contact
-	rows, _ := tx.Query(ctx, sql.RefoldFactsOf, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}) // collect reports its error
-	err := collect(rows, func(contacts []*Contact) error { all = append(all, contacts...); return nil })
+	facts := collector{yield: func(contacts []*Contact) error { all = append(all, contacts...); return nil }}
+	err := factsOfStmt.Each(ctx, tx, keysArgs{tenants, ids}, facts.add)
+	if err == nil {
+		err = facts.flush(1)
+	}
 	logged := make(map[contact.Key]bool, len(all))
 	for _, c := range all {
 		logged[c.Key] = true
@@ -172,59 +210,53 @@ func Of(ctx context.Context, tx pgx.Tx, keys []contact.Key) ([]*Contact, error) 
 	return all, nil
 }
 
-// collect folds facts that come contact by contact, and yields the contacts some
-// at a time.
-func collect(rows pgx.Rows, yield func([]*Contact) error) error {
-	var (
-		next  []*Contact
-		facts []logged
-		row   audit.Row
-	)
-	flush := func(least int) error {
-		if len(next) > 0 {
-			next[len(next)-1].fold(facts)
-			facts = facts[:0]
-		}
-		if len(next) < least {
-			return nil
-		}
-		full := next
-		next = make([]*Contact, 0, chunk)
-		return yield(full)
-	}
-	err := pg.ForEach(rows, row.Targets(audit.Key|audit.Fact), func() error {
-		if key := row.Key(); len(next) == 0 || next[len(next)-1].Key != key {
-			if err := flush(chunk); err != nil {
-				return err
-			}
-			next = append(next, &Contact{Key: key})
-		}
-		fact, err := row.Fact()
-		if err != nil {
-			next[len(next)-1].Unreadable = err
-			return nil
-		}
-		l := logged{Fact: fact}
-		if row.EventSeq != nil {
-			l.eventSeq = *row.EventSeq
-		}
-		facts = append(facts, l)
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return flush(1)
+// collector folds facts that come contact by contact, and yields the contacts some at
+// a time.
+type collector struct {
+	yield func([]*Contact) error
+	next  []*Contact
+	facts []logged // of the last of next
 }
 
-var unloggedKeys = pg.Query[struct {
-	ContextIdentifier string
-	ContactID         int64
-}](sql.RefoldUnlogged)
+// add adds the fact of row.
+func (c *collector) add(row *audit.Row) error {
+	if key := row.Key(); len(c.next) == 0 || c.next[len(c.next)-1].Key != key {
+		if err := c.flush(chunk); err != nil {
+			return err
+		}
+		c.next = append(c.next, &Contact{Key: key})
+	}
+	fact, err := row.Fact()
+	if err != nil {
+		c.next[len(c.next)-1].Unreadable = err
+		return nil
+	}
+	l := logged{Fact: fact}
+	if row.EventSeq != nil {
+		l.eventSeq = *row.EventSeq
+	}
+	c.facts = append(c.facts, l)
+	return nil
+}
+
+// flush folds the facts of the last contact, and yields the contacts if there are
+// least.
+func (c *collector) flush(least int) error {
+	if len(c.next) > 0 {
+		c.next[len(c.next)-1].fold(c.facts)
+		c.facts = c.facts[:0]
+	}
+	if len(c.next) < least {
+		return nil
+	}
+	full := c.next
+	c.next = make([]*Contact, 0, chunk)
+	return c.yield(full)
+}
 
 // unlogged yields what the mirror holds and the log knows nothing of.
 func unlogged(ctx context.Context, tx pgx.Tx, scope Scope, folded chan<- []*Contact) error {
-	keys, err := unloggedKeys.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": scope.Tenant, "contact_id": scope.ContactID})
+	keys, err := unloggedStmt.All(ctx, tx, scope.args())
 	if err != nil {
 		return fmt.Errorf("look for contacts that the log knows nothing of: %w", err)
 	}

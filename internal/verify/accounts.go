@@ -33,18 +33,21 @@ type account struct {
 }
 
 var (
-	counted  = pg.Query[account](sql.VerifyAccounts)
-	reported = pg.Query[account](sql.VerifyAccounting)
+	countedStmt  = pg.NewQuery[tenantArgs, account](sql.VerifyAccounts)
+	reportedStmt = pg.NewQuery[tenantArgs, account](sql.VerifyAccounting)
 )
 
+// tenantArgs has the tenant asked for; nil for all.
+type tenantArgs struct{ ContextIdentifier *string }
+
 func checkAccounts(ctx context.Context, tx pgx.Tx, tenant *string) (Accounts, error) {
-	args := pgx.StrictNamedArgs{"context_identifier": tenant}
+	args := tenantArgs{tenant}
 	found := Accounts{Lines: []string{}}
-	actual, err := counted.All(ctx, tx, args)
+	actual, err := countedStmt.All(ctx, tx, args)
 	if err != nil {
 		return found, fmt.Errorf("count the events: %w", err)
 	}
-	shown, err := reported.All(ctx, tx, args)
+	shown, err := reportedStmt.All(ctx, tx, args)
 	if err != nil {
 		return found, fmt.Errorf("read event_accounting: %w", err)
 	}

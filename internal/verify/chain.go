@@ -79,6 +79,8 @@ func (b Break) String() string {
 	return line + b.Reason
 }
 
+var chainStmt = pg.NewStream[pg.NoArgs](sql.VerifyChain, (*logRow).targets)
+
 // logRow is a row of verify_chain. It is read, and put together for the chain,
 // without audit.Row, by which the log is written: so a mistake there is found here.
 type logRow struct {
@@ -247,10 +249,8 @@ func newChains(stored []storedHead, key *chain.Key, against *Heads) *chains {
 
 // checkChains follows all chains at once: row numbers rise along each of them.
 func checkChains(ctx context.Context, tx pgx.Tx, c *chains, step func()) (Chain, error) {
-	rows, _ := tx.Query(ctx, sql.VerifyChain) // each reports its error
-	var r logRow
-	err := each(rows, r.targets(), func() error {
-		c.row(&r)
+	err := chainStmt.Each(ctx, tx, pg.NoArgs{}, func(r *logRow) error {
+		c.row(r)
 		step()
 		return nil
 	})
@@ -258,11 +258,6 @@ func checkChains(ctx context.Context, tx pgx.Tx, c *chains, step func()) (Chain,
 		return Chain{}, fmt.Errorf("read the log: %w", err)
 	}
 	return c.end(), nil
-}
-
-// each is pg.ForEach: rowserrcheck follows rows within a package only.
-func each(rows pgx.Rows, targets []any, do func() error) error {
-	return pg.ForEach(rows, targets, do)
 }
 
 // micros is an instant in microseconds; that of an infinite one is none that an

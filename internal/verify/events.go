@@ -35,13 +35,14 @@ type Events struct {
 const maxLines = 20
 
 var (
-	lost = pg.Query[struct {
+	eventsStmt = pg.NewStream[tenantArgs](sql.VerifyEvents, (*pair).targets)
+	lostStmt   = pg.NewQuery[unmatchedArgs, struct {
 		EventSeq          int64
 		ContextIdentifier string
 		ContactID         *int64
 		Total             int64
 	}](sql.VerifyLost)
-	invented = pg.Query[struct {
+	inventedStmt = pg.NewQuery[unmatchedArgs, struct {
 		AuditSeq          int64
 		EventSeq          *int64
 		ContextIdentifier string
@@ -49,6 +50,11 @@ var (
 		Total             int64
 	}](sql.VerifyInvented)
 )
+
+type unmatchedArgs struct {
+	ContextIdentifier *string
+	Some              int
+}
 
 // said is what an event says, from whichever place.
 type said struct {
@@ -67,34 +73,39 @@ type said struct {
 	webhook    *string
 }
 
+// pair is a row of verify_events: an event, and its row in the log.
+type pair struct {
+	seq              int64
+	accepted, logged said
+	body             []byte
+	erased           bool
+}
+
+func (p *pair) targets() []any {
+	a, l := &p.accepted, &p.logged
+	return []any{
+		&p.seq, &a.tenant, &a.id, &a.name, &a.contact, &a.occurred, &a.ticks, &a.received, &p.body,
+		&l.tenant, &l.id, &l.name, &l.contact, &l.occurred, &l.ticks, &l.received,
+		(*list)(&l.changes), &l.fields, &l.ids, (*list)(&l.unreadable), &l.by, &l.webhook, &p.erased,
+	}
+}
+
 func checkEvents(ctx context.Context, tx pgx.Tx, tenant *string, step func()) (Events, error) {
 	found := Events{Lines: []string{}}
-	rows, _ := tx.Query(ctx, sql.VerifyEvents, pgx.StrictNamedArgs{"context_identifier": tenant}) // each reports its error
-	var (
-		seq              int64
-		accepted, logged said
-		body             []byte
-		erased           bool
-		targets          = []any{
-			&seq, &accepted.tenant, &accepted.id, &accepted.name, &accepted.contact, &accepted.occurred, &accepted.ticks, &accepted.received, &body,
-			&logged.tenant, &logged.id, &logged.name, &logged.contact, &logged.occurred, &logged.ticks, &logged.received,
-			(*list)(&logged.changes), &logged.fields, &logged.ids, (*list)(&logged.unreadable), &logged.by, &logged.webhook, &erased,
-		}
-		encoded compared
-	)
-	err := each(rows, targets, func() error {
+	var encoded compared
+	err := eventsStmt.Each(ctx, tx, tenantArgs{tenant}, func(p *pair) error {
 		step()
 		found.Applied++
-		differs := accepted.differs(&logged)
-		if body != nil {
+		differs := p.accepted.differs(&p.logged)
+		if p.body != nil {
 			found.Bodies++
 			if differs == "" {
-				differs = compareBody(&encoded, body, &accepted, &logged, erased)
+				differs = compareBody(&encoded, p.body, &p.accepted, &p.logged, p.erased)
 			}
 		}
 		if differs != "" {
 			if found.Different++; found.Different <= maxLines {
-				found.Lines = append(found.Lines, fmt.Sprintf("event %d, %s of contact %d of tenant %q: %s", seq, accepted.name, accepted.contact, accepted.tenant, differs))
+				found.Lines = append(found.Lines, fmt.Sprintf("event %d, %s of contact %d of tenant %q: %s", p.seq, p.accepted.name, p.accepted.contact, p.accepted.tenant, differs))
 			}
 		}
 		return nil
@@ -107,8 +118,8 @@ func checkEvents(ctx context.Context, tx pgx.Tx, tenant *string, step func()) (E
 
 // unmatched finds events without a row and rows without an event.
 func unmatched(ctx context.Context, tx pgx.Tx, tenant *string, found *Events) error {
-	args := pgx.StrictNamedArgs{"context_identifier": tenant, "some": maxLines}
-	events, err := lost.All(ctx, tx, args)
+	args := unmatchedArgs{tenant, maxLines}
+	events, err := lostStmt.All(ctx, tx, args)
 	if err != nil {
 		return fmt.Errorf("look for lost events: %w", err)
 	}
@@ -120,7 +131,7 @@ func unmatched(ctx context.Context, tx pgx.Tx, tenant *string, found *Events) er
 		}
 		found.Lines = append(found.Lines, fmt.Sprintf("event %d of contact %s of tenant %q: lost: it was accepted, and is neither in the log nor waiting", e.EventSeq, id, e.ContextIdentifier))
 	}
-	rows, err := invented.All(ctx, tx, args)
+	rows, err := inventedStmt.All(ctx, tx, args)
 	if err != nil {
 		return fmt.Errorf("look for rows without an event: %w", err)
 	}

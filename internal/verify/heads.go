@@ -13,7 +13,7 @@ import (
 	"contactmirror/sql"
 )
 
-var heads = pg.Query[storedHead](sql.VerifyHeads)
+var headsStmt = pg.NewQuery[pg.NoArgs, storedHead](sql.VerifyHeads)
 
 type storedHead struct {
 	Shard      int16
@@ -59,7 +59,7 @@ func ParseHeads(content []byte) (*Heads, error) {
 }
 
 func loadHeads(ctx context.Context, db pg.DB) ([]storedHead, error) {
-	found, err := heads.All(ctx, db, nil)
+	found, err := headsStmt.All(ctx, db, pg.NoArgs{})
 	if err != nil {
 		return nil, fmt.Errorf("read the ends of the chains: %w", err)
 	}
