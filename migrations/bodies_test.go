@@ -51,13 +51,13 @@ func TestBodies_goToThePartitionOfTheirDay(t *testing.T) {
 // arguments: of event 1, which is in open quarantine, or of events 1 and 2. The
 // functions of the schema are among them.
 var reads = map[string]pgx.NamedArgs{
-	"inbox_bodies":      {"event_seqs": []int64{1, 2}},
-	"inbox_blame":       {"event_seq": 1, "reason": "for the test"},
-	"inbox_erased_body": {"event_seq": 1},
-	"inbox_redact":      {"event_seq": 1, "redacted": nil},
-	"inbox_strip":       {"event_seqs": []int64{2}},
-	"quarantine_key":    {"quarantine_seq": 1},
-	"erasure_events":    {"context_identifier": "Cust1", "contact_id": 7},
+	"inbox_bodies":   {"event_seqs": []int64{1, 2}},
+	"inbox_blame":    {"event_seq": 1, "reason": "for the test"},
+	"erasure_body":   {"event_seq": 1},
+	"erasure_redact": {"event_seq": 1, "redacted": nil},
+	"erasure_strip":  {"event_seqs": []int64{2}},
+	"quarantine_key": {"quarantine_seq": 1},
+	"erasure_events": {"context_identifier": "Cust1", "contact_id": 7},
 }
 
 // others name webhook_bodies too, and why they are not among reads.
