@@ -23,8 +23,8 @@ func TestFunctions_refuseOtherIsolationLevels(t *testing.T) {
 		`contactmirror_strip_events('{}')`,
 		`contactmirror_redact_event(1, null)`,
 		`contactmirror_strip_delivery(1, '', 1)`,
-		`contactmirror_erase('', 1, '{}', '{}', '{}', '{}', '{}', '{}', null)`,
-		`contactmirror_lift_erasure('', 1)`,
+		`contactmirror_erase('', 1, 1, null, '{}', '{}', '{}', '{}', '{}', '{}')`,
+		`contactmirror_lift_erasure('', 1, 1)`,
 		`contactmirror_drop_bodies('', now() - interval '2 days', true)`,
 		`contactmirror_delete_bodies('', now() - interval '2 days', 0, 1, true)`,
 		`contactmirror_prune_quarantine(now() - interval '2 days', 0, 1, true)`,
@@ -38,7 +38,10 @@ func TestFunctions_refuseOtherIsolationLevels(t *testing.T) {
 				}
 				return errUndo
 			})
-			if refused := err != nil && strings.Contains(err.Error(), "READ COMMITTED only"); refused == (level == pgx.ReadCommitted) || !refused && !errors.Is(err, errUndo) {
+			if errors.Is(err, errUndo) || strings.Contains(err.Error(), "is no erasure") { // as there is none
+				err = nil
+			}
+			if refused := err != nil && strings.Contains(err.Error(), "READ COMMITTED only"); refused == (level == pgx.ReadCommitted) || !refused && err != nil {
 				t.Errorf("%s in %s: %v", call, level, err)
 			}
 		}

@@ -40,7 +40,7 @@ func TestPut_waitsForErasures(t *testing.T) {
 		}
 	}
 	execute(t, db.Pool, `insert into erasures (audit_seq, context_identifier, contact_id, erased_at) values (1, 'Cust1', 7, now())`)
-	execute(t, db.Pool, `alter table erasures add primary key (erasure_seq)`)
+	execute(t, db.Pool, `alter table erasures add primary key (audit_seq)`)
 	execute(t, db.Pool, `create unique index erasures_in_force on erasures (context_identifier, contact_id) where lifted_at is null`)
 	for want, d := range deliveries {
 		if got := put(t, in, d); got != want {
