@@ -8,72 +8,76 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/erasure"
 )
 
-// putArgs lays a batch out in columns, as unnest takes it.
-func putArgs(batch []*request) pgx.StrictNamedArgs {
-	n := len(batch)
-	var (
-		tenants   = make([]string, n)
-		ids       = make([]pgtype.UUID, n)
-		names     = make([]string, n)
-		entities  = make([]*string, n)
-		keys      = make([]*int64, n)
-		occurred  = make([]*time.Time, n)
-		ticks     = make([]*int64, n)
-		received  = make([]time.Time, n)
-		keyless   = make([][]byte, n)
-		bodies    = make([][]byte, n)
-		shards    = make([]*int16, n)
-		shardRoom = make([]int16, n)
-	)
-	for i, r := range batch {
-		e := r.Event
-		tenants[i], names[i], entities[i], keys[i] = e.Tenant, e.Name, e.Entity, e.PrimaryKey
-		ids[i] = uuidOf(r)
-		received[i], keyless[i], bodies[i] = r.ReceivedAt, r.key.keyless, r.Body
-		if e.Occurred != nil {
-			at, tick := e.Occurred.Time(), int64(*e.Occurred)
-			occurred[i], ticks[i] = &at, &tick
-		}
-		if !e.Ignored() {
-			shardRoom[i] = e.Contact.Key.Shard()
-			shards[i] = &shardRoom[i]
-		}
-	}
-	return pgx.StrictNamedArgs{
-		"context_identifiers": tenants, "event_ids": ids, "events": names, "entities": entities, "primary_keys": keys,
-		"occurred_at": occurred, "occurred_ticks": ticks, "received_at": received, "keyless_sha256": keyless,
-		"bodies": bodies, "shards": shards,
-	}
+// putArgs has an element for each event.
+type putArgs struct {
+	ContextIdentifiers []string
+	EventIDs           []pgtype.UUID
+	Events             []string
+	Entities           []*string
+	PrimaryKeys        []*int64
+	OccurredAt         []*time.Time
+	OccurredTicks      []*int64
+	ReceivedAt         []time.Time
+	KeylessSHA256      [][]byte
+	Bodies             [][]byte
+	Shards             []*int16
 }
 
-func duplicateArgs(batch []*request) pgx.StrictNamedArgs {
+func newPutArgs(batch []*request) putArgs {
 	n := len(batch)
-	var (
-		tenants  = make([]string, n)
-		ids      = make([]pgtype.UUID, n)
-		names    = make([]string, n)
-		keys     = make([]*int64, n)
-		keyless  = make([][]byte, n)
-		received = make([]time.Time, n)
-		retries  = make([]*int32, n)
-		hashes   = make([][]byte, n)
-	)
+	args := putArgs{
+		ContextIdentifiers: make([]string, n), EventIDs: make([]pgtype.UUID, n), Events: make([]string, n),
+		Entities: make([]*string, n), PrimaryKeys: make([]*int64, n),
+		OccurredAt: make([]*time.Time, n), OccurredTicks: make([]*int64, n), ReceivedAt: make([]time.Time, n),
+		KeylessSHA256: make([][]byte, n), Bodies: make([][]byte, n), Shards: make([]*int16, n),
+	}
+	shards := make([]int16, n) // in one allocation
 	for i, r := range batch {
-		hash := sha256.Sum256(r.Body)
-		tenants[i], names[i], keys[i] = r.Event.Tenant, r.Event.Name, r.Event.PrimaryKey
-		ids[i] = uuidOf(r)
-		keyless[i], received[i], retries[i], hashes[i] = r.key.keyless, r.ReceivedAt, r.Retry, hash[:]
+		e := r.Event
+		args.ContextIdentifiers[i], args.EventIDs[i], args.Events[i] = e.Tenant, uuidOf(r), e.Name
+		args.Entities[i], args.PrimaryKeys[i] = e.Entity, e.PrimaryKey
+		args.ReceivedAt[i], args.KeylessSHA256[i], args.Bodies[i] = r.ReceivedAt, r.key.keyless, r.Body
+		if e.Occurred != nil {
+			at, tick := e.Occurred.Time(), int64(*e.Occurred)
+			args.OccurredAt[i], args.OccurredTicks[i] = &at, &tick
+		}
+		if !e.Ignored() {
+			shards[i] = e.Contact.Key.Shard()
+			args.Shards[i] = &shards[i]
+		}
 	}
-	return pgx.StrictNamedArgs{
-		"context_identifiers": tenants, "event_ids": ids, "events": names, "primary_keys": keys, "keyless_sha256": keyless,
-		"received_at": received, "retries": retries, "body_sha256": hashes,
+	return args
+}
+
+// duplicateArgs has an element for each delivery.
+type duplicateArgs struct {
+	ContextIdentifiers []string
+	EventIDs           []pgtype.UUID
+	Events             []string
+	PrimaryKeys        []*int64
+	KeylessSHA256      [][]byte
+	ReceivedAt         []time.Time
+	Retries            []*int32
+	BodySHA256         [][]byte
+}
+
+func newDuplicateArgs(batch []*request) duplicateArgs {
+	n := len(batch)
+	args := duplicateArgs{
+		ContextIdentifiers: make([]string, n), EventIDs: make([]pgtype.UUID, n), Events: make([]string, n), PrimaryKeys: make([]*int64, n),
+		KeylessSHA256: make([][]byte, n), ReceivedAt: make([]time.Time, n), Retries: make([]*int32, n), BodySHA256: make([][]byte, n),
 	}
+	for i, r := range batch {
+		e, hash := r.Event, sha256.Sum256(r.Body)
+		args.ContextIdentifiers[i], args.EventIDs[i], args.Events[i], args.PrimaryKeys[i] = e.Tenant, uuidOf(r), e.Name, e.PrimaryKey
+		args.KeylessSHA256[i], args.ReceivedAt[i], args.Retries[i], args.BodySHA256[i] = r.key.keyless, r.ReceivedAt, r.Retry, hash[:]
+	}
+	return args
 }
 
 func uuidOf(r *request) pgtype.UUID {
@@ -83,45 +87,50 @@ func uuidOf(r *request) pgtype.UUID {
 	return pgtype.UUID{Bytes: *r.Event.ID, Valid: true}
 }
 
-// quarantineArgs lays deliveries out in columns, the same bytes once.
-func quarantineArgs(batch []*request) (pgx.StrictNamedArgs, error) {
-	var (
-		place    = map[[sha256.Size]byte]int{}
-		received []time.Time
-		reasons  []string
-		tenants  []*string
-		headers  []string // not bytes, which some query modes would send as bytea
-		bodies   [][]byte
-		hashes   [][]byte
-		count    []int32
-		subjects []string
-		redacted [][]byte
-	)
+// quarantineArgs has an element for each body.
+type quarantineArgs struct {
+	ReceivedAt         []time.Time
+	Reasons            []string
+	ContextIdentifiers []*string
+	Headers            []string // not bytes, which some query modes would send as bytea
+	Bodies             [][]byte
+	BodySHA256         [][]byte
+	Deliveries         []int32
+	Subjects           []string
+	Redacted           [][]byte
+}
+
+// newQuarantineArgs lays deliveries out in columns, the same bytes once.
+func newQuarantineArgs(batch []*request) (quarantineArgs, error) {
+	var args quarantineArgs
+	place := map[[sha256.Size]byte]int{}
 	for _, r := range batch {
 		hash := sha256.Sum256(r.Body)
 		if i, twice := place[hash]; twice {
-			count[i]++
+			args.Deliveries[i]++
 			continue
 		}
-		place[hash] = len(bodies)
+		place[hash] = len(args.Bodies)
 		tenant, kept := r.kept()
 		header, err := json.Marshal(kept)
 		if err != nil {
-			return nil, fmt.Errorf("headers: %w", err)
+			return quarantineArgs{}, fmt.Errorf("headers: %w", err)
 		}
 		if tenant != nil && strings.IndexByte(*tenant, 0) >= 0 {
 			tenant = nil // a text can't hold a NUL; the bytes are kept
 		}
-		received, reasons, tenants = append(received, r.ReceivedAt), append(reasons, r.Reason), append(tenants, tenant)
-		headers, bodies = append(headers, string(header)), append(bodies, r.Body)
-		hashes, count = append(hashes, hash[:]), append(count, 1)
-		ids, without := erasure.Subjects(tenant, r.Body)
-		subjects, redacted = append(subjects, arrayOf(ids)), append(redacted, without)
+		ids, redacted := erasure.Subjects(tenant, r.Body)
+		args.ReceivedAt = append(args.ReceivedAt, r.ReceivedAt)
+		args.Reasons = append(args.Reasons, r.Reason)
+		args.ContextIdentifiers = append(args.ContextIdentifiers, tenant)
+		args.Headers = append(args.Headers, string(header))
+		args.Bodies = append(args.Bodies, r.Body)
+		args.BodySHA256 = append(args.BodySHA256, hash[:])
+		args.Deliveries = append(args.Deliveries, 1)
+		args.Subjects = append(args.Subjects, arrayOf(ids))
+		args.Redacted = append(args.Redacted, redacted)
 	}
-	return pgx.StrictNamedArgs{
-		"received_at": received, "reasons": reasons, "context_identifiers": tenants, "headers": headers,
-		"bodies": bodies, "body_sha256": hashes, "deliveries": count, "subjects": subjects, "redacted": redacted,
-	}, nil
+	return args, nil
 }
 
 // arrayOf writes ids as PostgreSQL does, for an array of arrays can't be ragged.

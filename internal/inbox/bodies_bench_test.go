@@ -90,7 +90,7 @@ func (t *table) put(b *testing.B, bodies [][]byte) {
 	}
 	slices.SortFunc(batch, func(x, y *request) int { return x.key.compare(y.key) })
 	began := time.Now()
-	_, err := put.All(context.Background(), t.pool, putArgs(batch))
+	_, err := putStmt.All(context.Background(), t.pool, newPutArgs(batch))
 	t.puts = append(t.puts, time.Since(began))
 	if err != nil {
 		b.Fatal(err)

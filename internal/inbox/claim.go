@@ -14,13 +14,40 @@ import (
 )
 
 var (
-	waiting = pg.Column[bool](sql.InboxWaiting)
-	lock    = pg.Query[lockedShard](sql.InboxLock)
-	claim   = pg.Query[claimRow](sql.InboxClaim)
-	bodies  = pg.Query[bodyRow](sql.InboxBodies)
-	blame   = pg.Command(sql.InboxBlame)
+	waitingStmt    = pg.NewColumn[marksArgs, bool](sql.InboxWaiting)
+	belowMarksStmt = pg.NewColumn[marksArgs, bool](sql.InboxBelowMarks)
+	lockStmt       = pg.NewQuery[lockArgs, lockedShard](sql.InboxLock)
+	claimStmt      = pg.NewQuery[claimArgs, claimRow](sql.InboxClaim)
+	bodiesStmt     = pg.NewQuery[bodiesArgs, bodyRow](sql.InboxBodies)
+	blameStmt      = pg.NewCommand[blameArgs](sql.InboxBlame)
+)
 
-	belowMarks = pg.Column[bool](sql.InboxBelowMarks)
+type (
+	marksArgs struct {
+		MarkedQueue              string
+		MarkedShards             []int16
+		MarkedContextIdentifiers []string
+		Marks                    []string
+	}
+	lockArgs struct {
+		marksArgs
+		Shards   int
+		Rotation int32
+	}
+	claimArgs struct {
+		marksArgs
+		Shards       []int16
+		Batch, Bytes int
+	}
+	bodiesArgs struct {
+		EventSeqs   []int64
+		First, Last time.Time
+	}
+	blameArgs struct {
+		EventSeq   int64
+		ReceivedAt time.Time
+		Reason     string
+	}
 )
 
 type lockedShard struct {
@@ -70,7 +97,7 @@ type bodyRow struct {
 
 // Waiting reports whether anything is queued, locked or not.
 func Waiting(ctx context.Context, db pg.DB, m *Marks) (bool, error) {
-	found, err := waiting.OneAnew(ctx, db, m.args(allShards, nil))
+	found, err := waitingStmt.OneCustomPlan(ctx, db, m.args(allShards, nil))
 	if err != nil {
 		return false, fmt.Errorf("inbox: look at the queue: %w", err)
 	}
@@ -82,8 +109,7 @@ func Waiting(ctx context.Context, db pg.DB, m *Marks) (bool, error) {
 // transaction, such as those copied into the queue from a backup. It reads the rows
 // that marks are there to skip, so it is to be called seldom.
 func CheckMarks(ctx context.Context, db pg.DB, m *Marks) (wrong bool, err error) {
-	args := m.args(allShards, nil)
-	wrong, err = belowMarks.OneAnew(ctx, db, args)
+	wrong, err = belowMarksStmt.OneCustomPlan(ctx, db, m.args(allShards, nil))
 	if err != nil {
 		return false, fmt.Errorf("inbox: check the marks of the queue: %w", err)
 	}
@@ -97,9 +123,7 @@ func CheckMarks(ctx context.Context, db pg.DB, m *Marks) (wrong bool, err error)
 // those of except, beginning the search at shard number rotation, 0 to 31. It must
 // be the transaction's first statement, and the isolation READ COMMITTED.
 func LockShards(ctx context.Context, tx pgx.Tx, m *Marks, n int, rotation int32, except ...string) (Lock, error) {
-	args := m.args(allShards, except)
-	args["shards"], args["rotation"] = n, rotation
-	rows, err := lock.All(ctx, tx, args)
+	rows, err := lockStmt.All(ctx, tx, lockArgs{m.args(allShards, except), n, rotation})
 	if err != nil {
 		return Lock{}, fmt.Errorf("inbox: lock shards: %w", err)
 	}
@@ -118,9 +142,7 @@ const claimBytes = 8 << 20
 // that they were locked for, shared fairly among those that wait. They are back
 // when tx is rolled back; when it has committed, m should be told of them.
 func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claimed, error) {
-	args := m.args(l.Shards, l.except)
-	args["shards"], args["batch"], args["bytes"] = l.Shards, batch, claimBytes
-	rows, err := claim.All(ctx, tx, args)
+	rows, err := claimStmt.All(ctx, tx, claimArgs{m.args(l.Shards, l.except), l.Shards, batch, claimBytes})
 	if err != nil {
 		return nil, fmt.Errorf("inbox: claim: %w", err)
 	}
@@ -133,7 +155,7 @@ func Claim(ctx context.Context, tx pgx.Tx, m *Marks, l Lock, batch int) ([]Claim
 		claimed[i].claimRow, place[row.EventSeq] = row, i
 	}
 	for _, day := range byDay(rows) {
-		found, err := bodies.All(ctx, tx, pgx.StrictNamedArgs{"event_seqs": day.eventSeqs, "first": day.first, "last": day.last})
+		found, err := bodiesStmt.All(ctx, tx, bodiesArgs{day.eventSeqs, day.first, day.last})
 		if err != nil {
 			return nil, fmt.Errorf("inbox: bodies of %d claimed events: %w", len(rows), err)
 		}
@@ -179,7 +201,7 @@ func byDay(rows []claimRow) []received {
 // for reason; of an erased contact without its values, so that it can still be
 // applied later.
 func Blame(ctx context.Context, tx pgx.Tx, eventSeq int64, receivedAt time.Time, reason string) error {
-	n, err := blame.Run(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "received_at": receivedAt, "reason": reason})
+	n, err := blameStmt.Run(ctx, tx, blameArgs{eventSeq, receivedAt, reason})
 	if err != nil {
 		return fmt.Errorf("inbox: quarantine event %d: %w", eventSeq, err)
 	}

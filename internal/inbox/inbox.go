@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"contactmirror/internal/event"
+	"contactmirror/internal/pg"
 	"contactmirror/internal/signature"
 )
 
@@ -204,7 +205,7 @@ func (in *Inbox) Put(ctx context.Context, d Delivery) (Result, error) {
 // Probe reports whether the database takes writes, for those who wait for it.
 // That it does is no promise.
 func (in *Inbox) Probe(ctx context.Context) error {
-	if _, err := probe.One(ctx, in.pool, nil); err != nil {
+	if _, err := probeStmt.One(ctx, in.pool, pg.NoArgs{}); err != nil {
 		return fmt.Errorf("inbox: probe: %w", err)
 	}
 	return nil

@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"contactmirror/internal/contact"
 )
 
@@ -102,7 +100,7 @@ const passedOver uint64 = math.MaxUint64
 
 // args are the marks of some shards. What tenants of except have there is passed
 // over, if the queue is still the same.
-func (m *Marks) args(shards []int16, except []string) pgx.StrictNamedArgs {
+func (m *Marks) args(shards []int16, except []string) marksArgs {
 	numbers, tenants, marks := []int16{}, []string{}, []string{}
 	add := func(shard int16, tenant string, mark uint64) {
 		numbers, tenants, marks = append(numbers, shard), append(tenants, tenant), append(marks, strconv.FormatUint(mark, 10))
@@ -120,5 +118,5 @@ func (m *Marks) args(shards []int16, except []string) pgx.StrictNamedArgs {
 			add(key.Shard, key.ContextIdentifier, p.mark)
 		}
 	}
-	return pgx.StrictNamedArgs{"marked_queue": m.queue, "marked_shards": numbers, "marked_context_identifiers": tenants, "marks": marks}
+	return marksArgs{m.queue, numbers, tenants, marks}
 }

@@ -12,7 +12,7 @@ import (
 	"contactmirror/sql"
 )
 
-var notify = pg.Command(sql.InboxNotify)
+var notifyStmt = pg.NewCommand[pg.NoArgs](sql.InboxNotify)
 
 // notifyInterval keeps notifications rare: their commits are serialised across
 // the whole server, and one wakes a worker as well as a hundred.
@@ -50,7 +50,7 @@ func (n *Notifier) Run(ctx context.Context) error {
 		case <-n.dirty:
 		}
 		bounded, cancel := context.WithTimeout(ctx, Timeout)
-		_, _ = notify.Run(bounded, n.pool, nil)
+		_, _ = notifyStmt.Run(bounded, n.pool, pg.NoArgs{})
 		cancel()
 		select {
 		case <-ctx.Done():

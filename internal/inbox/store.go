@@ -21,10 +21,10 @@ import (
 )
 
 var (
-	put        = pg.Column[int64](sql.InboxPut)
-	duplicate  = pg.Column[int64](sql.InboxDuplicate)
-	quarantine = pg.Command(sql.InboxQuarantine)
-	probe      = pg.Column[int64](sql.InboxProbe)
+	putStmt        = pg.NewColumn[putArgs, int64](sql.InboxPut)
+	duplicateStmt  = pg.NewColumn[duplicateArgs, int64](sql.InboxDuplicate)
+	quarantineStmt = pg.NewCommand[quarantineArgs](sql.InboxQuarantine)
+	probeStmt      = pg.NewColumn[pg.NoArgs, int64](sql.InboxProbe)
 )
 
 // store commits a batch and answers every request in it.
@@ -78,7 +78,7 @@ func (in *Inbox) accept(events []*request) (known, refused []*request) {
 		return nil, nil
 	}
 	places, err := retry(in, events, func(ctx context.Context) ([]int64, error) {
-		return put.Commit(ctx, in.pool, putArgs(events))
+		return putStmt.Commit(ctx, in.pool, newPutArgs(events))
 	})
 	switch {
 	case err != nil && pg.DataFault(err) && len(events) == 1:
@@ -121,7 +121,7 @@ func (in *Inbox) accept(events []*request) (known, refused []*request) {
 // for a delivery that an operator has sent on; requests share commits in
 // [Inbox.Put].
 func PutIn(ctx context.Context, tx pgx.Tx, d Delivery) (stored bool, err error) {
-	places, err := put.All(ctx, tx, putArgs([]*request{{Delivery: d, key: keyOf(&d)}}))
+	places, err := putStmt.All(ctx, tx, newPutArgs([]*request{{Delivery: d, key: keyOf(&d)}}))
 	if err != nil {
 		return false, fmt.Errorf("inbox: store an event: %w", err)
 	}
@@ -133,7 +133,7 @@ func (in *Inbox) noteDuplicates(again []*request) {
 		return
 	}
 	noted, err := retry(in, again, func(ctx context.Context) (int64, error) {
-		return duplicate.CommitAnew(ctx, in.pool, duplicateArgs(again))
+		return duplicateStmt.CommitCustomPlan(ctx, in.pool, newDuplicateArgs(again))
 	})
 	switch {
 	case err != nil:
@@ -160,11 +160,11 @@ func (e *RefusedError) Unwrap() error { return e.Err }
 // trial. Only where the trial succeeds and the delivery is refused again is it at
 // fault, and the error a [*RefusedError].
 func (in *Inbox) confirm(batch []*request) error {
-	trial, err := quarantineArgs([]*request{{Delivery: Delivery{Body: []byte{}, ReceivedAt: time.Now(), Reason: "stored on trial"}}})
+	trial, err := newQuarantineArgs([]*request{{Delivery: Delivery{Body: []byte{}, ReceivedAt: time.Now(), Reason: "stored on trial"}}})
 	if err != nil {
 		return err
 	}
-	args, err := quarantineArgs(batch)
+	args, err := newQuarantineArgs(batch)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (in *Inbox) confirm(batch []*request) error {
 	errTaken := errors.New("taken")
 	return pgx.BeginTxFunc(ctx, in.pool, pg.ReadCommitted, func(tx pgx.Tx) error {
 		err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
-			if _, err := quarantine.Run(ctx, savepoint, trial); err != nil {
+			if _, err := quarantineStmt.Run(ctx, savepoint, trial); err != nil {
 				return err
 			}
 			return errTaken
@@ -181,7 +181,7 @@ func (in *Inbox) confirm(batch []*request) error {
 		if !errors.Is(err, errTaken) {
 			return err
 		}
-		if _, err = quarantine.Run(ctx, tx, args); pg.DataFault(err) {
+		if _, err = quarantineStmt.Run(ctx, tx, args); pg.DataFault(err) {
 			return &RefusedError{err}
 		}
 		return err
@@ -193,9 +193,11 @@ func (in *Inbox) quarantine(batch []*request) {
 	if len(batch) == 0 {
 		return
 	}
-	args, err := quarantineArgs(batch)
+	args, err := newQuarantineArgs(batch)
 	if err == nil {
-		_, err = retry(in, batch, func(ctx context.Context) (struct{}, error) { return struct{}{}, quarantine.Commit(ctx, in.pool, args) })
+		_, err = retry(in, batch, func(ctx context.Context) (struct{}, error) {
+			return struct{}{}, quarantineStmt.Commit(ctx, in.pool, args)
+		})
 	}
 	switch {
 	case err != nil && pg.DataFault(err) && len(batch) > 1:
