@@ -12,7 +12,23 @@ import (
 	"contactmirror/sql"
 )
 
-var keyed = pg.Column[int](sql.AuditKeyed)
+var (
+	keyedStmt   = pg.NewColumn[keyedArgs, int](sql.AuditKeyed)
+	headsStmt   = pg.NewQuery[headsArgs, Head](sql.AuditHeads)
+	seqsStmt    = pg.NewColumn[seqsArgs, int64](sql.AuditSeqs)
+	advanceStmt = pg.NewCommand[advanceArgs](sql.AuditAdvance)
+)
+
+type (
+	keyedArgs   struct{ NoKey []byte }
+	headsArgs   struct{ Shards []int16 }
+	seqsArgs    struct{ Rows int }
+	advanceArgs struct {
+		Shards      []int16
+		AuditCounts []int64
+		AuditHeads  [][]byte
+	}
+)
 
 // Head is the stored end of a shard's chain.
 type Head struct {
@@ -33,7 +49,7 @@ func (h *Head) Head() (chain.Head, error) {
 // Keyed returns how many chains end in a link or a seal of a key.
 func Keyed(ctx context.Context, db pg.DB) (int, error) {
 	var none chain.KeyID
-	n, err := keyed.One(ctx, db, pgx.StrictNamedArgs{"no_key": none[:]})
+	n, err := keyedStmt.One(ctx, db, keyedArgs{none[:]})
 	if err != nil {
 		return 0, fmt.Errorf("audit: look for the chains' key: %w", err)
 	}
@@ -69,19 +85,15 @@ func NewAppender(key *chain.Key, shards []int16, rows int) *Appender {
 // QueueLoad reads the ends of the chains, and draws the rows' numbers.
 func (a *Appender) QueueLoad(batch *pgx.Batch) {
 	shards, _, _ := a.columns()
-	batch.Queue(sql.AuditHeads, pgx.StrictNamedArgs{"shards": shards}).Query(func(rows pgx.Rows) error {
-		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Head])
+	headsStmt.Queue(batch, headsArgs{shards}, func(found []Head) (err error) {
 		for i := range found {
 			if a.heads[found[i].Shard], err = found[i].Head(); err != nil {
 				return err
 			}
 		}
-		return err
+		return nil
 	})
-	batch.Queue(sql.AuditSeqs, pgx.StrictNamedArgs{"rows": cap(a.auditSeqs)}).Query(func(rows pgx.Rows) (err error) {
-		a.auditSeqs, err = pgx.AppendRows(a.auditSeqs, rows, pgx.RowTo[int64])
-		return err
-	})
+	seqsStmt.QueueAppend(batch, seqsArgs{cap(a.auditSeqs)}, &a.auditSeqs)
 }
 
 // Append gives r its number and its salt, and links it as the next row of its shard;
@@ -107,7 +119,7 @@ func (a *Appender) Append(r *Row, erase bool) error {
 // QueueWrite moves the stored ends to where the rows have brought them.
 func (a *Appender) QueueWrite(batch *pgx.Batch) {
 	shards, counts, links := a.columns()
-	batch.Queue(sql.AuditAdvance, pgx.StrictNamedArgs{"shards": shards, "audit_counts": counts, "audit_heads": links})
+	advanceStmt.Queue(batch, advanceArgs{shards, counts, links})
 }
 
 func (a *Appender) columns() (shards []int16, counts []int64, links [][]byte) {

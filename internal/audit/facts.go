@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/contact"
@@ -91,6 +90,22 @@ func (r *Row) Fact() (contact.Fact, error) {
 	return f, nil
 }
 
+var factsStmt = pg.NewStream[factsArgs](sql.AuditFacts,
+	func(r *factRow) []any { return append([]any{&r.place}, r.row.Targets(Fact)...) },
+	append([]string{"place"}, Columns(Fact)...)...)
+
+type (
+	factsArgs struct {
+		ContextIdentifiers []string
+		ContactIDs         []int64
+	}
+	// factRow is a row of the contact of that place in the arrays, from 1.
+	factRow struct {
+		place int64
+		row   Row
+	}
+)
+
 // Facts returns the facts logged of each of the contacts in keys, in no
 // particular order.
 func Facts(ctx context.Context, db pg.DB, keys []contact.Key) ([][]contact.Fact, error) {
@@ -98,18 +113,13 @@ func Facts(ctx context.Context, db pg.DB, keys []contact.Key) ([][]contact.Fact,
 	for i, k := range keys {
 		tenants[i], ids[i] = k.Tenant, k.ID
 	}
-	var (
-		found = make([][]contact.Fact, len(keys))
-		place int64
-		row   Row
-	)
-	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
-	err := pg.Scan(ctx, db, sql.AuditFacts, args, append([]any{&place}, row.Targets(Fact)...), func() error {
-		fact, err := row.Fact()
+	found := make([][]contact.Fact, len(keys))
+	err := factsStmt.Each(ctx, db, factsArgs{tenants, ids}, func(r *factRow) error {
+		fact, err := r.row.Fact()
 		if err != nil {
-			return fmt.Errorf("of %v: %w", keys[place-1], err)
+			return fmt.Errorf("of %v: %w", keys[r.place-1], err)
 		}
-		found[place-1] = append(found[place-1], fact)
+		found[r.place-1] = append(found[r.place-1], fact)
 		return nil
 	})
 	if err != nil {

@@ -6,17 +6,26 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
 
 var (
-	tenants = pg.Column[string](sql.AuditTenants)
-	changes = pg.Query[Change](sql.AuditChanges)
-	current = pg.Query[Current](sql.AuditContact)
+	tenantsStmt = pg.NewColumn[tenantsArgs, string](sql.AuditTenants)
+	changesStmt = pg.NewQuery[keyArgs, Change](sql.AuditChanges)
+	currentStmt = pg.NewQuery[keyArgs, Current](sql.AuditContact)
+	historyStmt = pg.NewStream[keyArgs](sql.AuditHistory,
+		func(e *Entry) []any { return append([]any{&e.Turn}, e.Targets(Shown)...) },
+		append([]string{"turn"}, Columns(Shown)...)...)
+)
+
+type (
+	tenantsArgs struct{ ContactID int64 }
+	keyArgs     struct {
+		ContextIdentifier string
+		ContactID         int64
+	}
 )
 
 // Entry is a row of the log, with the columns of [Shown].
@@ -60,7 +69,7 @@ type Current struct {
 
 // Tenants returns the tenants that have, or had, a contact of this id.
 func Tenants(ctx context.Context, db pg.DB, contactID int64) ([]string, error) {
-	found, err := tenants.All(ctx, db, pgx.StrictNamedArgs{"contact_id": contactID})
+	found, err := tenantsStmt.All(ctx, db, tenantsArgs{contactID})
 	if err != nil {
 		return nil, fmt.Errorf("audit: tenants of contact %d: %w", contactID, err)
 	}
@@ -70,23 +79,20 @@ func Tenants(ctx context.Context, db pg.DB, contactID int64) ([]string, error) {
 // History returns what the mirror says of a contact, and everything logged of
 // it in the source's order. A contact never seen has no entries.
 func History(ctx context.Context, db pg.DB, key contact.Key) (Current, []Entry, error) {
-	args := pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID}
-	now, err := current.All(ctx, db, args)
+	args := keyArgs{key.Tenant, key.ID}
+	now, err := currentStmt.All(ctx, db, args)
 	if err != nil {
 		return Current{}, nil, fmt.Errorf("audit: contact %v: %w", key, err)
 	}
-	var (
-		entries []Entry
-		e       Entry
-	)
-	err = pg.Scan(ctx, db, sql.AuditHistory, args, append([]any{&e.Turn}, e.Targets(Shown)...), func() error {
-		entries = append(entries, e)
+	var entries []Entry
+	err = historyStmt.Each(ctx, db, args, func(e *Entry) error {
+		entries = append(entries, *e)
 		return nil
 	})
 	if err != nil {
 		return Current{}, nil, fmt.Errorf("audit: history of %v: %w", key, err)
 	}
-	changed, err := changes.All(ctx, db, args)
+	changed, err := changesStmt.All(ctx, db, args)
 	if err != nil {
 		return Current{}, nil, fmt.Errorf("audit: changes of %v: %w", key, err)
 	}
