@@ -20,6 +20,14 @@ import (
 	"contactmirror/sql"
 )
 
+var removeStmt = pg.NewCommand[removeArgs](sql.MirrorRemove)
+
+type removeArgs struct {
+	Row               []pgtype.TID
+	ContextIdentifier []string
+	ContactID         []int64
+}
+
 // Row is a contact's row: as it is stored, and as it should be.
 type Row struct {
 	Key contact.Key
@@ -40,10 +48,11 @@ func QueueLoad(batch *pgx.Batch, rows []*Row) {
 			continue
 		}
 		tenants, ids := Split(Keys(some))
-		batch.Queue(s.load, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}).Query(func(found pgx.Rows) error {
-			return s.scan(found, func(place int64, address pgtype.TID, stored contact.State) {
-				some[place-1].address, some[place-1].Stored = address, stored
-			})
+		s.load.Queue(batch, keysArgs{tenants, ids}, func(found *loaded) (err error) {
+			r := some[found.place-1]
+			r.address = found.row
+			r.Stored, err = found.state()
+			return err
 		})
 	}
 }
@@ -78,15 +87,11 @@ func QueueWrite(batch *pgx.Batch, rows []*Row, now time.Time) {
 		}
 	}
 	if len(inserted) > 0 {
-		args := Whole.args(inserted, nil, now)
-		args["context_identifier"], args["contact_id"] = Split(keys)
-		batch.Queue(sql.MirrorInsert, args).Exec(pg.Touched(len(inserted)))
+		insertStmt.Queue(batch, Whole.insertArgs(keys, inserted, now)).Exec(pg.Touched(len(inserted)))
 	}
 	for _, s := range []*Shape{&Whole, &Sent} {
 		if states := updated[s]; len(states) > 0 {
-			args := s.args(states, stored[s], now)
-			updates[s].to(args)
-			batch.Queue(s.update, args).Exec(pg.Touched(len(states)))
+			s.update.Queue(batch, s.updateArgs(updates[s], states, stored[s], now)).Exec(pg.Touched(len(states)))
 		}
 	}
 }
@@ -100,9 +105,8 @@ func QueueRemove(batch *pgx.Batch, rows []*Row) {
 		}
 	}
 	if n := len(gone.rows); n > 0 {
-		args := pgx.StrictNamedArgs{}
-		gone.to(args)
-		batch.Queue(sql.MirrorRemove, args).Exec(pg.Touched(n))
+		tenants, ids := Split(gone.keys)
+		removeStmt.Queue(batch, removeArgs{gone.rows, tenants, ids}).Exec(pg.Touched(n))
 	}
 }
 
@@ -115,11 +119,6 @@ type addresses struct {
 
 func (a *addresses) add(r *Row) {
 	a.rows, a.keys = append(a.rows, r.address), append(a.keys, r.Key)
-}
-
-func (a *addresses) to(args pgx.StrictNamedArgs) {
-	args["row"] = a.rows
-	args["context_identifier"], args["contact_id"] = Split(a.keys)
 }
 
 // Rewrite writes the row of a live contact again: s is the fold of what the log says

@@ -16,16 +16,39 @@ import (
 
 // Shape is which columns of contacts are read and written, and how.
 type Shape struct {
-	columns      []contact.Column
-	load, update string
+	columns []contact.Column
+	load    *pg.StreamStmt[keysArgs, loaded]
+	update  *pg.NamedCommand
 }
 
 var (
 	// Whole is every column but the id, which the key holds.
-	Whole = Shape{slices.Collect((^contact.Set(0) >> (64 - contact.NumColumns)).Without(contact.SetOf(0)).All()), sql.MirrorContacts, sql.MirrorUpdate}
+	Whole = newShape((^contact.Set(0) >> (64 - contact.NumColumns)).Without(contact.SetOf(0)), sql.MirrorContacts, sql.MirrorUpdate)
 	// Sent is those whose values SuperOffice sends.
-	Sent = Shape{slices.Collect(contact.Sent.All()), sql.MirrorContactsSent, sql.MirrorUpdateSent}
+	Sent = newShape(contact.Sent, sql.MirrorContactsSent, sql.MirrorUpdateSent)
+
+	insertStmt = pg.NewNamedCommand(sql.MirrorInsert, Whole.insertArgs(nil, nil, time.Time{}))
 )
+
+func newShape(columns contact.Set, load, update string) Shape {
+	s := Shape{columns: slices.Collect(columns.All())}
+	names := []string{"place", "row"}
+	for _, c := range s.columns {
+		names = append(names, c.Spec().Name)
+	}
+	names = append(names, "soft_deleted", "soft_deleted_at", "pending_columns",
+		"last_event", "last_event_id", "last_event_ticks", "last_changed_by_associate_id")
+	targets := func(r *loaded) []any {
+		targets := []any{&r.place, &r.row}
+		for _, c := range s.columns {
+			targets = append(targets, &r.values[c])
+		}
+		return append(targets, &r.softDeleted, &r.since, &r.pending, &r.lastEvent, &r.lastID, &r.lastTicks, &r.changedBy)
+	}
+	s.load = pg.NewStream[keysArgs](load, targets, names...)
+	s.update = pg.NewNamedCommand(update, s.updateArgs(&addresses{}, nil, nil, time.Time{}))
+	return s
+}
 
 // ShapeOf is what is needed of a contact for facts: all of the row where it may
 // end up in the log, as a hard delete's last known row.
@@ -44,57 +67,69 @@ func ShapeOf(facts []contact.Fact) *Shape {
 	return &Sent
 }
 
-// scan reads rows of s.load and calls yield for each. Columns that are not of s
-// stay NULL.
-func (s *Shape) scan(rows pgx.Rows, yield func(place int64, row pgtype.TID, s contact.State)) error {
-	var (
-		place       int64
-		row         pgtype.TID
-		values      [contact.NumColumns]contact.Value
-		softDeleted bool
-		since       contact.Value
-		pending     string
-		lastEvent   string
-		lastID      pgtype.UUID
-		lastTicks   int64
-		changedBy   *int64
-		targets     = []any{&place, &row}
-	)
-	for _, c := range s.columns {
-		targets = append(targets, &values[c])
-	}
-	targets = append(targets, &softDeleted, &since, &pending, &lastEvent, &lastID, &lastTicks, &changedBy)
-	err := pg.ForEach(rows, targets, func() error {
-		kind, ok := contact.ParseKind(lastEvent)
-		if !ok {
-			return fmt.Errorf("last_event %q is no contact event", lastEvent)
-		}
-		state := contact.State{Life: contact.Live}
-		state.Row.Values = values
-		state.Last = contact.Order{Ticks: contact.Ticks(lastTicks), Kind: kind, ID: lastID.Bytes}
-		if changedBy != nil {
-			by := *changedBy
-			state.ChangedBy = &by
-		}
-		for name := range strings.SplitSeq(pending, ",") {
-			if name == "" {
-				continue // of none at all
-			}
-			c, ok := contact.ByName(name)
-			if !ok {
-				return fmt.Errorf("pending_columns names %q, which is no column", name)
-			}
-			state.Row.Pending |= contact.SetOf(c)
-		}
-		state.Row.SoftDeleted, state.Row.SoftDeletedAt = softDeleted, since.Micros()
-		yield(place, row, state)
-		return nil
-	})
-	return err
+type keysArgs struct {
+	ContextIdentifiers []string
+	ContactIDs         []int64
 }
 
-// args lays the rows of states out in columns, as mirror_insert (of Whole) and
-// s.update take them.
+// loaded is a stored row of the contact of that place in the arrays, from 1. Columns
+// that are not of the shape stay NULL.
+type loaded struct {
+	place       int64
+	row         pgtype.TID
+	values      [contact.NumColumns]contact.Value
+	softDeleted bool
+	since       contact.Value
+	pending     string
+	lastEvent   string
+	lastID      pgtype.UUID
+	lastTicks   int64
+	changedBy   *int64
+}
+
+// state returns the row as a state of its own.
+func (r *loaded) state() (contact.State, error) {
+	kind, ok := contact.ParseKind(r.lastEvent)
+	if !ok {
+		return contact.State{}, fmt.Errorf("last_event %q is no contact event", r.lastEvent)
+	}
+	state := contact.State{Life: contact.Live}
+	state.Row.Values = r.values
+	state.Last = contact.Order{Ticks: contact.Ticks(r.lastTicks), Kind: kind, ID: r.lastID.Bytes}
+	if r.changedBy != nil {
+		by := *r.changedBy
+		state.ChangedBy = &by
+	}
+	for name := range strings.SplitSeq(r.pending, ",") {
+		if name == "" {
+			continue // of none at all
+		}
+		c, ok := contact.ByName(name)
+		if !ok {
+			return contact.State{}, fmt.Errorf("pending_columns names %q, which is no column", name)
+		}
+		state.Row.Pending |= contact.SetOf(c)
+	}
+	state.Row.SoftDeleted, state.Row.SoftDeletedAt = r.softDeleted, r.since.Micros()
+	return state, nil
+}
+
+// insertArgs are the arguments of mirror_insert.
+func (s *Shape) insertArgs(keys []contact.Key, states []*contact.State, now time.Time) pgx.StrictNamedArgs {
+	args := s.args(states, nil, now)
+	args["context_identifier"], args["contact_id"] = Split(keys)
+	return args
+}
+
+// updateArgs are the arguments of s.update.
+func (s *Shape) updateArgs(at *addresses, states, stored []*contact.State, now time.Time) pgx.StrictNamedArgs {
+	args := s.args(states, stored, now)
+	args["row"] = at.rows
+	args["context_identifier"], args["contact_id"] = Split(at.keys)
+	return args
+}
+
+// args lays the rows of states out in columns.
 //
 // Of stored, which is as long as states or empty, come the rows as they were:
 // what is pending is not written where it was so before.

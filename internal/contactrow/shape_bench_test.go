@@ -1,6 +1,7 @@
 package contactrow
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pgtest"
+	"contactmirror/sql"
 )
 
 // batchRows is how many contacts a full batch has at most.
@@ -43,7 +45,10 @@ func BenchmarkShape_args(b *testing.B) {
 	}
 	defer conn.Release()
 	states := benchStates()
-	for name, s := range map[string]*Shape{"whole": &Whole, "sent": &Sent} {
+	for name, c := range map[string]struct {
+		*Shape
+		update string
+	}{"whole": {&Whole, sql.MirrorUpdate}, "sent": {&Sent, sql.MirrorUpdateSent}} {
 		b.Run(name, func(b *testing.B) {
 			var a addresses
 			for i := range states {
@@ -52,13 +57,11 @@ func BenchmarkShape_args(b *testing.B) {
 			var buf []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				args := s.args(states, nil, time.Unix(0, 0))
-				a.to(args)
-				text, values, err := args.RewriteQuery(b.Context(), conn.Conn(), s.update, nil)
+				text, values, err := c.updateArgs(&a, states, nil, time.Unix(0, 0)).RewriteQuery(b.Context(), conn.Conn(), c.update, nil)
 				if err != nil {
 					b.Fatal(err)
 				}
-				prepared, err := conn.Conn().Prepare(b.Context(), s.update, text) // once, then cached
+				prepared, err := conn.Conn().Prepare(b.Context(), c.update, text) // once, then cached
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -95,9 +98,12 @@ func BenchmarkShape_scan(b *testing.B) {
 	if err := conn.SendBatch(b.Context(), &batch).Close(); err != nil {
 		b.Fatal(err)
 	}
-	for name, s := range map[string]*Shape{"whole": &Whole, "sent": &Sent} {
+	for name, c := range map[string]struct {
+		*Shape
+		load string
+	}{"whole": {&Whole, sql.MirrorContacts}, "sent": {&Sent, sql.MirrorContactsSent}} {
 		b.Run(name, func(b *testing.B) {
-			found, err := conn.Query(b.Context(), s.load, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids})
+			found, err := conn.Query(b.Context(), c.load, pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -114,9 +120,13 @@ func BenchmarkShape_scan(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				replay := recorded
 				read := 0
-				if err := s.scan(&replay, func(int64, pgtype.TID, contact.State) { read++ }); err != nil || read != batchRows {
+				err := c.Shape.load.Each(b.Context(), &recorded, keysArgs{}, func(r *loaded) error {
+					read++
+					_, err := r.state()
+					return err
+				})
+				if err != nil || read != batchRows {
 					b.Fatal(fmt.Sprint(read, err))
 				}
 			}
@@ -125,7 +135,7 @@ func BenchmarkShape_scan(b *testing.B) {
 	}
 }
 
-// recording is rows as the server sent them.
+// recording is rows as the server sent them, for any query.
 type recording struct {
 	pgx.Rows
 	types  *pgtype.Map
@@ -133,6 +143,15 @@ type recording struct {
 	rows   [][][]byte
 	row    [][]byte
 	plans  []pgtype.ScanPlan
+}
+
+func (r *recording) Query(context.Context, string, ...any) (pgx.Rows, error) {
+	replay := *r
+	return &replay, nil
+}
+
+func (r *recording) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, nil
 }
 
 func (r *recording) Close()                                       {}

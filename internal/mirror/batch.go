@@ -21,7 +21,9 @@ import (
 	"contactmirror/sql"
 )
 
-var unquarantine = pg.Command(sql.MirrorUnquarantine)
+var unquarantineStmt = pg.NewCommand[unquarantineArgs](sql.MirrorUnquarantine)
+
+type unquarantineArgs struct{ EventSeqs []int64 }
 
 // claimed is a queued event, read.
 type claimed struct {
@@ -165,7 +167,7 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claim
 	switch {
 	case len(events) == 1 && pg.Violates(err, "contact_audit_log_event_seq"):
 		// Applied before, and queued again from a copy: it has its outcome.
-		if _, err := unquarantine.Run(ctx, tx, pgx.StrictNamedArgs{"event_seqs": []int64{events[0].seq}}); err != nil {
+		if _, err := unquarantineStmt.Run(ctx, tx, unquarantineArgs{[]int64{events[0].seq}}); err != nil {
 			return nil, 0, fmt.Errorf("close the entry of event %d: %w", events[0].seq, err)
 		}
 		return nil, 0, nil

@@ -13,9 +13,17 @@ import (
 )
 
 var (
-	allHeads  = pg.Query[audit.Head](sql.MirrorAllHeads)
-	unsealed  = pg.Column[bool](sql.MirrorUnsealed)
-	sealHeads = pg.Command(sql.MirrorSeal)
+	allHeadsStmt = pg.NewQuery[pg.NoArgs, audit.Head](sql.MirrorAllHeads)
+	unsealedStmt = pg.NewColumn[unsealedArgs, bool](sql.MirrorUnsealed)
+	sealStmt     = pg.NewCommand[sealArgs](sql.MirrorSeal)
+)
+
+type (
+	unsealedArgs struct{ KeyID []byte }
+	sealArgs     struct {
+		Shards     []int16
+		AuditSeals [][]byte
+	}
 )
 
 // seal seals the end of every chain with the worker's key, where another or none
@@ -25,7 +33,7 @@ func (w *Worker) seal(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
 	id := w.AuditKey.ID()
-	open, err := unsealed.One(ctx, w.pool, pgx.StrictNamedArgs{"key_id": id[:]})
+	open, err := unsealedStmt.One(ctx, w.pool, unsealedArgs{id[:]})
 	if err == nil && open {
 		err = pgx.BeginTxFunc(ctx, w.pool, pg.ReadCommitted, func(tx pgx.Tx) error { return sealAll(ctx, tx, w.AuditKey) })
 	}
@@ -36,7 +44,7 @@ func (w *Worker) seal(ctx context.Context) error {
 }
 
 func sealAll(ctx context.Context, tx pgx.Tx, key *chain.Key) error {
-	stored, err := allHeads.All(ctx, tx, nil)
+	stored, err := allHeadsStmt.All(ctx, tx, pg.NoArgs{})
 	if err != nil {
 		return err
 	}
@@ -55,7 +63,7 @@ func sealAll(ctx context.Context, tx pgx.Tx, key *chain.Key) error {
 			shards, seals = append(shards, stored[i].Shard), append(seals, link[:])
 		}
 	}
-	_, err = sealHeads.Run(ctx, tx, pgx.StrictNamedArgs{"shards": shards, "audit_seals": seals})
+	_, err = sealStmt.Run(ctx, tx, sealArgs{shards, seals})
 	return err
 }
 

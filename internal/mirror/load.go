@@ -15,6 +15,24 @@ import (
 	"contactmirror/sql"
 )
 
+var tombstonesStmt = pg.NewStream[tombstonesArgs](sql.MirrorTombstones,
+	func(t *tombstone) []any { return []any{&t.place, &t.ticks, &t.id, &t.erasedThrough} })
+
+type (
+	tombstonesArgs struct {
+		ContextIdentifiers []string
+		ContactIDs         []int64
+	}
+	// tombstone is that of the contact of that place in the arrays, from 1; or without
+	// ticks, through when its values are erased.
+	tombstone struct {
+		place         int64
+		ticks         pgtype.Int8
+		id            pgtype.UUID
+		erasedThrough pgtype.Timestamptz
+	}
+)
+
 // load sets the savepoint, and reads what is stored of the contacts, and the ends
 // of their chains, in one round trip.
 func load(ctx context.Context, tx pgx.Tx, contacts []*touched, log *audit.Appender) error {
@@ -22,24 +40,15 @@ func load(ctx context.Context, tx pgx.Tx, contacts []*touched, log *audit.Append
 	batch.Queue("savepoint " + savepoint)
 	contactrow.QueueLoad(&batch, rowsOf(contacts))
 	tenants, ids := contactrow.Split(keysOf(contacts))
-	args := pgx.StrictNamedArgs{"context_identifiers": tenants, "contact_ids": ids}
-	batch.Queue(sql.MirrorTombstones, args).Query(func(rows pgx.Rows) error {
-		var (
-			place         int64
-			ticks         pgtype.Int8
-			id            pgtype.UUID
-			erasedThrough pgtype.Timestamptz
-		)
-		err := pg.ForEach(rows, []any{&place, &ticks, &id, &erasedThrough}, func() error {
-			if !ticks.Valid {
-				contacts[place-1].erased = erasure.NewExtent(erasedThrough)
-				return nil
-			}
-			last := contact.Order{Ticks: contact.Ticks(ticks.Int64), Kind: contact.Deleted, ID: id.Bytes}
-			contacts[place-1].Stored = contact.State{Life: contact.Gone, Last: last}
+	tombstonesStmt.Queue(&batch, tombstonesArgs{tenants, ids}, func(t *tombstone) error {
+		c := contacts[t.place-1]
+		if !t.ticks.Valid {
+			c.erased = erasure.NewExtent(t.erasedThrough)
 			return nil
-		})
-		return err
+		}
+		last := contact.Order{Ticks: contact.Ticks(t.ticks.Int64), Kind: contact.Deleted, ID: t.id.Bytes}
+		c.Stored = contact.State{Life: contact.Gone, Last: last}
+		return nil
 	})
 	log.QueueLoad(&batch)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {

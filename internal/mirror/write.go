@@ -12,8 +12,20 @@ import (
 	"contactmirror/internal/audit"
 	"contactmirror/internal/contact"
 	"contactmirror/internal/contactrow"
+	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
+
+var buryStmt = pg.NewCommand[buryArgs](sql.MirrorBury)
+
+type buryArgs struct {
+	ContextIdentifiers []string
+	ContactIDs         []int64
+	DeletedAt          []time.Time
+	EventSeqs          []int64
+	OccurredTicks      []int64
+	EventIDs           []pgtype.UUID
+}
 
 // write stores the folded contacts and one audit row for each of n events.
 func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, log *audit.Appender, now time.Time) error {
@@ -27,7 +39,7 @@ func write(ctx context.Context, tx pgx.Tx, contacts []*touched, n int, log *audi
 	contactrow.QueueRemove(&batch, stored)
 	queueTombstones(&batch, contacts)
 	log.QueueWrite(&batch)
-	batch.Queue(sql.MirrorUnquarantine, pgx.StrictNamedArgs{"event_seqs": seqsOf(contacts, n)})
+	unquarantineStmt.Queue(&batch, unquarantineArgs{seqsOf(contacts, n)})
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("write %d contacts: %w", len(contacts), err)
 	}
@@ -47,11 +59,8 @@ func seqsOf(contacts []*touched, n int) []int64 {
 
 func queueTombstones(batch *pgx.Batch, contacts []*touched) {
 	var (
-		keys  []contact.Key
-		at    []time.Time
-		seqs  []int64
-		ticks []int64
-		ids   []pgtype.UUID
+		keys []contact.Key
+		args buryArgs
 	)
 	for _, t := range contacts {
 		if t.State.Life != contact.Gone || t.State.Last == t.Stored.Last {
@@ -59,19 +68,18 @@ func queueTombstones(batch *pgx.Batch, contacts []*touched) {
 		}
 		for _, e := range t.events {
 			if last := t.State.Last; e.Fact.Order == last {
-				keys, at, seqs = append(keys, t.Key), append(at, last.Ticks.Time()), append(seqs, e.seq)
-				ticks, ids = append(ticks, int64(last.Ticks)), append(ids, pgtype.UUID{Bytes: last.ID, Valid: true})
+				keys = append(keys, t.Key)
+				args.DeletedAt, args.EventSeqs = append(args.DeletedAt, last.Ticks.Time()), append(args.EventSeqs, e.seq)
+				args.OccurredTicks = append(args.OccurredTicks, int64(last.Ticks))
+				args.EventIDs = append(args.EventIDs, pgtype.UUID{Bytes: last.ID, Valid: true})
 			}
 		}
 	}
 	if len(keys) == 0 {
 		return
 	}
-	tenants, contactIDs := contactrow.Split(keys)
-	batch.Queue(sql.MirrorBury, pgx.StrictNamedArgs{
-		"context_identifiers": tenants, "contact_ids": contactIDs, "deleted_at": at,
-		"event_seqs": seqs, "occurred_ticks": ticks, "event_ids": ids,
-	})
+	args.ContextIdentifiers, args.ContactIDs = contactrow.Split(keys)
+	buryStmt.Queue(batch, args)
 }
 
 // unwritableError tells that what an event leads to has no form in the database.
