@@ -11,7 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	_ "contactmirror/internal/audit"
+	_ "contactmirror/internal/contactrow"
+	_ "contactmirror/internal/erasure"
 	_ "contactmirror/internal/feed"
+	_ "contactmirror/internal/inbox"
+	_ "contactmirror/internal/mirror"
 	_ "contactmirror/internal/operator"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/pgtest"

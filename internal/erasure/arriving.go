@@ -18,10 +18,26 @@ import (
 // in its own transaction.
 
 var (
-	strip         = pg.Column[int64](sql.ErasureStrip)
-	body          = pg.Column[[]byte](sql.ErasureBody)
-	redact        = pg.Column[bool](sql.ErasureRedact)
-	stripDelivery = pg.Column[bool](sql.ErasureStripDelivery)
+	stripStmt         = pg.NewColumn[stripArgs, int64](sql.ErasureStrip)
+	bodyStmt          = pg.NewColumn[bodyArgs, []byte](sql.ErasureBody)
+	redactStmt        = pg.NewColumn[redactArgs, bool](sql.ErasureRedact)
+	stripDeliveryStmt = pg.NewColumn[stripDeliveryArgs, bool](sql.ErasureStripDelivery)
+)
+
+type (
+	stripArgs struct{ EventSeqs []int64 }
+	bodyArgs  struct {
+		EventSeq   int64
+		ReceivedAt time.Time
+	}
+	redactArgs struct {
+		EventSeq int64
+		Redacted []byte
+	}
+	stripDeliveryArgs struct {
+		QuarantineSeq int64
+		keyArgs
+	}
 )
 
 // Extent says which events of a contact have no values: those received before the last
@@ -51,7 +67,7 @@ func Applied(ctx context.Context, tx pgx.Tx, eventSeqs []int64) error {
 	if len(eventSeqs) == 0 {
 		return nil
 	}
-	if _, err := strip.One(ctx, tx, pgx.StrictNamedArgs{"event_seqs": eventSeqs}); err != nil {
+	if _, err := stripStmt.One(ctx, tx, stripArgs{eventSeqs}); err != nil {
 		return fmt.Errorf("erasure: strip %d events: %w", len(eventSeqs), err)
 	}
 	return nil
@@ -60,10 +76,10 @@ func Applied(ctx context.Context, tx pgx.Tx, eventSeqs []int64) error {
 // Quarantined redacts an event, received at receivedAt, that tx has put into
 // quarantine, where its contact is erased. It can still be applied then.
 func Quarantined(ctx context.Context, tx pgx.Tx, eventSeq int64, receivedAt time.Time) error {
-	found, err := body.All(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "received_at": receivedAt})
+	found, err := bodyStmt.All(ctx, tx, bodyArgs{eventSeq, receivedAt})
 	if err == nil && len(found) == 1 {
 		redacted, _ := event.Redact(found[0]) // nil where nothing of it can be kept
-		_, err = redact.One(ctx, tx, pgx.StrictNamedArgs{"event_seq": eventSeq, "redacted": redacted})
+		_, err = redactStmt.One(ctx, tx, redactArgs{eventSeq, redacted})
 	}
 	if err != nil {
 		return fmt.Errorf("erasure: redact event %d: %w", eventSeq, err)
@@ -85,10 +101,7 @@ func Subjects(tenant *string, body []byte) (contactIDs []int64, redacted []byte)
 // Retried removes the bytes of a quarantined delivery that became an event of the
 // contact of key in tx, where the contact is erased.
 func Retried(ctx context.Context, tx pgx.Tx, quarantineSeq int64, key contact.Key) error {
-	_, err := stripDelivery.One(ctx, tx, pgx.StrictNamedArgs{
-		"quarantine_seq": quarantineSeq, "context_identifier": key.Tenant, "contact_id": key.ID,
-	})
-	if err != nil {
+	if _, err := stripDeliveryStmt.One(ctx, tx, stripDeliveryArgs{quarantineSeq, argsOf(key)}); err != nil {
 		return fmt.Errorf("erasure: strip delivery %d: %w", quarantineSeq, err)
 	}
 	return nil

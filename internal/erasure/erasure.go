@@ -22,17 +22,52 @@ import (
 )
 
 var (
-	may        = pg.Column[bool](sql.ErasureMay)
-	lock       = pg.Column[int16](sql.ErasureLock)
-	hold       = pg.Command(sql.ErasureHold)
-	deliveries = pg.Query[delivery](sql.ErasureDeliveries)
-	events     = pg.Query[waiting](sql.ErasureEvents)
-	queued     = pg.Column[int64](sql.ErasureQueued)
-	erase      = pg.Query[erased](sql.ErasureErase)
-	lift       = pg.Column[bool](sql.ErasureLift)
-	inForce    = pg.Column[int64](sql.ErasureInForce)
-	stamps     = pg.Query[stamp](sql.ErasureStamp)
+	mayStmt        = pg.NewColumn[pg.NoArgs, bool](sql.ErasureMay)
+	lockStmt       = pg.NewColumn[lockArgs, int16](sql.ErasureLock)
+	holdStmt       = pg.NewCommand[keyArgs](sql.ErasureHold)
+	rowsStmt       = pg.NewStream[keyArgs](sql.ErasureRows, rowTargets, append([]string{"audit_seq", "salt"}, audit.Columns(audit.Committed)...)...)
+	deliveriesStmt = pg.NewQuery[deliveriesArgs, delivery](sql.ErasureDeliveries)
+	eventsStmt     = pg.NewQuery[keyArgs, waiting](sql.ErasureEvents)
+	queuedStmt     = pg.NewColumn[queuedArgs, int64](sql.ErasureQueued)
+	eraseStmt      = pg.NewQuery[eraseArgs, erased](sql.ErasureErase)
+	liftStmt       = pg.NewColumn[liftArgs, bool](sql.ErasureLift)
+	inForceStmt    = pg.NewColumn[keyArgs, int64](sql.ErasureInForce)
+	stampStmt      = pg.NewQuery[pg.NoArgs, stamp](sql.ErasureStamp)
 )
+
+type (
+	keyArgs struct {
+		ContextIdentifier string
+		ContactID         int64
+	}
+	lockArgs       struct{ Shard int16 }
+	deliveriesArgs struct{ ContextIdentifier string }
+	queuedArgs     struct {
+		Shard int16
+		keyArgs
+	}
+	eraseArgs struct {
+		keyArgs
+		AuditSeq           int64
+		Reason             *string
+		AuditSeqs          []int64
+		Commitments        [][]byte
+		EventSeqs          []int64
+		RedactedEvents     [][]byte
+		QuarantineSeqs     []int64
+		RedactedDeliveries [][]byte
+	}
+	liftArgs struct {
+		keyArgs
+		AuditSeq int64
+	}
+)
+
+func argsOf(key contact.Key) keyArgs { return keyArgs{key.Tenant, key.ID} }
+
+func rowTargets(r *audit.Row) []any {
+	return append([]any{&r.AuditSeq, &r.Salt}, r.Targets(audit.Committed)...)
+}
 
 type erased struct {
 	AuditRows, Bodies, Duplicates, Quarantined, Redacted int64
@@ -117,7 +152,7 @@ func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) 
 // values again. What was received before stays without, whenever it is applied.
 func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by Author) error {
 	err := inTransaction(ctx, pool, key, by.AuditKey, func(tx pgx.Tx) error {
-		found, err := inForce.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+		found, err := inForceStmt.All(ctx, tx, argsOf(key))
 		switch {
 		case err != nil:
 			return err
@@ -128,7 +163,7 @@ func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by Author) e
 		if err != nil {
 			return err
 		}
-		lifted, err := lift.One(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID, "audit_seq": seq})
+		lifted, err := liftStmt.One(ctx, tx, liftArgs{argsOf(key), seq})
 		switch {
 		case err != nil:
 			return err
@@ -172,14 +207,14 @@ func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, aud
 func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKey *chain.Key, do func(tx pgx.Tx) error) error {
 	// The function sees what others have committed before it was called.
 	return pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
-		allowed, err := may.One(ctx, tx, nil)
+		allowed, err := mayStmt.One(ctx, tx, pg.NoArgs{})
 		if err == nil && !allowed {
 			err = ErrNotAllowed
 		}
 		if err != nil {
 			return err
 		}
-		if _, err := lock.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard()}); err != nil {
+		if _, err := lockStmt.One(ctx, tx, lockArgs{key.Shard()}); err != nil {
 			return fmt.Errorf("lock its shard: %w", err)
 		}
 		if auditKey == nil {
@@ -191,7 +226,7 @@ func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKey *cha
 				return ErrKeyMissing
 			}
 		}
-		if _, err := hold.Run(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID}); err != nil {
+		if _, err := holdStmt.Run(ctx, tx, argsOf(key)); err != nil {
 			return fmt.Errorf("wait for what is being put: %w", err)
 		}
 		return do(tx)
@@ -207,7 +242,7 @@ type stamp struct {
 // appendRow appends the row of an erasure or a lifting to the log, and returns its
 // number.
 func appendRow(ctx context.Context, tx pgx.Tx, key contact.Key, event string, auditKey *chain.Key) (int64, error) {
-	found, err := stamps.All(ctx, tx, nil)
+	found, err := stampStmt.All(ctx, tx, pg.NoArgs{})
 	if err != nil {
 		return 0, fmt.Errorf("read the time: %w", err)
 	}
@@ -219,7 +254,7 @@ func appendRow(ctx context.Context, tx pgx.Tx, key contact.Key, event string, au
 }
 
 func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Options) error {
-	known, err := inForce.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+	known, err := inForceStmt.All(ctx, tx, argsOf(key))
 	if err != nil {
 		return err
 	}
@@ -242,10 +277,10 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Optio
 		return err
 	}
 	a.Unattributed = append([]int64{}, unknown...)
-	found, err := erase.All(ctx, tx, pgx.StrictNamedArgs{
-		"context_identifier": key.Tenant, "contact_id": key.ID, "audit_seq": seq, "reason": o.Reason,
-		"audit_seqs": seqs, "commitments": commitments, "event_seqs": waiting.seqs, "redacted_events": waiting.bodies,
-		"quarantine_seqs": named.seqs, "redacted_deliveries": named.bodies,
+	found, err := eraseStmt.All(ctx, tx, eraseArgs{
+		keyArgs: argsOf(key), AuditSeq: seq, Reason: o.Reason,
+		AuditSeqs: seqs, Commitments: commitments, EventSeqs: waiting.seqs, RedactedEvents: waiting.bodies,
+		QuarantineSeqs: named.seqs, RedactedDeliveries: named.bodies,
 	})
 	if err != nil {
 		return err
@@ -253,7 +288,7 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Optio
 	e := found[0]
 	a.AuditRows, a.Bodies, a.Duplicates = e.AuditRows, e.Bodies, e.Duplicates
 	a.Quarantined, a.Redacted = e.Quarantined, e.Redacted
-	a.Queued, err = queued.One(ctx, tx, pgx.StrictNamedArgs{"shard": key.Shard(), "context_identifier": key.Tenant, "contact_id": key.ID})
+	a.Queued, err = queuedStmt.One(ctx, tx, queuedArgs{key.Shard(), argsOf(key)})
 	if err != nil {
 		return fmt.Errorf("count what is queued: %w", err)
 	}
@@ -263,14 +298,9 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Optio
 
 // commit makes the commitments to the values of the contact's audit rows.
 func commit(ctx context.Context, tx pgx.Tx, key contact.Key) (seqs []int64, commitments [][]byte, err error) {
-	var (
-		linker  = audit.NewLinker(nil) // commitments need no key
-		row     audit.Row
-		targets = append([]any{&row.AuditSeq, &row.Salt}, row.Targets(audit.Committed)...)
-	)
-	args := pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID}
-	err = pg.Scan(ctx, tx, sql.ErasureRows, args, targets, func() error {
-		c, err := linker.Commit(&row)
+	linker := audit.NewLinker(nil) // commitments need no key
+	err = rowsStmt.Each(ctx, tx, argsOf(key), func(row *audit.Row) error {
+		c, err := linker.Commit(row)
 		if err != nil {
 			return fmt.Errorf("audit row %d: %w", row.AuditSeq, err)
 		}
@@ -295,7 +325,7 @@ func rewrite(ctx context.Context, tx pgx.Tx, key contact.Key) (bool, error) {
 	if s.Life != contact.Live {
 		return false, nil
 	}
-	found, err := stamps.All(ctx, tx, nil)
+	found, err := stampStmt.All(ctx, tx, pg.NoArgs{})
 	if err != nil {
 		return false, err
 	}

@@ -37,7 +37,7 @@ func (r *redaction) add(seq int64, body []byte) {
 
 // redactEvents redacts the contact's events that are in open quarantine.
 func redactEvents(ctx context.Context, tx pgx.Tx, key contact.Key) (r redaction, err error) {
-	found, err := events.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant, "contact_id": key.ID})
+	found, err := eventsStmt.All(ctx, tx, argsOf(key))
 	if err != nil {
 		return redaction{}, fmt.Errorf("read its events in quarantine: %w", err)
 	}
@@ -51,7 +51,7 @@ func redactEvents(ctx context.Context, tx pgx.Tx, key contact.Key) (r redaction,
 // quarantined looks through the deliveries that never became events for those
 // that name the contact, and for those of which nobody can tell.
 func quarantined(ctx context.Context, tx pgx.Tx, key contact.Key) (named redaction, unknown []int64, err error) {
-	found, err := deliveries.All(ctx, tx, pgx.StrictNamedArgs{"context_identifier": key.Tenant})
+	found, err := deliveriesStmt.All(ctx, tx, deliveriesArgs{key.Tenant})
 	if err != nil {
 		return redaction{}, nil, fmt.Errorf("read quarantine: %w", err)
 	}
