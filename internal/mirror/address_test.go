@@ -24,8 +24,10 @@ func (c *crossed) TraceBatchStart(ctx context.Context, _ *pgx.Conn, data pgx.Tra
 	var addresses []*pgtype.TID
 	for _, query := range data.Batch.QueuedQueries {
 		for _, argument := range query.Arguments {
-			args, _ := argument.(pgx.StrictNamedArgs)
-			rows, _ := args["row"].([]pgtype.TID)
+			if named, ok := argument.(pgx.StrictNamedArgs); ok {
+				argument = named["row"]
+			}
+			rows, _ := argument.([]pgtype.TID)
 			for i := range rows {
 				addresses = append(addresses, &rows[i])
 			}
