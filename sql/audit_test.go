@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"contactmirror/internal/audit"
 )
 
@@ -18,39 +16,6 @@ var update = flag.Bool("update", false, "write the generated lists of columns in
 // sets are the sets of an audit row's columns, as statements name them.
 var sets = map[string]audit.Set{
 	"audit.Key | audit.Fact": audit.Key | audit.Fact, "audit.Fact": audit.Fact, "audit.Shown": audit.Shown, "audit.Committed": audit.Committed,
-}
-
-// intoAuditRow says, of the statements whose rows are scanned into an audit.Row,
-// which of its columns they select, and what before those.
-var intoAuditRow = map[string]struct {
-	before  []any
-	columns audit.Set
-}{
-	"audit_facts.sql":     {[]any{new(int64)}, audit.Fact},
-	"audit_history.sql":   {[]any{new(*string)}, audit.Shown},
-	"erasure_rows.sql":    {[]any{new(int64), new([]byte)}, audit.Committed},
-	"refold_facts.sql":    {nil, audit.Key | audit.Fact},
-	"refold_facts_of.sql": {nil, audit.Key | audit.Fact},
-}
-
-// checkAuditRow compares names and types.
-func (s *statement) checkAuditRow() (faults []string) {
-	use := intoAuditRow[s.file]
-	names := audit.Columns(use.columns)
-	targets := append(use.before, new(audit.Row).Targets(use.columns)...)
-	if len(targets) != len(s.Fields) {
-		return []string{fmt.Sprintf("it has %d columns, and is scanned into %d targets", len(s.Fields), len(targets))}
-	}
-	for i, target := range targets {
-		column := &s.Fields[i]
-		if j := i - len(use.before); j >= 0 && names[j] != column.Name {
-			faults = append(faults, fmt.Sprintf("column %s is scanned into %s", column.Name, names[j]))
-		}
-		if fmt.Sprintf("%T", s.types.PlanScan(column.DataTypeOID, pgx.BinaryFormatCode, target)) == "*pgtype.scanPlanFail" {
-			faults = append(faults, fmt.Sprintf("column %s of type %s is scanned into a %T", column.Name, s.typeName(column.DataTypeOID), target))
-		}
-	}
-	return faults
 }
 
 var generated = regexp.MustCompile(`(?s)( *)-- generated: ([\w.| ]+) of (\w+)\n(.*?) *-- end\n`)

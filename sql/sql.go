@@ -1,17 +1,20 @@
 // Package sql holds the statements that the program runs, one a file, named
-// after the package that owns them. A test prepares each against the migrated
-// schema, so PostgreSQL itself checks them. The package imports nothing but
-// embed; pg runs the statements.
+// after the package that owns them. That package declares each once, with its
+// arguments and rows, by a function of package pg. A test compares the declarations
+// with what PostgreSQL says of the prepared statements. The package imports nothing
+// but embed.
 //
 // Statements that list the mirrored columns are generated from templates
 // (*.sql.tmpl) and contact.Columns.
 package sql
 
-//go:generate go test -count=1 -run TestAuditColumns_areCurrent . -update
-
 import "embed"
 
+// In this order: the test imports packages whose declarations must fit the files that
+// the first command writes.
+//
 //go:generate go run ./generate
+//go:generate go test -count=1 -run TestAuditColumns_areCurrent . -update
 
 // FS holds every file, for the test that prepares them.
 //

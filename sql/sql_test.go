@@ -2,12 +2,9 @@ package sql_test
 
 import (
 	"io/fs"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/jackc/pgx/v5"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/pgtest"
@@ -32,55 +29,6 @@ func files(t *testing.T) map[string]string {
 		texts[name] = string(text)
 	}
 	return texts
-}
-
-// makeTemporaryTables makes the tables that some statements make for others.
-func makeTemporaryTables(t *testing.T, conn *pgx.Conn) {
-	t.Helper()
-	for name, text := range files(t) {
-		if !strings.Contains(text, "\ncreate temp table") {
-			continue
-		}
-		if _, err := conn.Exec(t.Context(), text); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-	}
-}
-
-// PostgreSQL itself checks every statement against the schema.
-func TestEveryFileIsAStatement(t *testing.T) {
-	t.Parallel()
-	conn, err := pgx.Connect(t.Context(), pgtest.New(t).URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(t.Context()) }()
-	makeTemporaryTables(t, conn)
-	for name, text := range files(t) {
-		if !strings.HasPrefix(text, "-- ") {
-			t.Errorf("%s does not begin with a line that says what it is for", name)
-		}
-		positional, _, err := pgx.NamedArgs{}.RewriteQuery(t.Context(), conn, text, nil)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if _, err := conn.Prepare(t.Context(), name, positional); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestEveryFileIsUsed(t *testing.T) {
-	t.Parallel()
-	source, err := os.ReadFile("sql.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name := range files(t) {
-		if !strings.Contains(string(source), "//go:embed "+name+"\n") {
-			t.Errorf("%s is embedded under no name", name)
-		}
-	}
 }
 
 // The statements that spell the mirrored columns out name all of them.

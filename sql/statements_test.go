@@ -3,7 +3,12 @@ package sql_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,14 +48,77 @@ func TestDeclarations_fitTheirStatements(t *testing.T) {
 	}
 	defer conn.Release()
 	makeTemporaryTables(t, conn.Conn())
-	for _, d := range pg.Declarations() {
-		prepared, err := conn.Conn().Prepare(t.Context(), "", d.Positional)
-		if err != nil {
-			t.Errorf("%q: %v", d.Title, err)
+	for name, text := range files(t) {
+		if !strings.HasPrefix(text, "-- ") {
+			t.Errorf("%s does not begin with a line that says what it is for", name)
+		}
+		declarations := slices.DeleteFunc(pg.Declarations(), func(d pg.Declaration) bool { return d.Text != text })
+		if len(declarations) != 1 {
+			t.Errorf("%s is declared %d times, want once: by a package that this test imports", name, len(declarations))
 			continue
 		}
-		if err := fits(&d, prepared, conn.Conn().TypeMap()); err != nil {
-			t.Errorf("%q: %v", d.Title, err)
+		d := &declarations[0]
+		prepared, err := conn.Conn().Prepare(t.Context(), "", d.Positional)
+		if err == nil {
+			err = fits(d, prepared, conn.Conn().TypeMap())
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The texts of statements are used by declarations only, so no other code runs one
+// without the checks above. Rows are not read by pgx.ForEachRow, which compares nothing
+// where no row comes.
+func TestDeclarations_areTheOnlyUses(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("sql.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	uses := map[string]int{} // by the variable's name
+	for _, m := range regexp.MustCompile(`//go:embed \w+\.sql\n\s+(\w+) string`).FindAllStringSubmatch(string(source), -1) {
+		uses[m[1]] = 0
+	}
+	use := regexp.MustCompile(`\bsql\.([A-Z]\w*)`)
+	err = filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range use.FindAllStringSubmatch(string(text), -1) {
+			if _, embedded := uses[m[1]]; embedded {
+				uses[m[1]]++
+			}
+		}
+		if strings.Contains(string(text), "pgx.ForEachRow(") && filepath.Base(filepath.Dir(path)) != "pg" {
+			t.Errorf("%s calls pgx.ForEachRow: declare a pg.Stream", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range uses {
+		if n != 1 {
+			t.Errorf("sql.%s is used %d times, want once: in its declaration", name, n)
+		}
+	}
+	if all := files(t); len(uses) != len(all) {
+		t.Errorf("sql.go embeds %d files by name, of %d", len(uses), len(all))
+	}
+}
+
+// makeTemporaryTables makes the tables that some statements make for others.
+func makeTemporaryTables(t *testing.T, conn *pgx.Conn) {
+	t.Helper()
+	for name, text := range files(t) {
+		if !strings.Contains(text, "\ncreate temp table") {
+			continue
+		}
+		if _, err := conn.Exec(t.Context(), text); err != nil {
+			t.Fatalf("%s: %v", name, err)
 		}
 	}
 }

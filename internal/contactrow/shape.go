@@ -17,7 +17,7 @@ import (
 // Shape is which columns of contacts are read and written, and how.
 type Shape struct {
 	columns []contact.Column
-	load    *pg.StreamStmt[keysArgs, loaded]
+	load    *pg.Stream[keysArgs, loaded]
 	update  *pg.NamedCommand
 }
 

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -156,13 +155,3 @@ type StatementError struct {
 func (e *StatementError) Error() string { return fmt.Sprintf("statement %q: %v", e.Statement, e.Err) }
 
 func (e *StatementError) Unwrap() error { return e.Err }
-
-// named adds to an error which statement it is of, where that says more than the
-// error: not for outages, refused rows, and rows that were not found.
-func named(text string, err error) error {
-	if err == nil || Transient(err) || DataFault(err) || errors.Is(err, pgx.ErrNoRows) {
-		return err
-	}
-	title, _, _ := strings.Cut(strings.TrimPrefix(text, "-- "), "\n")
-	return &StatementError{title, err}
-}

@@ -22,17 +22,16 @@ func TestTransient(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	type row struct{ A int64 }
-	none := pgx.StrictNamedArgs{}
 	ctx := t.Context()
-	statement := func(text string, args pgx.StrictNamedArgs) func() error {
+	statement := func(text string) func() error {
 		return func() error {
-			_, err := pg.Query[row]("-- Asks for a.\n"+text).All(ctx, db.Pool, args)
+			_, err := pg.NewQuery[pg.NoArgs, row]("-- Asks for a.\n"+text).All(ctx, db.Pool, pg.NoArgs{})
 			return err
 		}
 	}
 	column := func(text string) func() error {
 		return func() error {
-			_, err := pg.Column[int64]("-- Asks for a.\n"+text).One(ctx, db.Pool, none)
+			_, err := pg.NewColumn[pg.NoArgs, int64]("-- Asks for a.\n"+text).One(ctx, db.Pool, pg.NoArgs{})
 			return err
 		}
 	}
@@ -42,31 +41,33 @@ func TestTransient(t *testing.T) {
 		transient bool
 		text      string
 	}{
-		"missing argument":     {fail: statement("select @a::bigint as a", none), text: title},
-		"unknown argument":     {fail: statement("select 1::bigint as a", pgx.StrictNamedArgs{"b": 1}), text: title},
-		"argument of no type":  {fail: statement("select @a::bigint as a", pgx.StrictNamedArgs{"a": struct{}{}}), text: title},
-		"column too many":      {fail: statement("select 1::bigint as a, 2 as b", none), text: title},
-		"column too few":       {fail: statement("select 1 as b", none), text: title},
-		"column of other type": {fail: statement("select 'a'::text as a", none), text: title},
-		"NULL for a number":    {fail: statement("select null::bigint as a", none), text: title},
+		"argument of no type": {text: title, fail: func() error {
+			type args struct{ A struct{} }
+			_, err := pg.NewQuery[args, row]("-- Asks for a.\nselect @a::bigint as a").All(ctx, db.Pool, args{})
+			return err
+		}},
+		"column too many":      {fail: statement("select 1::bigint as a, 2 as b"), text: title},
+		"column too few":       {fail: statement("select 1 as b"), text: title},
+		"column of other type": {fail: statement("select 'a'::text as a"), text: title},
+		"NULL for a number":    {fail: statement("select null::bigint as a"), text: title},
 		"two rows for one":     {fail: column("select 1::bigint from generate_series(1, 2)"), text: title},
 		"no row":               {fail: column("select 1::bigint where false"), text: "no rows in result set"},
-		"syntax":               {fail: statement("select select", none), text: title},
-		"unknown column":       {fail: statement("select x as a from contacts", none), text: title},
-		"unknown table":        {fail: statement("select 1::bigint as a from nowhere", none), text: title},
+		"syntax":               {fail: statement("select select"), text: title},
+		"unknown column":       {fail: statement("select x as a from contacts"), text: title},
+		"unknown table":        {fail: statement("select 1::bigint as a from nowhere"), text: title},
 		"missing right": {text: title, fail: func() error {
 			return pgx.BeginFunc(ctx, db.Pool, func(tx pgx.Tx) error {
 				if _, err := tx.Exec(ctx, "set local role pg_monitor"); err != nil {
 					t.Error(err)
 				}
-				_, err := pg.Column[int64]("-- Asks for a.\nselect contact_id from contacts").All(ctx, tx, none)
+				_, err := pg.NewColumn[pg.NoArgs, int64]("-- Asks for a.\nselect contact_id from contacts").All(ctx, tx, pg.NoArgs{})
 				return err
 			})
 		}},
-		"refused data": {fail: statement("select 1 / 0::bigint as a", none), text: "ERROR: division by zero"},
-		"targets too many": {text: "the statement has 1 columns, and 2 targets", fail: func() error {
-			rows, _ := db.Pool.Query(ctx, "select 1 where false") //nolint:rowserrcheck // ForEach reports its error
-			return pg.ForEach(rows, []any{new(int), new(int)}, func() error { return nil })
+		"refused data": {fail: statement("select 1 / 0::bigint as a"), text: "ERROR: division by zero"},
+		"targets too many": {text: title + "the statement has 1 columns, and 2 targets", fail: func() error {
+			targets := func(r *row) []any { return []any{&r.A, &r.A} }
+			return pg.NewStream[pg.NoArgs]("-- Asks for a.\nselect 1 where false", targets).Each(ctx, db.Pool, pg.NoArgs{}, nil)
 		}},
 		"statement timeout": {transient: true, fail: func() error {
 			return pgx.BeginFunc(ctx, db.Pool, func(tx pgx.Tx) error {

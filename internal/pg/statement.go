@@ -18,7 +18,8 @@ import (
 // NoArgs is the Args of a statement without parameters.
 type NoArgs struct{}
 
-// statement is what all kinds of statements share. The parameters @name of its text
+// statement is what the kinds of statements share: [Query], [Column], [Command] and
+// [Stream]. Each is declared once, as a package-level variable. The parameters @name of its text
 // are the fields of the struct Args: names match as those of columns do, ignoring
 // case and underscores, so ContactIDs is @contact_ids. Fields of embedded structs
 // count as fields of Args.
@@ -99,12 +100,6 @@ func (s *statement[Args]) values(args Args) []any {
 	return values
 }
 
-// run runs s and returns its rows. The caller reports their error.
-func (s *statement[Args]) run(ctx context.Context, db DB, args Args) pgx.Rows {
-	rows, _ := db.Query(ctx, s.text, s.values(args)...)
-	return rows
-}
-
 func (s *statement[Args]) queue(batch *pgx.Batch, args Args) *pgx.QueuedQuery {
 	return batch.Queue(s.text, s.values(args)...)
 }
@@ -141,28 +136,29 @@ func (s *statement[Args]) wrap(err error) error {
 	return &StatementError{s.title, err}
 }
 
-// QueryStmt is a statement whose rows are read into the struct Row by name. The columns
+// Query is a statement whose rows are read into the struct Row by name. The columns
 // are exactly the fields of Row.
-type QueryStmt[Args, Row any] struct{ statement[Args] }
+type Query[Args, Row any] struct{ statement[Args] }
 
 // NewQuery declares a query. It panics if the parameters of text are not the fields
 // of Args.
-func NewQuery[Args, Row any](text string) *QueryStmt[Args, Row] {
-	return &QueryStmt[Args, Row]{declare[Args](text, func(row pgx.CollectableRow) error {
+func NewQuery[Args, Row any](text string) *Query[Args, Row] {
+	return &Query[Args, Row]{declare[Args](text, func(row pgx.CollectableRow) error {
 		_, err := pgx.RowToStructByName[Row](row)
 		return err
 	})}
 }
 
 // All runs q and returns its rows.
-func (q *QueryStmt[Args, Row]) All(ctx context.Context, db DB, args Args) ([]Row, error) {
-	found, err := pgx.CollectRows(q.run(ctx, db, args), pgx.RowToStructByName[Row])
+func (q *Query[Args, Row]) All(ctx context.Context, db DB, args Args) ([]Row, error) {
+	rows, _ := db.Query(ctx, q.text, q.values(args)...) // CollectRows reports its error
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Row])
 	return found, q.wrap(err)
 }
 
 // Commit runs q in a [ReadCommitted] transaction of its own, in one round trip, and
 // returns its rows.
-func (q *QueryStmt[Args, Row]) Commit(ctx context.Context, pool *pgxpool.Pool, args Args) (found []Row, err error) {
+func (q *Query[Args, Row]) Commit(ctx context.Context, pool *pgxpool.Pool, args Args) (found []Row, err error) {
 	err = q.commit(ctx, pool, args, func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowToStructByName[Row])
 		return err
@@ -171,7 +167,7 @@ func (q *QueryStmt[Args, Row]) Commit(ctx context.Context, pool *pgxpool.Pool, a
 }
 
 // Queue adds q to batch. It calls read with the rows.
-func (q *QueryStmt[Args, Row]) Queue(batch *pgx.Batch, args Args, read func([]Row) error) {
+func (q *Query[Args, Row]) Queue(batch *pgx.Batch, args Args, read func([]Row) error) {
 	q.queue(batch, args).Query(func(rows pgx.Rows) error {
 		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[Row])
 		if err != nil {
@@ -181,33 +177,35 @@ func (q *QueryStmt[Args, Row]) Queue(batch *pgx.Batch, args Args, read func([]Ro
 	})
 }
 
-// ColumnStmt is a statement whose rows have a single column.
-type ColumnStmt[Args, T any] struct{ statement[Args] }
+// Column is a statement whose rows have a single column.
+type Column[Args, T any] struct{ statement[Args] }
 
 // NewColumn declares a statement of one column. It panics if the parameters of text
 // are not the fields of Args.
-func NewColumn[Args, T any](text string) *ColumnStmt[Args, T] {
-	return &ColumnStmt[Args, T]{declare[Args](text, func(row pgx.CollectableRow) error {
+func NewColumn[Args, T any](text string) *Column[Args, T] {
+	return &Column[Args, T]{declare[Args](text, func(row pgx.CollectableRow) error {
 		_, err := pgx.RowTo[T](row)
 		return err
 	})}
 }
 
 // All runs c and returns its column.
-func (c *ColumnStmt[Args, T]) All(ctx context.Context, db DB, args Args) ([]T, error) {
-	found, err := pgx.CollectRows(c.run(ctx, db, args), pgx.RowTo[T])
+func (c *Column[Args, T]) All(ctx context.Context, db DB, args Args) ([]T, error) {
+	rows, _ := db.Query(ctx, c.text, c.values(args)...)
+	found, err := pgx.CollectRows(rows, pgx.RowTo[T])
 	return found, c.wrap(err)
 }
 
 // One runs c and returns the value of its only row.
-func (c *ColumnStmt[Args, T]) One(ctx context.Context, db DB, args Args) (T, error) {
-	value, err := pgx.CollectExactlyOneRow(c.run(ctx, db, args), pgx.RowTo[T])
+func (c *Column[Args, T]) One(ctx context.Context, db DB, args Args) (T, error) {
+	rows, _ := db.Query(ctx, c.text, c.values(args)...)
+	value, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 	return value, c.wrap(err)
 }
 
 // OneCustomPlan is One with a plan made for this call. The plan that a connection
 // keeps may have been made when the tables were empty.
-func (c *ColumnStmt[Args, T]) OneCustomPlan(ctx context.Context, db DB, args Args) (T, error) {
+func (c *Column[Args, T]) OneCustomPlan(ctx context.Context, db DB, args Args) (T, error) {
 	rows, _ := db.Query(ctx, c.text, append([]any{pgx.QueryExecModeExec}, c.values(args)...)...)
 	value, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 	return value, c.wrap(err)
@@ -215,7 +213,7 @@ func (c *ColumnStmt[Args, T]) OneCustomPlan(ctx context.Context, db DB, args Arg
 
 // Commit runs c in a [ReadCommitted] transaction of its own, in one round trip, and
 // returns its column.
-func (c *ColumnStmt[Args, T]) Commit(ctx context.Context, pool *pgxpool.Pool, args Args) (found []T, err error) {
+func (c *Column[Args, T]) Commit(ctx context.Context, pool *pgxpool.Pool, args Args) (found []T, err error) {
 	err = c.commit(ctx, pool, args, func(rows pgx.Rows) (err error) {
 		found, err = pgx.CollectRows(rows, pgx.RowTo[T])
 		return err
@@ -225,7 +223,7 @@ func (c *ColumnStmt[Args, T]) Commit(ctx context.Context, pool *pgxpool.Pool, ar
 
 // CommitCustomPlan is Commit with a plan made for this call, as in
 // [Column.OneCustomPlan]. It returns the value of the only row.
-func (c *ColumnStmt[Args, T]) CommitCustomPlan(ctx context.Context, pool *pgxpool.Pool, args Args) (value T, err error) {
+func (c *Column[Args, T]) CommitCustomPlan(ctx context.Context, pool *pgxpool.Pool, args Args) (value T, err error) {
 	err = c.commit(ctx, pool, args, func(rows pgx.Rows) (err error) {
 		value, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 		return err
@@ -234,30 +232,30 @@ func (c *ColumnStmt[Args, T]) CommitCustomPlan(ctx context.Context, pool *pgxpoo
 }
 
 // QueueAppend adds c to batch. It appends the column to values.
-func (c *ColumnStmt[Args, T]) QueueAppend(batch *pgx.Batch, args Args, values *[]T) {
+func (c *Column[Args, T]) QueueAppend(batch *pgx.Batch, args Args, values *[]T) {
 	c.queue(batch, args).Query(func(rows pgx.Rows) (err error) {
 		*values, err = pgx.AppendRows(*values, rows, pgx.RowTo[T])
 		return c.wrap(err)
 	})
 }
 
-// CommandStmt is a statement whose rows, if it returns any, are not read.
-type CommandStmt[Args any] struct{ statement[Args] }
+// Command is a statement whose rows, if it returns any, are not read.
+type Command[Args any] struct{ statement[Args] }
 
 // NewCommand declares a command. It panics if the parameters of text are not the
 // fields of Args.
-func NewCommand[Args any](text string) *CommandStmt[Args] {
-	return &CommandStmt[Args]{declare[Args](text, nil)}
+func NewCommand[Args any](text string) *Command[Args] {
+	return &Command[Args]{declare[Args](text, nil)}
 }
 
 // Run runs c and returns how many rows it wrote.
-func (c *CommandStmt[Args]) Run(ctx context.Context, db DB, args Args) (int64, error) {
+func (c *Command[Args]) Run(ctx context.Context, db DB, args Args) (int64, error) {
 	tag, err := db.Exec(ctx, c.text, c.values(args)...)
 	return tag.RowsAffected(), c.wrap(err)
 }
 
 // Commit runs c in a [ReadCommitted] transaction of its own, in one round trip.
-func (c *CommandStmt[Args]) Commit(ctx context.Context, pool *pgxpool.Pool, args Args) error {
+func (c *Command[Args]) Commit(ctx context.Context, pool *pgxpool.Pool, args Args) error {
 	return c.wrap(c.commit(ctx, pool, args, func(rows pgx.Rows) error {
 		rows.Close()
 		return rows.Err()
@@ -265,13 +263,13 @@ func (c *CommandStmt[Args]) Commit(ctx context.Context, pool *pgxpool.Pool, args
 }
 
 // Queue adds c to batch. [Touched] checks how many rows it writes.
-func (c *CommandStmt[Args]) Queue(batch *pgx.Batch, args Args) *pgx.QueuedQuery {
+func (c *Command[Args]) Queue(batch *pgx.Batch, args Args) *pgx.QueuedQuery {
 	return c.queue(batch, args)
 }
 
-// StreamStmt is a statement whose rows are read one at a time, each into the same Row, by
+// Stream is a statement whose rows are read one at a time, each into the same Row, by
 // position.
-type StreamStmt[Args, Row any] struct {
+type Stream[Args, Row any] struct {
 	statement[Args]
 	targets func(*Row) []any
 }
@@ -280,7 +278,7 @@ type StreamStmt[Args, Row any] struct {
 // to, in order. Where columns are given, they are the names that the columns must
 // have, in order; only a test compares them. It panics if the parameters of text are
 // not the fields of Args.
-func NewStream[Args, Row any](text string, targets func(*Row) []any, columns ...string) *StreamStmt[Args, Row] {
+func NewStream[Args, Row any](text string, targets func(*Row) []any, columns ...string) *Stream[Args, Row] {
 	scan := func(row pgx.CollectableRow) error {
 		var names []string
 		for _, field := range row.FieldDescriptions() {
@@ -291,21 +289,22 @@ func NewStream[Args, Row any](text string, targets func(*Row) []any, columns ...
 		}
 		return row.Scan(targets(new(Row))...)
 	}
-	return &StreamStmt[Args, Row]{declare[Args](text, scan), targets}
+	return &Stream[Args, Row]{declare[Args](text, scan), targets}
 }
 
 // Each runs s, and calls do for each row. The next row overwrites it: do keeps copies.
 // An error of do is returned as it is.
-func (s *StreamStmt[Args, Row]) Each(ctx context.Context, db DB, args Args, do func(*Row) error) error {
-	return s.each(s.run(ctx, db, args), do)
+func (s *Stream[Args, Row]) Each(ctx context.Context, db DB, args Args, do func(*Row) error) error {
+	rows, _ := db.Query(ctx, s.text, s.values(args)...) // each reports its error
+	return s.each(rows, do)
 }
 
-// Queue adds s to batch. It calls do as [StreamStmt.Each] does.
-func (s *StreamStmt[Args, Row]) Queue(batch *pgx.Batch, args Args, do func(*Row) error) {
+// Queue adds s to batch. It calls do as [Stream.Each] does.
+func (s *Stream[Args, Row]) Queue(batch *pgx.Batch, args Args, do func(*Row) error) {
 	s.queue(batch, args).Query(func(rows pgx.Rows) error { return s.each(rows, do) })
 }
 
-func (s *StreamStmt[Args, Row]) each(rows pgx.Rows, do func(*Row) error) error {
+func (s *Stream[Args, Row]) each(rows pgx.Rows, do func(*Row) error) error {
 	var (
 		row     Row
 		stopped error

@@ -30,10 +30,7 @@ func TestNewQuery_panicsUnlessParametersAreFields(t *testing.T) {
 		"missing parameter": {func() { pg.NewQuery[struct{ A int64 }, row]("-- Asks.\nselect 1::bigint as a") }, "the field A has no parameter"},
 		"in a comment":      {func() { pg.NewQuery[struct{ A int64 }, row]("-- Asks @a.\nselect 1::bigint as a") }, "the field A has no parameter"},
 		"unexported field":  {func() { pg.NewQuery[struct{ a int64 }, row]("-- Asks.\nselect @a::bigint as a") }, "the field a is not exported"},
-		"same name": {func() {
-			pg.NewQuery[struct{ ContactID, ContactId int64 }, row]("-- Asks.\nselect @contact_id::bigint as a")
-		}, //nolint:revive,staticcheck // wrong on purpose
-			"has the name of another"},
+		"same name":         {func() { pg.NewQuery[struct{ AB, Ab int64 }, row]("-- Asks.\nselect @ab::bigint as a") }, "has the name of another"},
 		"sample that lacks one": {func() {
 			pg.NewNamedCommand("-- Asks.\nselect @a::bigint, @b::bigint", pgx.StrictNamedArgs{"a": int64(1)})
 		}, "argument b"},

@@ -289,7 +289,7 @@ func (r *run) apply(ctx context.Context) error {
 		return fmt.Errorf("count the shadow: %w", err)
 	}
 	for _, step := range []struct {
-		do   *pg.CommandStmt[pg.NoArgs]
+		do   *pg.Command[pg.NoArgs]
 		n    *int64
 		what string
 	}{
