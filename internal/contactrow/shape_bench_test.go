@@ -52,7 +52,7 @@ func BenchmarkShape_args(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			var a addresses
 			for i := range states {
-				a.add(&Row{Key: contact.Key{Tenant: "Cust1", ID: int64(i)}, address: pgtype.TID{Valid: true}})
+				a.add(&Row{Key: contact.Key{Tenant: "Cust1", ID: int64(i + 1)}, address: pgtype.TID{Valid: true}})
 			}
 			var buf []byte
 			b.ReportAllocs()
@@ -86,7 +86,7 @@ func BenchmarkShape_scan(b *testing.B) {
 	states := benchStates()
 	keys := make([]contact.Key, len(states))
 	for i := range keys {
-		keys[i] = contact.Key{Tenant: "Cust1", ID: int64(i)}
+		keys[i] = contact.Key{Tenant: "Cust1", ID: int64(i + 1)}
 	}
 	tenants, ids := Split(keys)
 	var batch pgx.Batch
