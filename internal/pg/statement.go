@@ -19,10 +19,11 @@ import (
 type NoArgs struct{}
 
 // statement is what the kinds of statements share: [Query], [Column], [Command] and
-// [Stream]. Each is declared once, as a package-level variable. The parameters @name of its text
-// are the fields of the struct Args: names match as those of columns do, ignoring
-// case and underscores, so ContactIDs is @contact_ids. Fields of embedded structs
-// count as fields of Args.
+// [Stream]. Each is declared once, as a package-level variable.
+//
+// The parameters @name of its text are the fields of the struct Args. Names match as
+// those of columns do, ignoring case and underscores: ContactIDs is @contact_ids.
+// Fields of embedded structs count as fields of Args.
 type statement[Args any] struct {
 	text  string // with $1, $2, …
 	title string
