@@ -318,11 +318,14 @@ func (s *Stream[Args, Row]) each(rows pgx.Rows, do func(*Row) error) error {
 	if stopped != nil {
 		return stopped
 	}
-	// Without a row pgx does not compare them.
-	if columns := len(rows.FieldDescriptions()); err == nil && columns != len(targets) {
-		err = fmt.Errorf("the statement has %d columns, and %d targets", columns, len(targets))
+	if err != nil { // a batch whose connection broke has no columns to ask for
+		return s.wrap(err)
 	}
-	return s.wrap(err)
+	// Without a row pgx does not compare them.
+	if columns := len(rows.FieldDescriptions()); columns != len(targets) {
+		return s.wrap(fmt.Errorf("the statement has %d columns, and %d targets", columns, len(targets)))
+	}
+	return nil
 }
 
 // NamedCommand is a command with parameters that a struct can't have, because their

@@ -138,3 +138,25 @@ func BenchmarkStatement_arguments(b *testing.B) {
 		}
 	})
 }
+
+// A batch whose connection broke before its first answer is an error.
+func TestStream_brokenConnection(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	config := db.Pool.Config().ConnConfig
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec // asks the server nothing before the batch
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if _, err := db.Pool.Exec(t.Context(), "select pg_terminate_backend($1, 10000)", conn.PgConn().PID()); err != nil {
+		t.Fatal(err)
+	}
+	var batch pgx.Batch
+	stream := pg.NewStream[pg.NoArgs]("-- A number.\nselect 1", func(n *int) []any { return []any{n} })
+	stream.Queue(&batch, pg.NoArgs{}, func(*int) error { return nil })
+	if err := conn.SendBatch(t.Context(), &batch).Close(); err == nil {
+		t.Error("no error")
+	}
+}
