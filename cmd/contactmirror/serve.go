@@ -157,19 +157,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	roles.Go(func() error { return look(working) })
 	wake := func(...string) {}
 	if s.syncs() {
-		worker := mirror.New(pool, log, s.Workers)
-		settler := settle.New(pool, log)
-		worker.Observe = func(b mirror.Batch) { metrics.Batch(b); settler.Wake() }
-		worker.AuditKey = config.AuditKey
-		wake = worker.Wake
-		watch.worker, watch.settler = worker.Health, settler.Health
-		roles.Go(func() error { return watch.whileSchema(working, worker.Run) })
-		roles.Go(func() error {
-			return watch.whileSchema(working, func(ctx context.Context) error {
-				settler.Wake() // for what was restored
-				return settler.Run(ctx)
-			})
-		})
+		wake = s.sync(working, roles, config, watch, metrics.Batch)
 	}
 	if entry != nil {
 		entry.receive(working, roles, watch, wake, metrics.Answered)
@@ -189,6 +177,24 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	roles.Go(func() error { return watch.whileSchema(working, heartbeat.Run) })
 	defer leave(ctx, heartbeat, watch)
 	return roles.Wait()
+}
+
+// sync runs the sync worker and what advances the log horizon, and returns the
+// function that wakes the worker for tenants with new events.
+func (s *serveCmd) sync(ctx context.Context, roles *errgroup.Group, config *Config, watch *watch, observe func(mirror.Batch)) (wake func(tenants ...string)) {
+	worker := mirror.New(watch.pool, watch.log, s.Workers)
+	settler := settle.New(watch.pool, watch.log)
+	worker.Observe = func(b mirror.Batch) { observe(b); settler.Wake() }
+	worker.AuditKey = config.AuditKey
+	watch.worker, watch.settler = worker.Health, settler.Health
+	roles.Go(func() error { return watch.whileSchema(ctx, worker.Run) })
+	roles.Go(func() error {
+		return watch.whileSchema(ctx, func(ctx context.Context) error {
+			settler.Wake() // for what was restored
+			return settler.Run(ctx)
+		})
+	})
+	return worker.Wake
 }
 
 // entrance is what has to be in order before anything is received.
