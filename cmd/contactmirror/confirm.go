@@ -30,8 +30,8 @@ func (f *ConfirmFlags) check(call *invocation) error {
 // errNotConfirmed is that the answer was not yes.
 var errNotConfirmed = errors.New("not confirmed; nothing was changed")
 
-// confirm asks question unless --yes was given. Only yes, in any case, is a yes. A
-// signal ends it.
+// confirm asks question unless --yes was given. Only yes, in any case, is a yes. It
+// returns early if ctx is canceled.
 func (f *ConfirmFlags) confirm(ctx context.Context, call *invocation, question string) error {
 	if f.Yes {
 		return nil
@@ -42,7 +42,7 @@ func (f *ConfirmFlags) confirm(ctx context.Context, call *invocation, question s
 		err  error
 	}
 	answered := make(chan line, 1)
-	go func() { // ends with the process, if nobody answers
+	go func() { // without an answer it runs until the process exits
 		text, err := bufio.NewReader(call.stdin).ReadString('\n')
 		answered <- line{text, err}
 	}()

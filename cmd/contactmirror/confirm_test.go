@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A question that nobody answers ends with the first signal.
+// Without an answer, confirm returns when its context is canceled.
 func TestConfirm_endsWithTheContext(t *testing.T) {
 	t.Parallel()
 	stdin, terminal := io.Pipe()

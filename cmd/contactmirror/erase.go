@@ -32,7 +32,7 @@ type eraseCmd struct {
 func (eraseCmd) Help() string {
 	return `Removes the values of all columns of one contact, for good: from its row, from the audit log, from raw bodies and from quarantine, with the salts and hashes by which they could be guessed. Ids, times, names of columns, the soft-delete flag and who caused the events stay; the columns are pending. The audit chain still holds, and every event stays accounted for.
 
-Later events of the contact lose their values when they are applied. After --lift, events that are received from then on keep them; those received before, which may still be queued or in a spool, do not. Events in open quarantine lose their values only, and can still be retried. Quarantined deliveries of which nobody can tell whom they are about are listed: look at them, and discard or retry them by hand.
+Later events of the contact lose their values when they are applied. After --lift, events keep their values if they are received later than that. Events received earlier lose them, even if they are still queued or in a spool. Events in open quarantine lose their values only, and can still be retried. Quarantined deliveries of which nobody can tell whom they are about are listed: look at them, and discard or retry them by hand.
 
 On a terminal it shows what it would erase and asks; elsewhere it needs --yes. It can't be undone, and runs as the owner of the schema, CONTACTMIRROR_MIGRATE_URL. OUT OF REACH are copies elsewhere: backups, the write-ahead log and its archive, replicas that lag, and what was read or exported before. Old row versions stay in the data files until vacuum has passed.`
 }
@@ -118,7 +118,7 @@ func writeErased(w io.Writer, a erasure.Account) error {
 	case a.DryRun:
 		did = "Would erase"
 	case a.Already:
-		did = "Erased before; erased now what has come up since"
+		did = "Already erased; removed what was stored since"
 	}
 	fmt.Fprintf(w, "%s: contact %d of tenant %s\n", did, a.ContactID, plain(a.ContextIdentifier))
 	err := writeTable(w, [][]string{

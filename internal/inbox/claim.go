@@ -60,7 +60,8 @@ type lockedShard struct {
 type Lock struct {
 	Shards []int16
 	except []string // tenants whose events are not claimed
-	// At is when the transaction began, by the database's clock.
+	// At is a time after the shards were locked, by the database's clock: rows of the
+	// log are recorded then, never before those of the lock's previous holder.
 	At time.Time
 }
 
