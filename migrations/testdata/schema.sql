@@ -708,6 +708,13 @@ CREATE FUNCTION public.contactmirror_advance_sequences() RETURNS TABLE(sequence_
     SET lock_timeout TO '500ms'
     AS $$
 declare
+    -- Only these tables are looked at: others in the schema are their users' own, whatever
+    -- their columns are called and however they are numbered.
+    own constant name[] := array[
+        'webhook_events', 'webhook_bodies', 'duplicate_deliveries', 'quarantined_deliveries', 'sync_queue',
+        'contact_audit_log', 'contact_tombstones', 'log_horizon', 'accounting_seal', 'sealed_accounts', 'erasures',
+        'operator_actions', 'goose_db_version'
+    ];
     s record;
     next bigint;
     highest bigint;
@@ -716,15 +723,12 @@ begin
     perform contactmirror_require_restored(sealed => true);
     for s in
         select q.oid::regclass as sequence, format('%s.%I', t.oid::regclass, a.attname) as numbered,
-            -- Numbers that sessions keep for later, or that go down or round, come out of
-            -- order. Tables that are not of this schema may want that.
-            case when t.relname in (
-                'webhook_events', 'duplicate_deliveries', 'quarantined_deliveries', 'contact_audit_log', 'erasures', 'operator_actions'
-            ) then nullif(concat_ws(' ',
+            -- Numbers that sessions keep for later, or that go down or round, come out of order.
+            nullif(concat_ws(' ',
                 case when p.seqincrement <> 1 then 'increment ' || p.seqincrement end,
                 case when p.seqcache <> 1 then 'cache ' || p.seqcache end,
                 case when p.seqcycle then 'cycle' end
-            ), '') end as wrong_options,
+            ), '') as wrong_options,
             format('select last_value + is_called::integer from %s', q.oid::regclass) as next_number,
             -- Numbers are held against all columns of the name, where an index makes
             -- that cheap: a row may refer to an event that is gone.
@@ -735,19 +739,18 @@ begin
                 from pg_attribute c
                 join pg_class r on r.oid = c.attrelid
                 where c.attname in (a.attname, 'noted_' || a.attname) and c.atttypid = a.atttypid and not c.attisdropped
-                    and r.relnamespace = h.relnamespace and r.relowner = h.relowner
-                    and r.relkind in ('r', 'p') and not r.relispartition
+                    and r.relnamespace = h.relnamespace and r.relname = any (own) and r.relkind in ('r', 'p')
                     and (
                         c.attrelid = t.oid or c.attrelid = h.oid
                         or exists (select from pg_index i where i.indrelid = r.oid and i.indkey[0] = c.attnum and i.indisvalid)
                     )
             ) as highest_number
         from pg_class h
-        join pg_class q on q.relnamespace = h.relnamespace and q.relowner = h.relowner and q.relkind = 'S'
+        join pg_class q on q.relnamespace = h.relnamespace and q.relkind = 'S'
         join pg_sequence p on p.seqrelid = q.oid
         join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = q.oid
             and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') -- owned by a column, or its identity
-        join pg_class t on t.oid = d.refobjid
+        join pg_class t on t.oid = d.refobjid and t.relname = any (own)
         join pg_attribute a on a.attrelid = t.oid and a.attnum = d.refobjsubid
         where h.oid = 'log_horizon'::regclass
         order by q.relname
@@ -757,11 +760,7 @@ begin
         continue when s.wrong_options is null and (highest is null or next > highest);
         -- Waits for all transactions that have drawn a number, and keeps others from it
         -- until this one ends. What sessions have kept of the sequence is void then.
-        if s.wrong_options is null then
-            execute format('alter sequence %s no cycle', s.sequence); -- changes nothing
-        else
-            execute format('alter sequence %s increment by 1 cache 1 no cycle', s.sequence);
-        end if;
+        execute format('alter sequence %s increment by 1 cache 1 no cycle', s.sequence);
         execute s.next_number into next;
         execute s.highest_number into highest;
         sequence_name := s.sequence::text;
@@ -782,7 +781,7 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.contactmirror_advance_sequences() IS 'Moves every sequence that is behind the column it numbers forward, never back, and gives those of this schema back the options that keep their numbers in order: increment 1, cache 1, no cycle. Returns those that it moved or altered, with their next numbers before and after, and the options that were wrong. Costs a look into the indexes when there is nothing to do. Fails in the middle of a restore and where rows are missing after it, and in any transaction that is not READ COMMITTED.';
+COMMENT ON FUNCTION public.contactmirror_advance_sequences() IS 'Moves each sequence of the mirror that is behind the column it numbers forward, never back, and gives it back the options that keep its numbers in order: increment 1, cache 1, no cycle. Sequences and tables that are not the mirror''s are not looked at. Returns those that it moved or altered, with their next numbers before and after, and the options that were wrong. Costs a look into the indexes when there is nothing to do. Fails in the middle of a restore and where rows are missing after it, and in any transaction that is not READ COMMITTED.';
 
 CREATE FUNCTION public.contactmirror_append_only() RETURNS trigger
     LANGUAGE plpgsql
@@ -1687,8 +1686,8 @@ begin
         'erasures_pkey', 'erasures_in_force',
         'log_horizon_pkey', 'accounting_seal_pkey', 'sealed_accounts_pkey'
     ]) as k (name)
-    left join pg_index i on i.indexrelid = to_regclass(k.name)::oid and i.indisvalid
-    where i.indexrelid is null;
+    -- A subquery, not a join, which would read all of pg_index: this runs for each batch.
+    where not coalesce((select i.indisvalid from pg_index i where i.indexrelid = to_regclass(k.name)), false);
     if missing is not null then
         raise exception 'the tables lack keys: a restore is under way, or has failed'
             using errcode = 'object_not_in_prerequisite_state', detail = 'missing: ' || missing;
