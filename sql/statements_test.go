@@ -137,7 +137,8 @@ func fits(d *pg.Declaration, prepared *pgconn.StatementDescription, types *pgtyp
 		case string, *string: // as pgx sends them
 			format = pgx.TextFormatCode
 		}
-		if oid := prepared.ParamOIDs[i]; types.PlanEncode(oid, format, p.Value) == nil {
+		oid := prepared.ParamOIDs[i]
+		if types.PlanEncode(oid, format, p.Value) == nil || !fitsExec(types, oid, p.Value) {
 			faults = append(faults, fmt.Errorf("parameter %s of type %s is given a %T", p.Name, typeName(types, oid), p.Value))
 		}
 	}
@@ -145,6 +146,19 @@ func fits(d *pg.Declaration, prepared *pgconn.StatementDescription, types *pgtyp
 		faults = append(faults, d.Scan(&described{fields: prepared.Fields, types: types}))
 	}
 	return errors.Join(faults...)
+}
+
+// fitsExec tells whether a value fits a parameter in exec mode, in which pgx does not
+// know the parameter's type: it sends the text of the type that it takes the value for,
+// which is bytea for a []byte.
+func fitsExec(types *pgtype.Map, oid uint32, value any) bool {
+	switch value.(type) {
+	case []byte:
+		return oid == pgtype.ByteaOID
+	case [][]byte:
+		return oid == pgtype.ByteaArrayOID
+	}
+	return types.PlanEncode(0, pgx.TextFormatCode, value) != nil
 }
 
 // described is a row of which only the columns are known. Scan fails where a row
@@ -217,6 +231,8 @@ func TestFits(t *testing.T) {
 		{"select $1::bigint", of(), nil, "1 parameters"},
 		{"select $1::bigint", of([]int64{}), nil, "parameter p of type int8"},
 		{"select $1::timestamptz", of(int64(0)), nil, "parameter p of type timestamptz"},
+		{"select $1::jsonb", of([]byte(nil)), nil, "parameter p of type jsonb"},
+		{"select $1::jsonb[]", of([][]byte(nil)), nil, "parameter p of type _jsonb"},
 		{"select 1 as a", nil, byName, "B"},
 		{"select 1 as a, 'b' as b, 3 as c", nil, byName, "c"},
 		{"select 1 as a, 'c' as c", nil, byName, "c"},

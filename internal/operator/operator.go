@@ -22,7 +22,7 @@ type recordArgs struct {
 	Actor, Action     string
 	ContextIdentifier *string
 	ContactID         *int64
-	Detail            []byte
+	Detail            string // JSON
 }
 
 // Actor is who acts, such as "alice@reports-1".
@@ -67,7 +67,7 @@ func Record(ctx context.Context, db pg.DB, e Entry) error {
 	}
 	detail, err := json.Marshal(e.Detail)
 	if err == nil {
-		_, err = recordStmt.Run(ctx, db, recordArgs{string(e.Actor), string(e.Action), e.Tenant, e.ContactID, detail})
+		_, err = recordStmt.Run(ctx, db, recordArgs{string(e.Actor), string(e.Action), e.Tenant, e.ContactID, string(detail)})
 	}
 	if err != nil {
 		return fmt.Errorf("operator: record %s by %q: %w", e.Action, e.Actor, err)

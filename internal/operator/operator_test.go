@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -55,12 +56,29 @@ func recorded(t *testing.T, db *pgtest.DB) []string {
 // nothing, because it failed or was a dry run, leaves none.
 func TestRecord_eachOperation(t *testing.T) {
 	t.Parallel()
+	for _, mode := range []string{"cache_statement", "exec"} { // the latter behind a transaction pooler
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			testEachOperation(t, mode)
+		})
+	}
+}
+
+func testEachOperation(t *testing.T, mode string) {
 	db := pgtest.New(t)
-	wide, err := pg.Open(db.URL, rebuild.Conns)
+	url, err := url.Parse(db.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer wide.Close()
+	query := url.Query()
+	query.Set("default_query_exec_mode", mode)
+	url.RawQuery = query.Encode()
+	db.URL = url.String()
+	pool, err := pg.Open(db.URL, rebuild.Conns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
 	for range 2 {
 		_, err := db.Pool.Exec(t.Context(), `insert into quarantined_deliveries (received_at, reason, body, body_sha256)
 			values (now() - interval '1 minute', 'not JSON', '{', uuid_send(gen_random_uuid()))`)
@@ -81,39 +99,39 @@ func TestRecord_eachOperation(t *testing.T) {
 		row    string // none where it is empty
 	}{
 		{"retry that stays invalid", func(ctx context.Context) error {
-			return quarantine.Retry(ctx, db.Pool, "ann", 1, quarantine.Verifier{AllowUnsigned: true})
+			return quarantine.Retry(ctx, pool, "ann", 1, quarantine.Verifier{AllowUnsigned: true})
 		}, func(err error) bool { return errors.As(err, &invalid) }, "ann retry_quarantine"},
-		{"discard", func(ctx context.Context) error { return quarantine.Discard(ctx, db.Pool, "bob", 2) }, nil, "bob discard_quarantine"},
-		{"discard again", func(ctx context.Context) error { return quarantine.Discard(ctx, db.Pool, "bob", 2) }, func(err error) bool { return errors.Is(err, quarantine.ErrResolved) }, ""},
+		{"discard", func(ctx context.Context) error { return quarantine.Discard(ctx, pool, "bob", 2) }, nil, "bob discard_quarantine"},
+		{"discard again", func(ctx context.Context) error { return quarantine.Discard(ctx, pool, "bob", 2) }, func(err error) bool { return errors.Is(err, quarantine.ErrResolved) }, ""},
 		{"erase, dry", func(ctx context.Context) error {
-			_, err := erasure.Erase(ctx, db.Pool, key, erasure.Options{Author: erasure.Author{Actor: "cid"}, DryRun: true})
+			_, err := erasure.Erase(ctx, pool, key, erasure.Options{Author: erasure.Author{Actor: "cid"}, DryRun: true})
 			return err
 		}, nil, ""},
 		{"erase", func(ctx context.Context) error {
-			_, err := erasure.Erase(ctx, db.Pool, key, erasure.Options{Author: erasure.Author{Actor: "cid"}, Reason: &reason})
+			_, err := erasure.Erase(ctx, pool, key, erasure.Options{Author: erasure.Author{Actor: "cid"}, Reason: &reason})
 			return err
 		}, nil, "cid erase Cust1 7"},
-		{"lift", func(ctx context.Context) error { return erasure.Lift(ctx, db.Pool, key, erasure.Author{Actor: "dan"}) }, nil, "dan lift_erasure Cust1 7"},
-		{"lift again", func(ctx context.Context) error { return erasure.Lift(ctx, db.Pool, key, erasure.Author{Actor: "dan"}) }, func(err error) bool { return errors.Is(err, erasure.ErrNotErased) }, ""},
+		{"lift", func(ctx context.Context) error { return erasure.Lift(ctx, pool, key, erasure.Author{Actor: "dan"}) }, nil, "dan lift_erasure Cust1 7"},
+		{"lift again", func(ctx context.Context) error { return erasure.Lift(ctx, pool, key, erasure.Author{Actor: "dan"}) }, func(err error) bool { return errors.Is(err, erasure.ErrNotErased) }, ""},
 		{"rebuild, dry", func(ctx context.Context) error {
-			_, err := rebuild.Run(ctx, wide, rebuild.Options{Actor: "eve", Action: operator.Rebuild, DryRun: true, Wait: time.Second})
+			_, err := rebuild.Run(ctx, pool, rebuild.Options{Actor: "eve", Action: operator.Rebuild, DryRun: true, Wait: time.Second})
 			return err
 		}, nil, ""},
 		{"replay", func(ctx context.Context) error {
 			scope := refold.Scope{Tenant: new("Cust1"), Logged: true}
-			_, err := rebuild.Run(ctx, wide, rebuild.Options{Actor: "eve", Action: operator.Replay, Scope: scope, Wait: time.Second})
+			_, err := rebuild.Run(ctx, pool, rebuild.Options{Actor: "eve", Action: operator.Replay, Scope: scope, Wait: time.Second})
 			return err
 		}, nil, "eve replay Cust1"},
 		{"prune, dry", func(ctx context.Context) error {
-			_, err := retention.Prune(ctx, db.Pool, retention.Options{Actor: "fay", Keep: 48 * time.Hour, DryRun: true})
+			_, err := retention.Prune(ctx, pool, retention.Options{Actor: "fay", Keep: 48 * time.Hour, DryRun: true})
 			return err
 		}, nil, ""},
 		{"prune", func(ctx context.Context) error {
-			_, err := retention.Prune(ctx, db.Pool, retention.Options{Actor: "fay", Keep: 48 * time.Hour})
+			_, err := retention.Prune(ctx, pool, retention.Options{Actor: "fay", Keep: 48 * time.Hour})
 			return err
 		}, nil, "fay prune"},
 		{"prune on a schedule", func(ctx context.Context) error {
-			_, err := retention.Prune(ctx, db.Pool, retention.Options{Keep: 48 * time.Hour})
+			_, err := retention.Prune(ctx, pool, retention.Options{Keep: 48 * time.Hour})
 			return err
 		}, nil, ""},
 		{"publish", func(ctx context.Context) error {
