@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"contactmirror/internal/pg"
 )
 
 // exitCode is what the process ends with; scripts rely on the numbers.
@@ -100,6 +102,9 @@ func conclude(ctx context.Context, err error, stderr io.Writer) exitCode {
 		return failed
 	}
 	fmt.Fprintf(stderr, "contactmirror: %v\n", err)
+	if hint := pg.Hint(err); hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
 	if errors.As(err, &coded) {
 		return coded.code
 	}

@@ -136,13 +136,27 @@ func Explain(err error) string {
 	if s, ok := errors.AsType[*StatementError](err); ok {
 		text = fmt.Sprintf("statement %q: %s", s.Statement, text)
 	}
-	switch {
-	case e.Hint != "":
-		text += ", hint: " + e.Hint
-	case e.Code == "26000" || e.Code == "42P05": // prepared statement unknown, or known already
-		text += ", hint: a pooler in transaction mode needs default_query_exec_mode=exec in the database URL"
+	if hint := Hint(err); hint != "" {
+		text += ", hint: " + hint
 	}
 	return text
+}
+
+// Hint says what a person can do about err: the server's own hint, or what this
+// program knows of its cause. It is empty where neither has one.
+func Hint(err error) string {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return ""
+	case e.Hint != "":
+		return e.Hint
+	case e.Code == "26000" || e.Code == "42P05": // prepared statement unknown, or known already
+		return "a pooler in transaction mode needs default_query_exec_mode=exec in the database URL"
+	case NumberTaken(err):
+		return fmt.Sprintf("the sequence of %s is behind its table: run, as the tables' owner, select * from contactmirror_advance_sequences()", e.TableName)
+	}
+	return ""
 }
 
 // StatementError is an error of a statement that is no outage, with the statement's
