@@ -125,8 +125,12 @@ func (c *benchCmd) check() error {
 		}
 	}
 	switch {
-	case c.Events < 1000 || c.Contacts < 1 || c.Contacts > c.Events || c.Grown < 1000:
-		return misused("--events, --contacts, --grown: allowed: 1000 events or more, 1 contact up to as many as events, 1000 grown or more")
+	case c.Events < 1000:
+		return misused("--events: %d: allowed: 1000 or more", c.Events)
+	case c.Contacts < 1 || c.Contacts > c.Events:
+		return misused("--contacts: %d: allowed: 1 to %d, the number of --events", c.Contacts, c.Events)
+	case c.Grown < 1000:
+		return misused("--grown: %d: allowed: 1000 or more", c.Grown)
 	case c.Duration < 100*time.Millisecond:
 		return misused("--duration: %v: allowed: 100ms or more", c.Duration)
 	case c.Workers < 1 || c.Workers > 32:
