@@ -74,9 +74,12 @@ func delivery(t *testing.T, n int) inbox.Delivery {
 // until waits for a condition that the background brings about.
 func until(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 20 s: %s", what)
+	deadline := time.After(time.Minute)
+	for again := time.NewTicker(5 * time.Millisecond); !condition(); {
+		select {
+		case <-again.C:
+		case <-deadline:
+			t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
@@ -279,11 +282,11 @@ func TestGate_spoolKeepsTheSignature(t *testing.T) {
 
 // breaks makes the database fail to store events that match a condition, as if the
 // statement were wrong.
-func breaks(t *testing.T, db *pgtest.DB, condition string) (mend func()) {
+func breaks(t *testing.T, db *pgtest.DB, condition, code string) (mend func()) {
 	t.Helper()
 	execute(t, db, `create function broken() returns trigger language plpgsql as $$
 		begin
-			if `+condition+` then raise exception 'no such thing' using errcode = '42P01'; end if;
+			if `+condition+` then raise exception 'no such thing' using errcode = '`+code+`'; end if;
 			return new;
 		end $$`,
 		`create trigger broken before insert on webhook_events for each row execute function broken()`)
@@ -300,7 +303,7 @@ func TestGate_programmingErrorOfOneDelivery(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	r := start(t, db, t.TempDir(), 64<<20)
-	mend := breaks(t, db, `new.primary_key = 3`) // of deliveries 2 and 9
+	mend := breaks(t, db, `new.primary_key = 3`, "42P01") // of deliveries 2 and 9
 	outage := hang(t, db)
 	for n := range 12 {
 		if got, err := r.Accept(t.Context(), delivery(t, n)); got != accept.Spooled || err != nil {
@@ -333,12 +336,64 @@ func TestGate_programmingErrorOfOneDelivery(t *testing.T) {
 	balanced(t, db)
 }
 
+// A delivery that waits for somebody's lock, or that takes longer than others, stays in
+// the spool, and those before and after it drain; the inbox takes new ones.
+func TestGate_outageOfOneDelivery(t *testing.T) {
+	t.Parallel()
+	for name, block := range map[string]func(*testing.T, *pgtest.DB) (end func()){
+		"the same event stored by another transaction": func(t *testing.T, db *pgtest.DB) func() {
+			tx, err := db.Pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec(t.Context(), `insert into webhook_events (context_identifier, event_id, event, primary_key, occurred_at, occurred_ticks, received_at, ignored)
+				values ('Cust1', '00000000-0000-0000-0000-000000000002', 'contact.changed', 3, now(), 0, now(), false)`); err != nil {
+				t.Fatal(err)
+			}
+			return func() {
+				if err := tx.Rollback(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		},
+		"out of time": func(t *testing.T, db *pgtest.DB) func() {
+			return breaks(t, db, `new.primary_key = 3 and pg_sleep(0.2) is not null`, "57014")
+		},
+		"out of memory": func(t *testing.T, db *pgtest.DB) func() { return breaks(t, db, `new.primary_key = 3`, "53200") },
+		"a lock":        func(t *testing.T, db *pgtest.DB) func() { return breaks(t, db, `new.primary_key = 3`, "55P03") },
+		"a broken page": func(t *testing.T, db *pgtest.DB) func() { return breaks(t, db, `new.primary_key = 3`, "58030") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			r := start(t, db, t.TempDir(), 64<<20)
+			end := block(t, db)
+			for _, n := range []int{2, 0, 1, 3, 4, 5, 6} {
+				if got, err := r.Accept(t.Context(), delivery(t, n)); err != nil || n == 2 && got != accept.Spooled {
+					t.Fatal(got, err)
+				}
+			}
+			until(t, "the others are drained", func() bool { return r.spool.State().Records == 1 })
+			until(t, "the inbox takes a delivery", func() bool {
+				got, err := r.Accept(t.Context(), delivery(t, 7))
+				return err == nil && got != accept.Spooled
+			})
+			end()
+			until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
+			if got := count(t, db, `select count(*) from webhook_events`); got != 8 {
+				t.Errorf("%d events, want 8", got)
+			}
+			balanced(t, db)
+		})
+	}
+}
+
 // With a programming error that all deliveries meet, all of them stay in the spool
 // until it is mended, and none is moved aside.
 func TestGate_programmingErrorOfAllDeliveries(t *testing.T) {
 	t.Parallel()
 	db, dir := pgtest.New(t), t.TempDir()
-	mend := breaks(t, db, `true`)
+	mend := breaks(t, db, `true`, "42P01")
 	r := start(t, db, dir, 64<<20)
 	for n := range 5 {
 		if got, err := r.Accept(t.Context(), delivery(t, n)); got != accept.Spooled || err != nil {

@@ -14,10 +14,13 @@ import (
 	"contactmirror/internal/spool"
 )
 
-// drainTimeout bounds what the drain puts at a time. Nobody waits for it but the
-// end of the process, which has ten seconds: a commit under way is waited for
-// even where the server hangs.
-const drainTimeout = 5 * time.Second
+const (
+	// drainTimeout bounds what the drain puts at a time, with a second more for each
+	// drainRate bytes. Nobody waits for it but the end of the process, which has ten
+	// seconds: a commit under way is waited for even where the server hangs.
+	drainTimeout = 5 * time.Second
+	drainRate    = 1 << 20
+)
 
 // Run drains the spool into the inbox whenever there is something in it, and
 // finds out when an inbox that went away is back, until ctx ends.
@@ -31,28 +34,32 @@ func (g *Gate) Run(ctx context.Context) error {
 // drain puts what is in the spool into the inbox. What fails is put again, in
 // smaller parts down to one: the inbox knows what it has.
 //
-// A delivery that fails alone with an error that is no outage, such as a missing
-// right or a mistake in this program, is put again after the others, which may pass.
-// It was answered 200, so it stays in the spool until somebody has acted; the log
-// says so every minute.
+// A delivery that fails alone while the inbox takes others is put again after them,
+// whatever its error: a lock that somebody holds on the same event, a timeout that only
+// it exceeds, a missing right, a mistake in this program. It was answered 200, so it
+// stays in the spool until the cause is gone; the log says so every minute.
 func (g *Gate) drain(ctx context.Context) {
 	pause := newPause()
 	var troubled, postponed pg.RetryLog
 	size, drained := math.MaxInt, 0
 	for ctx.Err() == nil {
-		n, err := g.drainSome(ctx, size)
+		n, away, err := g.drainSome(ctx, size)
 		switch {
 		case ctx.Err() != nil || errors.Is(err, spool.ErrClosed):
 			return
 		case err != nil:
-			if n == 1 && !pg.Transient(err) {
+			if n == 1 && !away {
 				if postponed.Due(err) {
 					g.log.Error("can't drain a delivery; it stays in the spool, and is tried again after the others", "error", pg.Explain(err))
 				}
 			} else if troubled.Due(err) {
 				g.log.Error("can't drain the spool; trying again", "error", pg.Explain(err))
 			}
-			size = max(1, min(n, size)/2)
+			if away {
+				size = max(1, min(n, size)/2)
+			} else {
+				size = 1 // some of them fail, which may take its time: none must wait for another attempt
+			}
 			wait(ctx, pause.NextBackOff())
 			continue
 		}
@@ -68,11 +75,12 @@ func (g *Gate) drain(ctx context.Context) {
 	}
 }
 
-// drainSome drains up to size records, and returns how many it tried.
-func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
+// drainSome drains up to size records, and returns how many it tried. Where that fails,
+// away is false if the inbox takes others; a single record is then postponed.
+func (g *Gate) drainSome(ctx context.Context, size int) (n int, away bool, err error) {
 	records, err := g.spool.Peek(ctx)
 	if err != nil {
-		return size, err
+		return size, true, err
 	}
 	records = records[:min(size, len(records))]
 	g.putting.Store(true)
@@ -80,14 +88,14 @@ func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
 	refused := len(records) == 1 && isRefused(err)
 	switch {
 	case err == nil || refused:
-	case pg.Transient(err):
+	case pg.Transient(err) && g.ask(ctx) != nil:
 		g.lose(err)
-		return len(records), err
-	default: // it fails at once, so new deliveries find out for themselves
+		return len(records), true, err
+	default:
 		if len(records) == 1 && ctx.Err() == nil {
 			g.spool.Postpone()
 		}
-		return len(records), err
+		return len(records), false, err
 	}
 	g.putting.Store(false)
 	g.find()
@@ -96,7 +104,7 @@ func (g *Gate) drainSome(ctx context.Context, size int) (n int, err error) {
 	} else {
 		g.spool.Taken(len(records))
 	}
-	return len(records), nil
+	return len(records), false, nil
 }
 
 // isRefused reports whether err is the delivery's fault: only that moves it aside.
@@ -109,7 +117,11 @@ type put func(context.Context, inbox.Delivery) (inbox.Result, error)
 
 // putAll puts records into the inbox, all at once, so that they share commits.
 func putAll(ctx context.Context, put put, records []spool.Record) error {
-	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	size := 0
+	for _, r := range records {
+		size += len(r.Payload)
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout+time.Second*time.Duration(size/drainRate))
 	defer cancel()
 	var puts errgroup.Group
 	for _, r := range records {
@@ -138,9 +150,7 @@ func (g *Gate) probe(ctx context.Context) {
 			if g.putting.Load() {
 				continue
 			}
-			asking, cancel := context.WithTimeout(ctx, inbox.Timeout)
-			err := g.inbox.Probe(asking)
-			cancel()
+			err := g.ask(ctx)
 			switch {
 			case err == nil:
 				g.find()
@@ -151,6 +161,13 @@ func (g *Gate) probe(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// ask returns nil if the inbox takes deliveries.
+func (g *Gate) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, inbox.Timeout)
+	defer cancel()
+	return g.inbox.Probe(ctx)
 }
 
 func newPause() *backoff.ExponentialBackOff {

@@ -212,7 +212,7 @@ func TestRedeliver_damaged(t *testing.T) {
 func TestRedeliver_programmingError(t *testing.T) {
 	t.Parallel()
 	db, dir := pgtest.New(t), t.TempDir()
-	mend := breaks(t, db, `new.primary_key = 2`)
+	mend := breaks(t, db, `new.primary_key = 2`, "42P01")
 	outage := hang(t, db)
 	r := start(t, db, dir, 64<<20)
 	for n := range 4 {
