@@ -213,6 +213,8 @@ create table quarantined_deliveries (
     received_at        timestamptz not null,
     reason             text not null,
     context_identifier text,
+    vouched_for        text[],
+    vouched_except     text[],
     event_seq          bigint,
     headers            jsonb,
     body               bytea not null,
@@ -222,6 +224,9 @@ create table quarantined_deliveries (
     resolved_at        timestamptz,
     resolution         text,
     bytes_removed_at   timestamptz,
+    constraint quarantined_deliveries_vouched check
+        (vouched_for is null or context_identifier is null and event_seq is null and cardinality(vouched_for) > 0),
+    constraint quarantined_deliveries_vouched_except check ((vouched_except is not null) = coalesce(vouched_for @> '{*}', false)),
     constraint quarantined_deliveries_deliveries check (deliveries > 0),
     constraint quarantined_deliveries_attempts check (attempts > 0),
     constraint quarantined_deliveries_resolution check
@@ -239,6 +244,8 @@ comment on column quarantined_deliveries.quarantine_seq is 'Key.';
 comment on column quarantined_deliveries.received_at is 'When the delivery first arrived, by the receiver''s clock.';
 comment on column quarantined_deliveries.reason is 'Why it could not be accepted or applied.';
 comment on column quarantined_deliveries.context_identifier is 'The tenant, where it could be read.';
+comment on column quarantined_deliveries.vouched_for is 'Of a delivery whose tenant can''t be read: the tenants with a secret of their own that gives its signature; * for the tenants without one. NULL where the tenant is known, or the secret is not: then it may be any tenant''s.';
+comment on column quarantined_deliveries.vouched_except is 'Where vouched_for holds *: the tenants that had secrets of their own when the delivery came.';
 comment on column quarantined_deliveries.event_seq is 'The event in webhook_events; NULL where the delivery never became one.';
 comment on column quarantined_deliveries.headers is 'The request''s headers, credentials masked; of a delivery that the database refused as an event, its signature.';
 comment on column quarantined_deliveries.body is 'The request body, byte for byte; or the redacted body of an event of an erased contact.';

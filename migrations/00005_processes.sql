@@ -1,10 +1,23 @@
--- The running processes and their state, and what the schema's owner lets
--- other roles do.
+-- The running processes and their state, up to when the mirror is complete, and what
+-- the schema's owner lets other roles do.
 
 -- +goose Up
 
+-- A dump has the rows of the database that it is of. In another database they say
+-- nothing: the spools that they describe are drained elsewhere.
+create function contactmirror_database_identity() returns text
+language sql stable
+return concat_ws('/',
+    (select system_identifier from pg_control_system()),
+    (select oid from pg_database where datname = current_database()),
+    'webhook_events'::regclass::oid
+);
+
+comment on function contactmirror_database_identity() is 'What a database does not share with a copy of it: the identity of the cluster, and the oids of the database and of webhook_events. A standby that is promoted keeps it; a restore of a dump and pg_upgrade make another one.';
+
 create table processes (
     process                     uuid primary key,
+    database_identity           text not null default contactmirror_database_identity(),
     host                        text not null,
     pid                         integer not null,
     roles                       text[] not null,
@@ -48,6 +61,7 @@ create table processes (
 
 comment on table processes is 'One row for each running serve process, written about every 5 seconds. A process that stops in order removes its row, unless its spool still holds deliveries; after a crash the row stays.';
 comment on column processes.process is 'Identity of the process. With the role receive it is that of the data directory, so that a process that takes over the directory and its spool keeps the row; otherwise each start has its own.';
+comment on column processes.database_identity is 'The database in which the row was written: contactmirror_database_identity(). A row with another one came with a restored dump: it holds nothing and counts for nothing, until the process writes it again.';
 comment on column processes.host is 'Name of the machine or container.';
 comment on column processes.pid is 'Process id there.';
 comment on column processes.roles is 'What the process does: receive, sync, admin.';
@@ -99,6 +113,40 @@ comment on column process_secrets.refused_since is 'Since when no well-formed si
 
 comment on index process_secrets_pkey is 'For process_heartbeat, which writes the secrets of one process.';
 
+-- How far the mirror is complete is stored, because it must never go back, whatever
+-- becomes of the processes' rows. contactmirror_advance_freshness alone moves it.
+create table freshness (
+    id                smallint primary key,
+    database_identity text not null,
+    complete_through  timestamptz,
+    last_heartbeat_at timestamptz,
+    waits_for         text,
+    advanced_at       timestamptz,
+    constraint freshness_one_row check (id = 1)
+) with (fillfactor = 50); -- leaves room for HOT updates: the row changes every few seconds
+
+comment on table freshness is 'At most one row: up to when the mirror is complete, for tenants that tenant_freshness does not name.';
+comment on column freshness.id is 'Always 1.';
+comment on column freshness.database_identity is 'The database in which the row was written last: contactmirror_database_identity().';
+comment on column freshness.complete_through is 'Receipt time before which everything is applied that receivers were sent. It never goes back. NULL before the first heartbeat of a receiver.';
+comment on column freshness.last_heartbeat_at is 'The newest time that any receiver''s heartbeat allows, also of receivers that are gone: where complete_through stands while none runs.';
+comment on column freshness.waits_for is 'The transaction that keeps complete_through from advancing, because it writes events and has not ended; NULL if there is none.';
+comment on column freshness.advanced_at is 'When complete_through was last brought up to date, by the database''s clock.';
+comment on index freshness_pkey is 'Keeps it one row.';
+
+create table tenant_freshness (
+    context_identifier text primary key,
+    complete_through   timestamptz,
+    late_deliveries    bigint not null default 0,
+    constraint tenant_freshness_late_deliveries check (late_deliveries >= 0)
+) with (fillfactor = 50);
+
+comment on table tenant_freshness is 'Tenants for which complete_through is not the one in freshness, and those with late deliveries.';
+comment on column tenant_freshness.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column tenant_freshness.complete_through is 'As in freshness; NULL if it is the same.';
+comment on column tenant_freshness.late_deliveries is 'Events that were stored when complete_through had passed their receipt: a receiver that had not reached the database since its start accepted them while another one ran, or its clock is behind.';
+comment on index tenant_freshness_pkey is 'For inbox_put, contactmirror_advance_freshness and mirror_freshness, which look up tenants.';
+
 create table schema_roles (
     role_name text primary key,
     kind      text not null,
@@ -113,5 +161,8 @@ comment on index schema_roles_pkey is 'For migrate grants and migrate up.';
 -- +goose Down
 
 drop table schema_roles;
+drop table tenant_freshness;
+drop table freshness;
 drop table process_secrets;
 drop table processes;
+drop function contactmirror_database_identity();

@@ -30,7 +30,8 @@ select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', t
 -- ended, and higher ids may have drawn numbers and be running.
 --
 -- All of this needs sequences that never give a number up to S again: see
--- 00009_restore.
+-- 00009_restore. And it needs rows that have drawn their numbers: see
+-- contactmirror_require_drawn.
 create table log_horizon (
     id              smallint primary key,
     event_seq       bigint not null,
@@ -38,6 +39,7 @@ create table log_horizon (
     noted_event_seq bigint not null,
     noted_audit_seq bigint not null,
     noted_by        xid8,
+    noted_at        timestamptz,
     constraint log_horizon_one_row check (id = 1),
     constraint log_horizon_range check (event_seq >= 0 and audit_seq >= 0),
     constraint log_horizon_noted check (event_seq <= noted_event_seq and audit_seq <= noted_audit_seq)
@@ -52,6 +54,7 @@ comment on column log_horizon.audit_seq is 'Up to here contact_audit_log is comp
 comment on column log_horizon.noted_event_seq is 'The next event_seq, once all transactions up to noted_by have ended.';
 comment on column log_horizon.noted_audit_seq is 'The next audit_seq, likewise.';
 comment on column log_horizon.noted_by is 'The transaction that made the note, after it had seen these numbers; NULL before the first.';
+comment on column log_horizon.noted_at is 'When the note was made. While the horizon is not at the ends of the logs, it has waited since then for transactions up to noted_by to end.';
 comment on index log_horizon_pkey is 'Keeps it one row.';
 
 create table accounting_seal (
@@ -73,6 +76,9 @@ comment on index accounting_seal_pkey is 'Keeps it one row.';
 create table sealed_accounts (
     context_identifier text primary key,
     newest_event_seq   bigint,
+    mirrored_since     timestamptz,
+    newest_received_at timestamptz,
+    newest_occurred_at timestamptz,
     accepted           bigint not null,
     ignored            bigint not null,
     applied            bigint not null,
@@ -87,6 +93,9 @@ create table sealed_accounts (
 comment on table sealed_accounts is 'What event_accounting counts, of the part of the logs up to accounting_seal.';
 comment on column sealed_accounts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column sealed_accounts.newest_event_seq is 'The tenant''s newest event there.';
+comment on column sealed_accounts.mirrored_since is 'When the first of the tenant''s contact events there was received; NULL if there is none, as in the next two columns.';
+comment on column sealed_accounts.newest_received_at is 'When the last of them was received.';
+comment on column sealed_accounts.newest_occurred_at is 'The greatest of their Timestamps.';
 comment on column sealed_accounts.accepted is 'Rows of webhook_events.';
 comment on column sealed_accounts.ignored is 'Of those, the ignored ones.';
 comment on column sealed_accounts.applied is 'Rows of contact_audit_log that came by webhook, with this outcome.';
@@ -125,7 +134,8 @@ begin
         update log_horizon l
         set noted_event_seq = greatest(h.event_seq, seen_event_seq),
             noted_audit_seq = greatest(h.audit_seq, seen_audit_seq),
-            noted_by = pg_current_xact_id()
+            noted_by = pg_current_xact_id(),
+            noted_at = clock_timestamp()
         where l.id = 1
         returning * into h;
     elsif h.noted_by < pg_snapshot_xmin(pg_current_snapshot()) then
@@ -136,7 +146,8 @@ begin
                 audit_seq = h.noted_audit_seq,
                 noted_event_seq = greatest(h.noted_event_seq, seen_event_seq),
                 noted_audit_seq = greatest(h.noted_audit_seq, seen_audit_seq),
-                noted_by = pg_current_xact_id()
+                noted_by = pg_current_xact_id(),
+                noted_at = clock_timestamp()
             where l.id = 1
             returning * into h;
         end if;
@@ -181,21 +192,30 @@ begin
     select * into h from log_horizon l where l.id = 1;
 
     with closed as (
-        select e.event_seq, e.context_identifier, e.ignored
+        select e.event_seq, e.context_identifier, e.ignored, e.received_at, e.occurred_at
         from webhook_events e
         where e.event_seq > s.event_seq and e.event_seq <= h.event_seq
         order by e.event_seq
         limit max_rows
     ), counted as materialized (
-        select c.context_identifier, count(*) as accepted, count(*) filter (where c.ignored) as ignored, max(c.event_seq) as last
+        select c.context_identifier, count(*) as accepted, count(*) filter (where c.ignored) as ignored, max(c.event_seq) as last,
+            min(c.received_at) filter (where not c.ignored) as mirrored_since,
+            max(c.received_at) filter (where not c.ignored) as newest_received_at,
+            max(c.occurred_at) filter (where not c.ignored) as newest_occurred_at
         from closed c
         group by c.context_identifier
     ), added as (
-        insert into sealed_accounts as a (context_identifier, newest_event_seq, accepted, ignored, applied, no_op, superseded, after_delete)
-        select c.context_identifier, c.last, c.accepted, c.ignored, 0, 0, 0, 0
+        insert into sealed_accounts as a (
+            context_identifier, newest_event_seq, mirrored_since, newest_received_at, newest_occurred_at,
+            accepted, ignored, applied, no_op, superseded, after_delete
+        )
+        select c.context_identifier, c.last, c.mirrored_since, c.newest_received_at, c.newest_occurred_at, c.accepted, c.ignored, 0, 0, 0, 0
         from counted c
         on conflict (context_identifier) do update
         set newest_event_seq = greatest(a.newest_event_seq, excluded.newest_event_seq),
+            mirrored_since = least(a.mirrored_since, excluded.mirrored_since),
+            newest_received_at = greatest(a.newest_received_at, excluded.newest_received_at),
+            newest_occurred_at = greatest(a.newest_occurred_at, excluded.newest_occurred_at),
             accepted = a.accepted + excluded.accepted,
             ignored = a.ignored + excluded.ignored
     )
@@ -241,26 +261,119 @@ comment on function seal_accounts is 'seal_accounts(max_rows): counts up to max_
 revoke all on function advance_log_horizon() from public;
 revoke all on function seal_accounts(integer) from public;
 
--- The tail of a log is read in slices of 1,000 numbers. Order and limit change
--- nothing in a slice; they tell the planner, which does not know the seal, how few
--- rows there are, so that it neither reads the whole log nor compiles the query.
-create view event_accounting as
-with accepted as (
-    select e.context_identifier, count(*) as accepted, count(*) filter (where e.ignored) as ignored
-    from accounting_seal s
-    cross join unnest(array(
-        select generate_series(s.event_seq + 1, (select max(event_seq) from webhook_events), 1000)
-    )) as slice (first)
-    cross join lateral (
-        select w.context_identifier, w.ignored
-        from webhook_events w
-        where w.event_seq >= slice.first and w.event_seq < slice.first + 1000
-        order by w.event_seq
-        limit 1000
-    ) e
-    where s.id = 1
+-- The tails of the logs are read by functions because of their settings: the planner
+-- does not know the seal, and would read a whole log, or compile the query. They find
+-- the rows after the seal by their index, so a gap in the numbers costs nothing,
+-- however wide it is.
+-- +goose StatementBegin
+create function contactmirror_unsealed_events()
+returns table (
+    context_identifier text, accepted bigint, ignored bigint,
+    mirrored_since timestamptz, newest_received_at timestamptz, newest_occurred_at timestamptz
+)
+language sql stable security definer
+set search_path from current
+set jit = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+set max_parallel_workers_per_gather = 0
+as $$
+    select e.context_identifier, count(*), count(*) filter (where e.ignored),
+        min(e.received_at) filter (where not e.ignored),
+        max(e.received_at) filter (where not e.ignored),
+        max(e.occurred_at) filter (where not e.ignored)
+    from webhook_events e
+    where e.event_seq > (select s.event_seq from accounting_seal s where s.id = 1)
     group by e.context_identifier
-), queued as (
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_unsealed_events() is 'What sealed_accounts lacks of webhook_events: the counts and times of the events after accounting_seal, for each tenant.';
+
+-- +goose StatementBegin
+create function contactmirror_unsealed_outcomes()
+returns table (context_identifier text, applied bigint, no_op bigint, superseded bigint, after_delete bigint)
+language sql stable security definer
+set search_path from current
+set jit = off
+set enable_seqscan = off
+set enable_bitmapscan = off
+set max_parallel_workers_per_gather = 0
+as $$
+    select a.context_identifier,
+        count(*) filter (where a.outcome = 'applied'),
+        count(*) filter (where a.outcome = 'no_op'),
+        count(*) filter (where a.outcome = 'superseded'),
+        count(*) filter (where a.outcome = 'after_delete')
+    from contact_audit_log a
+    where a.audit_seq > (select s.audit_seq from accounting_seal s where s.id = 1) and a.origin = 'webhook'
+    group by a.context_identifier
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_unsealed_outcomes() is 'What sealed_accounts lacks of contact_audit_log: the outcomes of the webhook events after accounting_seal, for each tenant.';
+
+-- A row whose number was chosen, not drawn, breaks the rule of the horizon. One with a
+-- huge number moves the horizon and then the sequence to it, and at the end of bigint
+-- no number is left; one below the horizon is counted by nobody. The same goes for
+-- numbers that refer to events, which contactmirror_advance_sequences looks at.
+-- Column privileges can't keep a role from choosing: the numbers of the two logs are
+-- drawn before their rows are written, because bodies, queue and links need them.
+--
+-- The owner may choose, and does where rows are restored or replicated.
+-- +goose StatementBegin
+create function contactmirror_require_drawn() returns trigger
+language plpgsql
+set jit = off
+as $$
+declare
+    lowest bigint;
+    highest bigint;
+    above boolean; -- no note of the horizon that this transaction does not keep from being settled covers them
+    event bigint; -- the greatest that a row refers to
+    fine boolean;
+begin
+    if pg_has_role((select c.relowner from pg_class c where c.oid = tg_relid), 'usage') then
+        return null;
+    end if;
+    case tg_table_name
+        when 'webhook_events' then
+            select min(i.event_seq), max(i.event_seq) into lowest, highest from inserted i;
+            select lowest > h.event_seq and (lowest > h.noted_event_seq or h.noted_by > pg_current_xact_id()) into above from log_horizon h where h.id = 1;
+            fine := above and highest <= coalesce(pg_sequence_last_value('webhook_events_event_seq_seq'), 0);
+        when 'contact_audit_log' then
+            select min(i.audit_seq), max(i.audit_seq), max(i.event_seq) into lowest, highest, event from inserted i;
+            select lowest > h.audit_seq and (lowest > h.noted_audit_seq or h.noted_by > pg_current_xact_id()) into above from log_horizon h where h.id = 1;
+            fine := above and highest <= coalesce(pg_sequence_last_value('contact_audit_log_audit_seq_seq'), 0);
+        else
+            select max(i.event_seq) into event from inserted i;
+    end case;
+    if not (coalesce(fine, true) and coalesce(event, 0) <= coalesce(pg_sequence_last_value('webhook_events_event_seq_seq'), 0)) then
+        raise exception 'permission denied to choose numbers of %', tg_table_name
+            using errcode = 'insufficient_privilege', hint = 'draw them from the sequence';
+    end if;
+    return null;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_require_drawn() is 'Refuses rows of roles other than the owner whose numbers, or the numbers of events that they refer to, were not drawn from the sequence, or are not above log_horizon.';
+
+create trigger webhook_events_drawn
+    after insert on webhook_events referencing new table as inserted
+    for each statement execute function contactmirror_require_drawn();
+create trigger contact_audit_log_drawn
+    after insert on contact_audit_log referencing new table as inserted
+    for each statement execute function contactmirror_require_drawn();
+create trigger duplicate_deliveries_drawn
+    after insert on duplicate_deliveries referencing new table as inserted
+    for each statement execute function contactmirror_require_drawn();
+create trigger quarantined_deliveries_drawn
+    after insert on quarantined_deliveries referencing new table as inserted
+    for each statement execute function contactmirror_require_drawn();
+
+create view event_accounting as
+with queued as (
     select context_identifier, count(*) as queued
     from sync_queue
     group by context_identifier
@@ -270,32 +383,13 @@ with accepted as (
     from quarantined_deliveries
     where event_seq is not null and resolution is distinct from 'retried'
     group by context_identifier
-), audited as (
-    select a.context_identifier,
-        count(*) filter (where a.outcome = 'applied') as applied,
-        count(*) filter (where a.outcome = 'no_op') as no_op,
-        count(*) filter (where a.outcome = 'superseded') as superseded,
-        count(*) filter (where a.outcome = 'after_delete') as after_delete
-    from accounting_seal s
-    cross join unnest(array(
-        select generate_series(s.audit_seq + 1, (select max(audit_seq) from contact_audit_log), 1000)
-    )) as slice (first)
-    cross join lateral (
-        select l.context_identifier, l.outcome, l.origin
-        from contact_audit_log l
-        where l.audit_seq >= slice.first and l.audit_seq < slice.first + 1000
-        order by l.audit_seq
-        limit 1000
-    ) a
-    where s.id = 1 and a.origin = 'webhook'
-    group by a.context_identifier
 ), part as (
     select context_identifier, accepted, ignored, 0 as queued, 0 as quarantined, applied, no_op, superseded, after_delete
     from sealed_accounts
     where accepted + applied + no_op + superseded + after_delete > 0
     union all
     select context_identifier, accepted, ignored, 0, 0, 0, 0, 0, 0
-    from accepted
+    from contactmirror_unsealed_events()
     union all
     select context_identifier, 0, 0, queued, 0, 0, 0, 0, 0
     from queued
@@ -304,7 +398,7 @@ with accepted as (
     from quarantined
     union all
     select context_identifier, 0, 0, 0, 0, applied, no_op, superseded, after_delete
-    from audited
+    from contactmirror_unsealed_outcomes()
 ), account as (
     select context_identifier,
         sum(accepted)::bigint as accepted,
@@ -327,6 +421,13 @@ comment on view event_accounting is 'One row for each tenant: every accepted eve
 -- +goose Down
 
 drop view event_accounting;
+drop trigger quarantined_deliveries_drawn on quarantined_deliveries;
+drop trigger duplicate_deliveries_drawn on duplicate_deliveries;
+drop trigger contact_audit_log_drawn on contact_audit_log;
+drop trigger webhook_events_drawn on webhook_events;
+drop function contactmirror_require_drawn();
+drop function contactmirror_unsealed_outcomes();
+drop function contactmirror_unsealed_events();
 drop function seal_accounts(integer);
 drop function advance_log_horizon();
 drop table sealed_accounts;

@@ -275,68 +275,239 @@ end;
 
 comment on function column_provenance(text, bigint) is 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
 
+-- +goose StatementBegin
+create function contactmirror_vouched(tenant text, vouched_for text[], vouched_except text[]) returns boolean
+language sql immutable
+return vouched_for is null or tenant = any (vouched_for) or '*' = any (vouched_for) and not coalesce(tenant = any (vouched_except), false);
+-- +goose StatementEnd
+
+comment on function contactmirror_vouched(text, text[], text[]) is 'Whether an unreadable delivery may be the tenant''s: see quarantined_deliveries.vouched_for (vouched_for, vouched_except).';
+
 create view mirror_waiting as
 -- Not only the first event of each tenant and shard: events from a spool are older
 -- than those that were queued before them.
-select context_identifier, 'queue' as place, min(received_at) as since, null::uuid as process
+select context_identifier, 'queue' as place, case context_identifier when '' then '""' else context_identifier end as name,
+    min(received_at) as since, null::uuid as process, true as delayed, null::text[] as vouched_for, null::text[] as vouched_except
 from sync_queue
 group by context_identifier
 union all
-select context_identifier, 'quarantine', min(received_at), null
+select context_identifier, 'quarantine', quarantine_seq::text, received_at, null, true, vouched_for, vouched_except
 from quarantined_deliveries
 where resolved_at is null
-group by context_identifier
+union all
+select null, 'spool', format('%s:%s %s', host, pid, process),
+    least(
+        coalesce(spool_oldest_at, case when spool_records > 0 or spool_error is not null then observed_at - interval '2 seconds' end),
+        spool_moved_aside_oldest_at
+    ),
+    process, true, null, null
+from processes
+where (spool_oldest_at is not null or spool_records > 0 or spool_moved_aside_files > 0 or spool_error is not null)
+    and database_identity = (select contactmirror_database_identity())
 union all
 -- Nothing received within the last two seconds before a heartbeat need be in the
--- database yet, for no answer takes longer.
-select null, case when spool_oldest_at is null and spool_moved_aside_oldest_at is null then 'receiver' else 'spool' end,
-    least(coalesce(spool_oldest_at, observed_at - interval '2 seconds'), spool_moved_aside_oldest_at), process
+-- database or in the spool yet, for no answer takes longer.
+select null, 'receiver', format('%s:%s %s', host, pid, process),
+    observed_at - interval '2 seconds', process, heartbeat_at < now() - interval '30 seconds', null, null
 from processes
-where 'receive' = any (roles) or spool_records > 0 or spool_moved_aside_files > 0 or spool_error is not null;
+where 'receive' = any (roles) and database_identity = (select contactmirror_database_identity());
 
-comment on view mirror_waiting is 'What keeps the mirror from being complete: the oldest delivery that was received and may not have been applied, for each place where one may wait.';
-comment on column mirror_waiting.context_identifier is 'The tenant; NULL where it may be any.';
-comment on column mirror_waiting.place is 'queue; quarantine (open entries); spool: deliveries in the spool of a process, in files moved aside there, or in one that the process can''t open; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
+comment on view mirror_waiting is 'What keeps the mirror from being complete: for each place where a delivery may wait, the receipt of the oldest that may not have been applied.';
+comment on column mirror_waiting.context_identifier is 'The tenant; NULL where it may be any, or one of vouched_for.';
+comment on column mirror_waiting.place is 'queue; quarantine: an open entry; spool: deliveries in the spool of a process, in files moved aside there, or in one that the process can''t open; receiver: a process with the role receive, whose deliveries are known up to its last heartbeat only.';
+comment on column mirror_waiting.name is 'The tenant of the queue; quarantine_seq; host, process id and identity of the process.';
 comment on column mirror_waiting.since is 'Receipt time from which on something may be missing.';
 comment on column mirror_waiting.process is 'The process, for spool and receiver.';
+comment on column mirror_waiting.delayed is 'False for a receiver with a heartbeat within the last 30 seconds.';
+comment on column mirror_waiting.vouched_for is 'As in quarantined_deliveries.';
+comment on column mirror_waiting.vouched_except is 'As in quarantined_deliveries.';
+
+-- What is stored never goes back, so nothing is computed from older rows than the
+-- ones that the last call saw: the row is locked first, and read by later statements.
+--
+-- The receivers' rows are read before queue and quarantine. A delivery that is in
+-- neither then is in a spool, or in a request that its receiver's next heartbeat
+-- covers; and one that has left a spool is in the database.
+-- +goose StatementBegin
+create function contactmirror_advance_freshness() returns boolean
+language plpgsql
+set jit = off
+as $$
+declare
+    identity constant text := contactmirror_database_identity();
+    f        freshness;
+    clock    timestamptz;
+    oldest   timestamptz; -- what the receivers' heartbeats allow
+    newest   timestamptz;
+    spooled  timestamptz;
+    received timestamptz;
+    everyone timestamptz; -- for a tenant that no row names
+begin
+    perform contactmirror_require_read_committed();
+    insert into freshness (id, database_identity) values (1, identity) on conflict (id) do nothing;
+    select * into f from freshness r where r.id = 1 for update skip locked;
+    if not found then
+        return false;
+    end if;
+    clock := clock_timestamp();
+    if f.database_identity <> identity then -- a restored dump: receivers of the other database say nothing
+        f.last_heartbeat_at := f.complete_through;
+    end if;
+
+    select min(w.since) filter (where w.place = 'receiver'), max(w.since) filter (where w.place = 'receiver'),
+        min(w.since) filter (where w.place = 'spool')
+    into oldest, newest, spooled
+    from mirror_waiting w
+    where w.place in ('receiver', 'spool');
+    f.last_heartbeat_at := greatest(f.last_heartbeat_at, newest);
+    received := coalesce(oldest, f.last_heartbeat_at);
+    if received is not null then
+        received := least(received, spooled, clock);
+    end if;
+
+    -- Events whose commit takes longer than their receiver waits for it are in no
+    -- spool if that could not take them either. They are seen once it has ended.
+    select format('%s of %s in %s', coalesce('with process id ' || l.pid, 'prepared'), coalesce(a.usename, 'unknown'), a.datname)
+    into f.waits_for
+    from pg_locks l
+    left join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'relation' and l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.relation = 'webhook_events'::regclass and l.mode = 'RowExclusiveLock'
+        and l.pid is distinct from pg_backend_pid()
+        and coalesce(a.xact_start, '-infinity') < clock - interval '500 milliseconds'
+    order by a.xact_start
+    limit 1;
+
+    if received is not null and f.waits_for is null then
+        select least(received, min(w.since)) into everyone
+        from mirror_waiting w
+        where w.place = 'quarantine' and w.context_identifier is null and (w.vouched_for is null or '*' = any (w.vouched_for));
+        everyone := greatest(f.complete_through, everyone);
+
+        with waiting as materialized (
+            select w.context_identifier, w.since, w.vouched_for, w.vouched_except
+            from mirror_waiting w
+            where w.place in ('queue', 'quarantine')
+        ), known as (
+            select w.context_identifier, min(w.since) as since
+            from waiting w
+            where w.context_identifier is not null
+            group by w.context_identifier
+        ), named as (
+            select k.context_identifier from known k
+            union
+            select v.tenant from waiting w cross join unnest(w.vouched_for || w.vouched_except) as v (tenant) where v.tenant <> '*'
+            union
+            select t.context_identifier from tenant_freshness t where t.complete_through is not null
+        ), reached as (
+            select n.context_identifier, greatest(
+                coalesce(t.complete_through, f.complete_through),
+                least(received, k.since, (
+                    select min(w.since)
+                    from waiting w
+                    where w.context_identifier is null
+                        and contactmirror_vouched(n.context_identifier, w.vouched_for, w.vouched_except)
+                ))
+            ) as through
+            from named n
+            left join tenant_freshness t using (context_identifier)
+            left join known k using (context_identifier)
+        )
+        insert into tenant_freshness as t (context_identifier, complete_through)
+        select r.context_identifier, nullif(r.through, everyone)
+        from reached r
+        where r.through <> everyone or exists (
+            select from tenant_freshness s where s.context_identifier = r.context_identifier and s.complete_through is not null
+        )
+        order by r.context_identifier
+        on conflict (context_identifier) do update
+        set complete_through = excluded.complete_through
+        where t.complete_through is distinct from excluded.complete_through;
+        delete from tenant_freshness t where t.complete_through is null and t.late_deliveries = 0;
+        f.complete_through := everyone;
+    end if;
+
+    update freshness r
+    set database_identity = identity,
+        complete_through = f.complete_through,
+        last_heartbeat_at = f.last_heartbeat_at,
+        waits_for = f.waits_for,
+        advanced_at = clock
+    where r.id = 1;
+    return true;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_advance_freshness() is 'Brings complete_through of every tenant up to date, and never takes it back. Returns false, and does nothing, while another session does it. Reads the whole queue.';
+
+create view mirror_holding as
+with heartbeat as (
+    select count(*) as receivers,
+        coalesce(
+            max(since) filter (where not delayed),
+            (select last_heartbeat_at from freshness where id = 1),
+            'infinity'
+        ) as newest
+    from mirror_waiting
+    where place = 'receiver'
+)
+-- The ordinary lag of heartbeats holds nothing.
+select w.context_identifier, w.place, w.place || ' ' || w.name as holder, w.since, w.process, w.vouched_for, w.vouched_except
+from mirror_waiting w
+cross join heartbeat h
+where w.delayed and (w.place = 'receiver' or w.since <= h.newest) or w.since < h.newest - interval '30 seconds'
+union all
+select null, 'receiver', 'receiver (none is running)', h.newest, null, null, null
+from heartbeat h
+where h.receivers = 0
+union all
+select null, 'transaction', 'transaction ' || waits_for, advanced_at, null, null, null
+from freshness
+where waits_for is not null;
+
+comment on view mirror_holding is 'What holds complete_through back beyond the ordinary lag of heartbeats.';
+comment on column mirror_holding.context_identifier is 'As in mirror_waiting.';
+comment on column mirror_holding.place is 'receiver, spool, queue, quarantine or transaction.';
+comment on column mirror_holding.holder is 'The place and its name.';
+comment on column mirror_holding.since is 'Receipt time from which on something may be missing.';
+comment on column mirror_holding.process is 'The process, for spool and receiver.';
+comment on column mirror_holding.vouched_for is 'As in quarantined_deliveries.';
+comment on column mirror_holding.vouched_except is 'As in quarantined_deliveries.';
 
 create view mirror_freshness as
-with tail as (
-    -- Events after accounting_seal, read in slices as event_accounting does.
-    select e.context_identifier, max(e.event_seq) as newest
-    from accounting_seal s
-    cross join unnest(array(
-        select generate_series(s.event_seq + 1, (select max(event_seq) from webhook_events), 1000)
-    )) as slice (first)
-    cross join lateral (
-        select w.context_identifier, w.event_seq
-        from webhook_events w
-        where w.event_seq >= slice.first and w.event_seq < slice.first + 1000
-        order by w.event_seq
-        limit 1000
-    ) e
-    where s.id = 1
-    group by e.context_identifier
+with holding as materialized (
+    select context_identifier, place, holder, since, process, vouched_for, vouched_except
+    from mirror_holding
+), heartbeat as (
+    select count(*) as receivers_alive
+    from mirror_waiting
+    where place = 'receiver' and not delayed
 ), tenants as (
-    select context_identifier, greatest(a.newest_event_seq, t.newest) as newest
-    from sealed_accounts a
-    full join tail t using (context_identifier)
-    where coalesce(a.newest_event_seq, t.newest) is not null
+    select context_identifier, max(newest_received_at) as newest_received_at, max(newest_occurred_at) as newest_occurred_at,
+        min(mirrored_since) as mirrored_since
+    from (
+        select context_identifier, newest_received_at, newest_occurred_at, mirrored_since
+        from sealed_accounts
+        union all
+        select context_identifier, newest_received_at, newest_occurred_at, mirrored_since
+        from contactmirror_unsealed_events()
+    ) part
+    where mirrored_since is not null -- else no contact event has come
+    group by context_identifier
 )
-select t.context_identifier, e.received_at as newest_received_at, e.occurred_at as newest_occurred_at,
-    coalesce(q.backlog, 0) as backlog, w.oldest_queued_at,
-    coalesce(now() - w.oldest_queued_at, interval '0') as lag,
+select t.context_identifier, coalesce(s.complete_through, f.complete_through) as complete_through,
+    coalesce(w.held_by, '{}') as held_by, f.advanced_at as as_of, h.receivers_alive, t.mirrored_since, t.newest_received_at, t.newest_occurred_at,
+    coalesce(q.backlog, 0) as backlog, q.oldest_queued_at,
+    coalesce(now() - q.oldest_queued_at, interval '0') as lag,
     coalesce(o.open_quarantine, 0) as open_quarantine,
-    least(now(), w.since) as complete_through
+    coalesce(s.late_deliveries, 0) as late_deliveries
 from tenants t
-cross join lateral (
-    select n.received_at, n.occurred_at
-    from webhook_events n
-    where n.event_seq = t.newest
-    limit 1
-) e
+cross join heartbeat h
+left join freshness f on f.id = 1
+left join tenant_freshness s using (context_identifier)
 left join (
-    select context_identifier, count(*) as backlog
+    select context_identifier, count(*) as backlog, min(received_at) as oldest_queued_at
     from sync_queue
     group by context_identifier
 ) q using (context_identifier)
@@ -347,25 +518,39 @@ left join (
     group by context_identifier
 ) o using (context_identifier)
 left join lateral (
-    select min(m.since) as since, min(m.since) filter (where m.place = 'queue') as oldest_queued_at
-    from mirror_waiting m
-    where m.context_identifier = t.context_identifier or m.context_identifier is null
+    select array_agg(first.holder order by first.since, first.holder) as held_by
+    from (
+        -- Of the entries in quarantine only the oldest.
+        select distinct on (g.place, g.process) g.holder, g.since
+        from holding g
+        where g.context_identifier = t.context_identifier
+            or g.context_identifier is null and contactmirror_vouched(t.context_identifier, g.vouched_for, g.vouched_except)
+        order by g.place, g.process, g.since, g.holder
+    ) first
 ) w on true;
 
-comment on view mirror_freshness is 'How fresh the mirror is, for each tenant. A report is final for everything received before complete_through.';
+comment on view mirror_freshness is 'How fresh the mirror is, for each tenant of which a contact event was accepted. A report is final for everything received before complete_through.';
 comment on column mirror_freshness.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
-comment on column mirror_freshness.newest_received_at is 'When the newest stored event arrived, by the receiver''s clock.';
-comment on column mirror_freshness.newest_occurred_at is 'Its Timestamp.';
+comment on column mirror_freshness.complete_through is 'Receipt time before which everything is applied that the receivers of this mirror were sent. It never goes back in the life of one database. NULL before the first heartbeat of a receiver. A receiver without a recent heartbeat holds it back until its spool drains or contactmirror processes forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard handles it.';
+comment on column mirror_freshness.held_by is 'What holds complete_through back beyond the ordinary lag of heartbeats, the oldest first: receiver, spool, queue, quarantine or transaction, and its name. Of the entries in quarantine only the oldest is named. An event that is late is named too, although complete_through has passed it.';
+comment on column mirror_freshness.as_of is 'When complete_through was last brought up to date: every running process tries to every 2 seconds.';
+comment on column mirror_freshness.receivers_alive is 'Processes with the role receive that had a heartbeat within the last 30 seconds.';
+comment on column mirror_freshness.mirrored_since is 'When the first contact event of the tenant was received.';
+comment on column mirror_freshness.newest_received_at is 'When the last contact event was received, by the receiver''s clock.';
+comment on column mirror_freshness.newest_occurred_at is 'The greatest Timestamp of a contact event.';
 comment on column mirror_freshness.backlog is 'Events that are still to be applied.';
 comment on column mirror_freshness.oldest_queued_at is 'When the oldest of them arrived; NULL where nothing waits.';
 comment on column mirror_freshness.lag is 'For how long it has waited.';
 comment on column mirror_freshness.open_quarantine is 'The tenant''s entries in quarantine that nobody has resolved.';
-comment on column mirror_freshness.complete_through is 'Receipt time up to which every accepted event is applied. A receiver without a recent heartbeat holds it back until its spool drains or contactmirror processes forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard handles it.';
+comment on column mirror_freshness.late_deliveries is 'Events that were stored when complete_through had passed their receipt: a receiver that had not reached the database since its start accepted them while another one ran, or its clock is behind.';
 
 -- +goose Down
 
 drop view mirror_freshness;
+drop view mirror_holding;
+drop function contactmirror_advance_freshness();
 drop view mirror_waiting;
+drop function contactmirror_vouched(text, text[], text[]);
 drop function column_provenance(text, bigint);
 drop view pending_contacts;
 drop view restorable_contacts;

@@ -67,5 +67,24 @@ with writer as materialized (
 ), queued as (
     insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes)
     select shard, context_identifier, event_seq, received_at, octet_length(body) from new where shard is not null
+), late as (
+    insert into tenant_freshness as t (context_identifier, late_deliveries)
+    select n.context_identifier, count(*)
+    from new n
+    where n.shard is not null
+        -- One look for all; tenants only where it finds something.
+        and n.received_at < (
+            select greatest(f.complete_through, (select max(complete_through) from tenant_freshness))
+            from freshness f
+            where f.id = 1
+        )
+        and n.received_at < coalesce(
+            (select r.complete_through from tenant_freshness r where r.context_identifier = n.context_identifier),
+            (select f.complete_through from freshness f where f.id = 1)
+        )
+    group by n.context_identifier
+    order by n.context_identifier
+    on conflict (context_identifier) do update
+    set late_deliveries = t.late_deliveries + excluded.late_deliveries
 )
 select place from new

@@ -4,14 +4,14 @@
 -- received less than two seconds before the last heartbeat, or later, may be there.
 with heartbeat as (
     insert into processes as p (
-        process, host, pid, roles, version, started_at, heartbeat_at, observed_at,
+        process, database_identity, host, pid, roles, version, started_at, heartbeat_at, observed_at,
         accepted_at, refused, refused_since, spooling_since, spool_records, spool_bytes, spool_oldest_at,
         spool_moved_aside_files, spool_moved_aside_oldest_at, spool_error, spool_failing_since,
         applied_at, apply_error, apply_failing_since,
         horizon_advanced_at, horizon_error, horizon_failing_since
     )
     values (
-        @process::uuid, @host::text, @pid::integer, @roles::text[], @version::text,
+        @process::uuid, contactmirror_database_identity(), @host::text, @pid::integer, @roles::text[], @version::text,
         @started_at::timestamptz, now(), @observed_at::timestamptz,
         @accepted_at::timestamptz, @refused::bigint, @refused_since::timestamptz, @spooling_since::timestamptz,
         @spool_records::bigint, @spool_bytes::bigint,
@@ -25,7 +25,8 @@ with heartbeat as (
         @horizon_advanced_at::timestamptz, @horizon_error::text, @horizon_failing_since::timestamptz
     )
     on conflict (process) do update
-    set host = excluded.host,
+    set database_identity = excluded.database_identity,
+        host = excluded.host,
         pid = excluded.pid,
         roles = excluded.roles,
         version = excluded.version,

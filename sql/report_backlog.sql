@@ -4,7 +4,12 @@ select
     case when q.counted < @limit::bigint then q.counted else greatest(q.counted, s.n_live_tup) end as queued,
     (select e.received_at from webhook_events e where e.event_seq = q.oldest) as oldest_queued_at,
     d.deliveries as open_deliveries,
-    d.events as open_events
+    d.events as open_events,
+    (
+        select noted_at
+        from log_horizon
+        where id = 1 and (noted_event_seq, noted_audit_seq) <> (event_seq, audit_seq)
+    ) as horizon_waits_since
 from (
     select count(*) as counted, min(event_seq) as oldest
     from (select event_seq from sync_queue limit @limit::bigint) first

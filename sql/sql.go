@@ -146,6 +146,8 @@ var (
 	ReportMirror string
 	//go:embed report_backlog.sql
 	ReportBacklog string
+	//go:embed report_transactions.sql
+	ReportTransactions string
 	//go:embed report_processes.sql
 	ReportProcesses string
 	//go:embed report_secrets.sql
@@ -176,6 +178,9 @@ var (
 	ProcessLeave string
 	//go:embed process_forget.sql
 	ProcessForget string
+
+	//go:embed freshness_advance.sql
+	FreshnessAdvance string
 
 	//go:embed quarantine_list.sql
 	QuarantineList string

@@ -20,6 +20,7 @@ import (
 	_ "contactmirror/internal/contactrow"
 	_ "contactmirror/internal/erasure"
 	_ "contactmirror/internal/feed"
+	_ "contactmirror/internal/freshness"
 	_ "contactmirror/internal/inbox"
 	_ "contactmirror/internal/mirror"
 	_ "contactmirror/internal/operator"

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"contactmirror/internal/freshness"
 	"contactmirror/internal/pg"
 	"contactmirror/internal/process"
 )
@@ -71,7 +72,16 @@ func leave(ctx context.Context, heartbeat *process.Heartbeat, watch *watch) {
 	if !watch.reachable.Load() {
 		return
 	}
-	if err := heartbeat.Leave(context.WithoutCancel(ctx)); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	err := heartbeat.Leave(ctx)
+	if err != nil {
 		watch.log.Log(ctx, pg.Level(err), "can't remove this process's row from the table processes", "error", pg.Explain(err))
+		return
+	}
+	// It may be the last process: nobody else would say that the mirror is complete.
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	if err := freshness.Advance(ctx, watch.pool); err != nil {
+		watch.log.Log(ctx, pg.Level(err), "can't bring complete_through up to date", "error", pg.Explain(err))
 	}
 }

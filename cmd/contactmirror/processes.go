@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"contactmirror/internal/freshness"
 	"contactmirror/internal/process"
 	"contactmirror/internal/report"
 )
@@ -86,6 +87,6 @@ func (p *processesForgetCmd) Run(ctx context.Context, call *invocation) error {
 				count(int64(was.SpoolMovedAsideFiles), "file", "files"))
 		}
 		fmt.Fprintln(call.stdout, id, "forgotten")
-		return nil
+		return freshness.Advance(ctx, pool) // perhaps nothing runs that would
 	})
 }

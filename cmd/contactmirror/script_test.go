@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"contactmirror/internal/pgtest"
@@ -46,6 +47,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[servingsKey{}] = map[string]*serving{}
+			env.Values[elsewhereKey{}] = new(*pgx.Conn)
 			env.Setenv("BIN", bin)
 			env.Setenv("PATH", bin+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			return setUpScript(env)
@@ -57,6 +59,7 @@ func TestScript(t *testing.T) {
 			"database": func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("DATABASE_URL", pgtest.New(t).URL) },
 			"execute":  executeSQL,
 			"change":   changeSchema,
+			"transact": transact,
 			"exits":    exits,
 			"hold":     holdRequest,
 			"receiver": startReceiver,

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"contactmirror/internal/accept"
+	"contactmirror/internal/freshness"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pg"
@@ -125,7 +126,7 @@ func keyringWith(c *Config, generated func(dataDir string) (string, error)) (*si
 
 // serve runs the roles on d.
 func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, stderr io.Writer, d database) error {
-	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+9)) // for the express loop, the notifier, the watch, the heartbeat, the settler, retention, a scrape, and two readers of changes
+	pool, err := pg.Open(d.url, int32(inbox.Writers+s.Workers+10)) // for the express loop, the notifier, the watch, the heartbeat, freshness, the settler, retention, a scrape, and two readers of changes
 	if err != nil {
 		return err
 	}
@@ -175,6 +176,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	}
 	heartbeat := s.newHeartbeat(config, watch, entry)
 	roles.Go(func() error { return watch.whileSchema(working, heartbeat.Run) })
+	roles.Go(func() error { return watch.whileSchema(working, freshness.New(pool, log).Run) })
 	defer leave(ctx, heartbeat, watch)
 	return roles.Wait()
 }

@@ -25,6 +25,33 @@ func executeSQL(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// elsewhereKey is the key of the connection that transact opens.
+type elsewhereKey struct{}
+
+// transact begin opens a transaction with an id in another database of the server, and
+// transact end ends it. It halts the change feeds of all databases meanwhile.
+func transact(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: transact begin|end")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn := ts.Value(elsewhereKey{}).(**pgx.Conn)
+	if args[0] == "end" {
+		ts.Check((*conn).Close(ctx))
+		return
+	}
+	config, err := pgx.ParseConfig(ts.Getenv("DATABASE_URL"))
+	ts.Check(err)
+	config.Database = "postgres"
+	opened, err := pgx.ConnectConfig(ctx, config)
+	ts.Check(err)
+	*conn = opened
+	ts.Defer(func() { _ = opened.Close(context.Background()) })
+	_, err = opened.Exec(ctx, "begin; select pg_current_xact_id()")
+	ts.Check(err)
+}
+
 // change SQL runs a statement that changes the schema.
 func changeSchema(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {

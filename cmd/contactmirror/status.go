@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,7 +16,8 @@ import (
 
 // statusCmd shows the state of the whole mirror on one screen.
 type statusCmd struct {
-	JSON bool `help:"Print JSON."`
+	JSON  bool `help:"Print JSON."`
+	Check bool `help:"Exit 3 if no receiver or no sync worker runs."`
 	DatabaseFlags
 }
 
@@ -43,6 +45,9 @@ func (s *statusCmd) Run(ctx context.Context, call *invocation) error {
 		if err == nil && !now.Balanced {
 			err = codedError{errUnbalanced, foundDifference}
 		}
+		if missing := now.missing(); err == nil && s.Check && len(missing) > 0 {
+			err = codedError{fmt.Errorf("not running: %s", strings.Join(missing, ", ")), foundDifference}
+		}
 		return err
 	})
 }
@@ -64,7 +69,20 @@ func assess(status report.Status) standing {
 	return s
 }
 
+// missing names the roles that nobody fills.
+func (s standing) missing() []string {
+	var roles []string
+	if s.ReceiversAlive == 0 {
+		roles = append(roles, "receiver")
+	}
+	if s.WorkersAlive == 0 {
+		roles = append(roles, "sync worker")
+	}
+	return roles
+}
+
 func (s standing) write(w io.Writer) error {
+	s.writeMissing(w)
 	if err := writeTable(w, s.summary()); err != nil {
 		return err
 	}
@@ -75,6 +93,7 @@ func (s standing) write(w io.Writer) error {
 	if err := s.writeProcesses(w); err != nil {
 		return err
 	}
+	s.writeTransactions(w)
 	if !s.Balanced {
 		fmt.Fprintln(w, "\nTHE ACCOUNT DOES NOT BALANCE: accepted events are not the sum of their outcomes.")
 	}
@@ -87,14 +106,65 @@ func (s standing) write(w io.Writer) error {
 	return nil
 }
 
+// writeMissing says loudly what does not run.
+func (s standing) writeMissing(w io.Writer) {
+	if s.ReceiversAlive == 0 {
+		fmt.Fprintln(w, "NO RECEIVER RUNS: nobody takes SuperOffice's deliveries, and they are lost; start contactmirror serve.")
+	}
+	if s.WorkersAlive == 0 {
+		fmt.Fprintln(w, "NO SYNC WORKER RUNS: nothing is applied; start contactmirror serve.")
+	}
+	if len(s.missing()) > 0 {
+		fmt.Fprintln(w)
+	}
+}
+
+// writeTransactions names the transactions that halt the change feed.
+func (s standing) writeTransactions(w io.Writer) {
+	for i, t := range s.Transactions {
+		if i == 0 {
+			fmt.Fprintln(w)
+		}
+		who := "prepared transaction"
+		switch {
+		case t.PID != nil:
+			who = fmt.Sprintf("transaction with process id %d", *t.PID)
+		case t.GID != nil:
+			who = "prepared transaction " + plain(*t.GID)
+		}
+		since := "since when is not known here: that needs pg_read_all_stats"
+		if t.Since != nil {
+			since = "since " + when(s.Now, *t.Since)
+		}
+		effect := "it will halt the change feed"
+		if t.Halts && t.HaltingSince != nil {
+			effect = "THE CHANGE FEED WAITS FOR IT since " + when(s.Now, *t.HaltingSince)
+		}
+		fmt.Fprintf(w, "%s, database %s, user %s, %s: %s\n", who, plain(t.Database), plain(t.UserName), since, effect)
+	}
+}
+
+// through says up to when the mirror is complete, how old that is, and what holds it.
+func (s standing) through() string {
+	if s.CompleteThrough == nil || s.CompleteThroughAsOf == nil {
+		return "not known: no receiver has run yet"
+	}
+	held := "nothing"
+	if len(s.HeldBy) > 0 {
+		names := make([]string, len(s.HeldBy))
+		for i, name := range s.HeldBy {
+			names[i] = plain(name)
+		}
+		held = strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s, held by %s; as of %s ago", when(s.Now, *s.CompleteThrough), held, span(s.Now.Sub(*s.CompleteThroughAsOf)))
+}
+
 func (s standing) summary() [][]string {
-	backlog, through := "nothing waits", "now"
+	backlog := "nothing waits"
 	if s.Backlog > 0 {
 		lag := time.Duration(s.LagSeconds * float64(time.Second))
 		backlog = fmt.Sprintf("%s, the oldest for %s", count(s.Backlog, "event", "events"), span(lag))
-	}
-	if s.CompleteThrough.Before(s.Now) {
-		through = when(s.Now, s.CompleteThrough)
 	}
 	newest := "none yet"
 	if s.NewestEventAt != nil {
@@ -107,7 +177,7 @@ func (s standing) summary() [][]string {
 	}
 	return [][]string{
 		{"backlog", backlog},
-		{"complete through", through},
+		{"complete through", s.through()},
 		{"newest event", newest},
 		{"contacts", fmt.Sprintf("%d, of which %d soft-deleted and %d with pending columns; %d hard-deleted", s.Contacts, s.SoftDeleted, s.Pending, s.HardDeleted)},
 		{"quarantine", quarantine},

@@ -52,7 +52,9 @@ func hostPID(p report.Process) string { return fmt.Sprintf("%s:%d", plain(p.Host
 // process is the line of a process, with a dash for what its roles don't do.
 func (s standing) process(p report.Process) []string {
 	running := "for " + span(s.Now.Sub(p.StartedAt))
-	if p.Silent(s.Now) {
+	if s.DatabaseIdentity != "" && p.DatabaseIdentity != s.DatabaseIdentity {
+		running = "with another database"
+	} else if p.Silent(s.Now) {
 		running = "SILENT for " + span(s.Now.Sub(p.HeartbeatAt))
 	}
 	spool, accepted, applied := "-", "-", "-"

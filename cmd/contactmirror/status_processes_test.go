@@ -41,14 +41,15 @@ func TestStatus_ofProcesses(t *testing.T) {
 	unable.Host, unable.PID, unable.Roles, unable.StartedAt, unable.HeartbeatAt = "unable", 6, []string{"receive"}, *before(time.Hour), now
 	unable.SpoolError, unable.SpoolFailingSince, unable.SpoolRecords, unable.SpoolBytes = &refusal, before(10*time.Minute), 1, 70
 
-	s := assess(report.Status{Mirror: report.Mirror{Now: now, CompleteThrough: *away.SpoolOldestAt}, Processes: []report.Process{well, away, rotated, applying, former, unable}})
+	s := assess(report.Status{Mirror: report.Mirror{Now: now, CompleteThrough: away.SpoolOldestAt, CompleteThroughAsOf: before(3 * time.Second), HeldBy: []string{"spool away:2", "queue \x1b[2J"}, ReceiversAlive: 1}, Processes: []report.Process{well, away, rotated, applying, former, unable}})
 	var out bytes.Buffer
 	if err := s.write(&out); err != nil {
 		t.Fatal(err)
 	}
 	squeezed := strings.Join(strings.Fields(out.String()), " ")
 	for _, want := range []string{
-		"complete through " + when(now, *away.SpoolOldestAt),
+		"NO SYNC WORKER RUNS",
+		"complete through " + when(now, *away.SpoolOldestAt) + ", held by spool away:2, \"queue \\x1b[2J\"; as of 3 seconds ago",
 		"HOST:PID ROLES RUNNING SPOOL LAST ACCEPTED LAST APPLIED well:1 receive for 3 hours empty 2 seconds ago -",
 		"away:2 receive,sync SILENT for 5 minutes 3 deliveries, 700 bytes, the oldest of " + when(now, *away.SpoolOldestAt) + "; 2 files MOVED ASIDE nothing yet nothing yet",
 		"away:2: 2 files MOVED ASIDE IN THE SPOOL: deliveries received since " + when(now, *before(8 * time.Minute)),

@@ -9,6 +9,7 @@ import (
 
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
+	"contactmirror/internal/signature"
 	"contactmirror/internal/spool"
 )
 
@@ -20,12 +21,15 @@ type spooled struct {
 	Reason     string      `json:"reason,omitempty"`
 	Tenant     *string     `json:"tenant,omitempty"`
 	Headers    http.Header `json:"headers,omitempty"`
+	// Of a tenant that can't be read: see [signature.Vouchers].
+	VouchedFor    []string `json:"vouched_for,omitempty"`
+	VouchedExcept []string `json:"vouched_except,omitzero"`
 }
 
 // encode writes d as the spool keeps it: the length of the JSON, the JSON, the
 // body.
 func encode(d *inbox.Delivery) ([]byte, error) {
-	meta, err := json.Marshal(spooled{d.ReceivedAt, d.Retry, d.Signature, d.Reason, d.Tenant, d.Headers})
+	meta, err := json.Marshal(spooled{d.ReceivedAt, d.Retry, d.Signature, d.Reason, d.Tenant, d.Headers, d.Vouchers.Tenants, d.Vouchers.Except})
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
@@ -48,6 +52,7 @@ func Decode(r spool.Record) inbox.Delivery {
 	d := inbox.Delivery{
 		Body: r.Payload[n+int(length):], ReceivedAt: meta.ReceivedAt, Retry: meta.Retry, Signature: meta.Signature,
 		Reason: meta.Reason, Tenant: meta.Tenant, Headers: meta.Headers,
+		Vouchers: signature.Vouchers{Tenants: meta.VouchedFor, Except: meta.VouchedExcept},
 	}
 	if d.Reason != "" {
 		return d

@@ -42,11 +42,12 @@ var (
 	queueAge        = desc("queue_oldest_age_seconds", "Since the receipt of the oldest event that waits to be applied; 0 when none does.")
 	quarantineOpen  = desc("quarantine_open", "Entries in quarantine that nobody has resolved: deliveries that could not be understood, and events that could not be applied.", "kind")
 	unbalanced      = desc("unbalanced_tenants", "Tenants whose accepted events are not the sum of their outcomes. Missing while more than 50000 events are queued: it would take long to count them.")
+	feedHalted      = desc("feed_halted_seconds", "For how long the change feed has waited for a transaction to end; 0 while it does not.")
 	backlogReadable = desc("queue_readable", "1 when the database could be asked for the queue.")
 )
 
 func (*backlog) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueEvents, queueAge, quarantineOpen, unbalanced, backlogReadable} {
+	for _, d := range []*prometheus.Desc{queueEvents, queueAge, quarantineOpen, unbalanced, feedHalted, backlogReadable} {
 		descs <- d
 	}
 }
@@ -62,7 +63,12 @@ func (b *backlog) Collect(metrics chan<- prometheus.Metric) {
 	if now.OldestQueuedAt != nil {
 		age = max(0, time.Since(*now.OldestQueuedAt).Seconds())
 	}
+	halted := 0.0
+	if now.HorizonWaitsSince != nil {
+		halted = max(0, time.Since(*now.HorizonWaitsSince).Seconds())
+	}
 	send(metrics, prometheus.GaugeValue, backlogReadable, 1)
+	send(metrics, prometheus.GaugeValue, feedHalted, halted)
 	send(metrics, prometheus.GaugeValue, queueEvents, float64(now.Queued))
 	send(metrics, prometheus.GaugeValue, queueAge, age)
 	send(metrics, prometheus.GaugeValue, quarantineOpen, float64(now.OpenDeliveries), "delivery")

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"contactmirror/internal/erasure"
+	"contactmirror/internal/signature"
 )
 
 // putArgs has an element for each event.
@@ -92,6 +93,8 @@ type quarantineArgs struct {
 	ReceivedAt         []time.Time
 	Reasons            []string
 	ContextIdentifiers []*string
+	VouchedFor         []*string // as PostgreSQL writes arrays, for an array of arrays can't be ragged
+	VouchedExcept      []*string
 	Headers            []string // not bytes, which some query modes would send as bytea
 	Bodies             [][]byte
 	BodySHA256         [][]byte
@@ -120,9 +123,15 @@ func newQuarantineArgs(batch []*request) (quarantineArgs, error) {
 			tenant = nil // a text can't hold a NUL; the bytes are kept
 		}
 		ids, redacted := erasure.Subjects(tenant, r.Body)
+		var vouchers signature.Vouchers
+		if tenant == nil {
+			vouchers = r.Vouchers
+		}
 		args.ReceivedAt = append(args.ReceivedAt, r.ReceivedAt)
 		args.Reasons = append(args.Reasons, r.Reason)
 		args.ContextIdentifiers = append(args.ContextIdentifiers, tenant)
+		args.VouchedFor = append(args.VouchedFor, textArray(vouchers.Tenants))
+		args.VouchedExcept = append(args.VouchedExcept, textArray(vouchers.Except))
 		args.Headers = append(args.Headers, string(header))
 		args.Bodies = append(args.Bodies, r.Body)
 		args.BodySHA256 = append(args.BodySHA256, hash[:])
@@ -140,4 +149,19 @@ func arrayOf(ids []int64) string {
 		texts[i] = strconv.FormatInt(id, 10)
 	}
 	return "{" + strings.Join(texts, ",") + "}"
+}
+
+var escapeElement = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// textArray writes texts as PostgreSQL does; nil for nil.
+func textArray(texts []string) *string {
+	if texts == nil {
+		return nil
+	}
+	elements := make([]string, len(texts))
+	for i, text := range texts {
+		elements[i] = `"` + escapeElement.Replace(text) + `"`
+	}
+	array := "{" + strings.Join(elements, ",") + "}"
+	return &array
 }

@@ -55,6 +55,9 @@ type Delivery struct {
 	Reason  string
 	Tenant  *string
 	Headers http.Header
+	// Vouchers are the tenants that a delivery may be of whose tenant can't be read; of
+	// none where that is not known: it may be any tenant's then.
+	Vouchers signature.Vouchers
 }
 
 // kept is the tenant and the headers that quarantine keeps of d. An event that

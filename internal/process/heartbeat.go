@@ -57,7 +57,10 @@ type (
 		MatchedAt           []*time.Time
 		SecretsRefusedSince []*time.Time
 	}
-	leaveArgs struct{ Process string }
+	leaveArgs struct {
+		Process    string
+		ObservedAt time.Time
+	}
 )
 
 const (
@@ -119,15 +122,16 @@ func (h *Heartbeat) write(ctx context.Context, s State) error {
 }
 
 // Leave is called when the process stops in order and no longer receives. It
-// removes the row. If the spool still holds deliveries, or files that were moved
+// removes the row, and notes that everything received until then is in the database. If the spool still holds deliveries, or files that were moved
 // aside, or can't be opened, it writes the row a last time instead.
 func (h *Heartbeat) Leave(ctx context.Context) error {
-	if s := h.state(); s.SpoolRecords > 0 || s.SpoolMovedAsideFiles > 0 || s.SpoolError != nil {
+	s := h.state()
+	if s.SpoolRecords > 0 || s.SpoolMovedAsideFiles > 0 || s.SpoolError != nil {
 		return h.write(ctx, s)
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	if _, err := leaveStmt.Run(ctx, h.db, leaveArgs{string(h.info.ID)}); err != nil {
+	if _, err := leaveStmt.Run(ctx, h.db, leaveArgs{string(h.info.ID), s.At}); err != nil {
 		return fmt.Errorf("process: leave: %w", err)
 	}
 	return nil

@@ -79,7 +79,7 @@ func everything() process.State {
 }
 
 const (
-	rows = `select (jsonb_strip_nulls(to_jsonb(p)) - 'process' - 'heartbeat_at' - 'host' - 'pid' - 'roles' - 'version' - 'started_at')::text
+	rows = `select (jsonb_strip_nulls(to_jsonb(p)) - 'process' - 'database_identity' - 'heartbeat_at' - 'host' - 'pid' - 'roles' - 'version' - 'started_at')::text
 		from processes p order by process`
 	secrets = `select concat_ws(' ', context_identifier, ordinal, coalesce(not_after at time zone 'UTC', 'infinity'),
 		coalesce(matched_at at time zone 'UTC', '-infinity'), refused_since at time zone 'UTC')

@@ -47,8 +47,15 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 	received := r.config.Now().UTC().Truncate(time.Microsecond)
 	scanned := event.Scan(body)
 	tenant, known := scanned.Tenant()
+	var vouchers signature.Vouchers // of a tenant that is not known
 	if checked {
-		if err := r.config.Keyring.Verify(tenant, known, header, body, received); err != nil {
+		var err error
+		if known {
+			err = r.config.Keyring.Verify(tenant, true, header, body, received)
+		} else {
+			vouchers, err = r.config.Keyring.VerifyAny(header, body, received)
+		}
+		if err != nil {
 			return inbox.Delivery{}, unverified(err, tenant)
 		}
 	}
@@ -70,7 +77,7 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 	case !checked:
 		return inbox.Delivery{}, malformed(invalid)
 	}
-	d.Reason, d.Headers = invalid.Error(), keptHeaders(req.Header)
+	d.Reason, d.Headers, d.Vouchers = invalid.Error(), keptHeaders(req.Header), vouchers
 	if known {
 		d.Tenant = &tenant
 	}

@@ -27,6 +27,9 @@ type Backlog struct {
 	// OpenDeliveries and OpenEvents stand in quarantine; they are counted up to
 	// 50,000.
 	OpenDeliveries, OpenEvents int64
+	// HorizonWaitsSince is since when the change feed has waited for a transaction to
+	// end, nil if it does not.
+	HorizonWaitsSince *time.Time
 }
 
 // ReadBacklog is cheap however long the queue is: it may be asked for every few

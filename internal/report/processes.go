@@ -18,7 +18,11 @@ type Process struct {
 }
 
 type processRow struct {
-	Process   string    `json:"process"`
+	Process string `json:"process"`
+	// DatabaseIdentity is that of the database in which the row was written. In another
+	// one, after a restore, the row says nothing.
+	DatabaseIdentity string `json:"database_identity"`
+
 	Host      string    `json:"host"`
 	PID       int32     `json:"pid"`
 	Roles     []string  `json:"roles"`

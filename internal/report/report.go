@@ -12,11 +12,12 @@ import (
 )
 
 var (
-	accountingStmt = pg.NewQuery[pg.NoArgs, Tenant](sql.ReportAccounting)
-	mirrorStmt     = pg.NewQuery[pg.NoArgs, Mirror](sql.ReportMirror)
-	unbalancedStmt = pg.NewColumn[pg.NoArgs, int64](sql.ReportUnbalanced)
-	processesStmt  = pg.NewQuery[pg.NoArgs, processRow](sql.ReportProcesses)
-	secretsStmt    = pg.NewQuery[pg.NoArgs, secretRow](sql.ReportSecrets)
+	accountingStmt   = pg.NewQuery[pg.NoArgs, Tenant](sql.ReportAccounting)
+	mirrorStmt       = pg.NewQuery[pg.NoArgs, Mirror](sql.ReportMirror)
+	unbalancedStmt   = pg.NewColumn[pg.NoArgs, int64](sql.ReportUnbalanced)
+	processesStmt    = pg.NewQuery[pg.NoArgs, processRow](sql.ReportProcesses)
+	transactionsStmt = pg.NewQuery[pg.NoArgs, Transaction](sql.ReportTransactions)
+	secretsStmt      = pg.NewQuery[pg.NoArgs, secretRow](sql.ReportSecrets)
 )
 
 // Status is the state of the whole mirror.
@@ -26,6 +27,8 @@ type Status struct {
 	// Processes are the running processes, and those that ended without removing
 	// their row: after a crash, or with deliveries in the spool.
 	Processes []Process `json:"processes"`
+	// Transactions are those that halt the change feed, or will.
+	Transactions []Transaction `json:"transactions"`
 }
 
 // Mirror counts what belongs to no one tenant's account.
@@ -46,11 +49,34 @@ type Mirror struct {
 	OpenEvents     int64 `json:"open_events"`
 	// OldestOpenAt is when the oldest of both was received, nil when there is none.
 	OldestOpenAt *time.Time `json:"oldest_open_at"`
-	// CompleteThrough is the receipt time up to which everything accepted has been
-	// applied: nothing older is in the queue, in quarantine, in a spool or in a file
-	// that was moved aside there, nor may be in the spool of a receiver whose
-	// heartbeats have stopped.
-	CompleteThrough time.Time `json:"complete_through"`
+	// CompleteThrough is the receipt time before which everything is applied that
+	// receivers were sent, of every tenant; nil before the first heartbeat of a
+	// receiver. It never goes back.
+	CompleteThrough *time.Time `json:"complete_through"`
+	// CompleteThroughAsOf is when it was last brought up to date.
+	CompleteThroughAsOf *time.Time `json:"complete_through_as_of"`
+	// HeldBy is what holds it back beyond the ordinary lag of heartbeats.
+	HeldBy []string `json:"held_by"`
+	// ReceiversAlive and WorkersAlive are the processes that receive, and those that
+	// apply events, with a recent heartbeat.
+	ReceiversAlive   int64  `json:"receivers_alive"`
+	WorkersAlive     int64  `json:"workers_alive"`
+	DatabaseIdentity string `json:"database_identity"`
+}
+
+// Transaction is one with an id that halts the change feed, or will.
+type Transaction struct {
+	// PID is the process id of its session; nil if it is prepared, and has a GID.
+	PID      *int32  `json:"pid"`
+	GID      *string `json:"gid"`
+	Database string  `json:"database"`
+	UserName string  `json:"user"`
+	// Since is when it began; nil if this role may not know.
+	Since *time.Time `json:"since"`
+	// Halts reports whether the feed waits for it now, HaltingSince since when the feed
+	// waits at all.
+	Halts        bool       `json:"halts"`
+	HaltingSince *time.Time `json:"halting_since"`
 }
 
 // Tenant is a row of event_accounting, with the oldest event that waits.
@@ -82,7 +108,11 @@ func Read(ctx context.Context, db pg.DB) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return Status{Mirror: totals[0], Tenants: tenants, Processes: processes}, nil
+	transactions, err := transactionsStmt.All(ctx, db, pg.NoArgs{})
+	if err != nil {
+		return Status{}, fmt.Errorf("report: transactions: %w", err)
+	}
+	return Status{Mirror: totals[0], Tenants: tenants, Processes: processes, Transactions: transactions}, nil
 }
 
 // Unbalanced is how many tenants' accounts do not add up: more than none means

@@ -93,8 +93,7 @@ func (k *Keyring) Verify(tenant string, known bool, header string, body []byte, 
 		return err
 	}
 	if !known {
-		match, err := verify(k.every, header, body, now)
-		match.note(now)
+		_, err := k.VerifyAny(header, body, now)
 		return err
 	}
 	asked := k.listOf(tenant)
@@ -107,6 +106,51 @@ func (k *Keyring) Verify(tenant string, known bool, header string, body []byte, 
 		asked.refused.Refused(now)
 	}
 	return err
+}
+
+// Vouchers are the tenants with a secret that gives a signature. The zero value is
+// none.
+type Vouchers struct {
+	// Tenants are those with a secret of their own that does, and [AnyTenant] where one
+	// of the others' does.
+	Tenants []string
+	// Except, of AnyTenant, are the tenants with secrets of their own. It is not nil if
+	// and only if Tenants has AnyTenant.
+	Except []string
+}
+
+// VerifyAny is [Keyring.Verify] for a body whose tenant is not known. It returns the
+// tenants that the body may be of.
+func (k *Keyring) VerifyAny(header string, body []byte, now time.Time) (Vouchers, error) {
+	if k == nil {
+		_, err := verify(nil, header, body, now)
+		return Vouchers{}, err
+	}
+	match, err := verify(k.every, header, body, now)
+	match.note(now)
+	if err != nil {
+		return Vouchers{}, err
+	}
+	return k.vouchers(match.Key, now), nil
+}
+
+// vouchers are the tenants for which key is live at now.
+func (k *Keyring) vouchers(key string, now time.Time) (v Vouchers) {
+	if k.shared.has(key, now) {
+		v.Tenants = []string{AnyTenant}
+		v.Except = slices.AppendSeq([]string{}, maps.Keys(k.tenants))
+		slices.Sort(v.Except)
+	}
+	for _, tenant := range slices.Sorted(maps.Keys(k.tenants)) {
+		if k.tenants[tenant].has(key, now) {
+			v.Tenants = append(v.Tenants, tenant)
+		}
+	}
+	return v
+}
+
+func (l *list) has(key string, now time.Time) bool {
+	return slices.ContainsFunc(l.entries, func(e *entry) bool { return e.Key == key && e.live(now) })
 }
 
 // verify returns the secret that header is made with.

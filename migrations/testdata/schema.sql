@@ -92,7 +92,8 @@ begin
         update log_horizon l
         set noted_event_seq = greatest(h.event_seq, seen_event_seq),
             noted_audit_seq = greatest(h.audit_seq, seen_audit_seq),
-            noted_by = pg_current_xact_id()
+            noted_by = pg_current_xact_id(),
+            noted_at = clock_timestamp()
         where l.id = 1
         returning * into h;
     elsif h.noted_by < pg_snapshot_xmin(pg_current_snapshot()) then
@@ -103,7 +104,8 @@ begin
                 audit_seq = h.noted_audit_seq,
                 noted_event_seq = greatest(h.noted_event_seq, seen_event_seq),
                 noted_audit_seq = greatest(h.noted_audit_seq, seen_audit_seq),
-                noted_by = pg_current_xact_id()
+                noted_by = pg_current_xact_id(),
+                noted_at = clock_timestamp()
             where l.id = 1
             returning * into h;
         end if;
@@ -400,6 +402,7 @@ CREATE TABLE public.log_horizon (
     noted_event_seq bigint NOT NULL,
     noted_audit_seq bigint NOT NULL,
     noted_by xid8,
+    noted_at timestamp with time zone,
     CONSTRAINT log_horizon_noted CHECK (((event_seq <= noted_event_seq) AND (audit_seq <= noted_audit_seq))),
     CONSTRAINT log_horizon_one_row CHECK ((id = 1)),
     CONSTRAINT log_horizon_range CHECK (((event_seq >= 0) AND (audit_seq >= 0)))
@@ -418,6 +421,8 @@ COMMENT ON COLUMN public.log_horizon.noted_event_seq IS 'The next event_seq, onc
 COMMENT ON COLUMN public.log_horizon.noted_audit_seq IS 'The next audit_seq, likewise.';
 
 COMMENT ON COLUMN public.log_horizon.noted_by IS 'The transaction that made the note, after it had seen these numbers; NULL before the first.';
+
+COMMENT ON COLUMN public.log_horizon.noted_at IS 'When the note was made. While the horizon is not at the ends of the logs, it has waited since then for transactions up to noted_by to end.';
 
 CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000) RETURNS TABLE(audit_seq bigint, context_identifier text, contact_id bigint, change text, event text, event_id uuid, occurred_at timestamp with time zone, outcome text, changed_columns text[], contact jsonb)
     LANGUAGE sql STABLE
@@ -702,6 +707,117 @@ END;
 
 COMMENT ON FUNCTION public.column_provenance(context_identifier text, contact_id bigint) IS 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
 
+CREATE FUNCTION public.contactmirror_advance_freshness() RETURNS boolean
+    LANGUAGE plpgsql
+    SET jit TO 'off'
+    AS $$
+declare
+    identity constant text := contactmirror_database_identity();
+    f        freshness;
+    clock    timestamptz;
+    oldest   timestamptz; -- what the receivers' heartbeats allow
+    newest   timestamptz;
+    spooled  timestamptz;
+    received timestamptz;
+    everyone timestamptz; -- for a tenant that no row names
+begin
+    perform contactmirror_require_read_committed();
+    insert into freshness (id, database_identity) values (1, identity) on conflict (id) do nothing;
+    select * into f from freshness r where r.id = 1 for update skip locked;
+    if not found then
+        return false;
+    end if;
+    clock := clock_timestamp();
+    if f.database_identity <> identity then -- a restored dump: receivers of the other database say nothing
+        f.last_heartbeat_at := f.complete_through;
+    end if;
+
+    select min(w.since) filter (where w.place = 'receiver'), max(w.since) filter (where w.place = 'receiver'),
+        min(w.since) filter (where w.place = 'spool')
+    into oldest, newest, spooled
+    from mirror_waiting w
+    where w.place in ('receiver', 'spool');
+    f.last_heartbeat_at := greatest(f.last_heartbeat_at, newest);
+    received := coalesce(oldest, f.last_heartbeat_at);
+    if received is not null then
+        received := least(received, spooled, clock);
+    end if;
+
+    -- Events whose commit takes longer than their receiver waits for it are in no
+    -- spool if that could not take them either. They are seen once it has ended.
+    select format('%s of %s in %s', coalesce('with process id ' || l.pid, 'prepared'), coalesce(a.usename, 'unknown'), a.datname)
+    into f.waits_for
+    from pg_locks l
+    left join pg_stat_activity a on a.pid = l.pid
+    where l.locktype = 'relation' and l.database = (select d.oid from pg_database d where d.datname = current_database())
+        and l.relation = 'webhook_events'::regclass and l.mode = 'RowExclusiveLock'
+        and l.pid is distinct from pg_backend_pid()
+        and coalesce(a.xact_start, '-infinity') < clock - interval '500 milliseconds'
+    order by a.xact_start
+    limit 1;
+
+    if received is not null and f.waits_for is null then
+        select least(received, min(w.since)) into everyone
+        from mirror_waiting w
+        where w.place = 'quarantine' and w.context_identifier is null and (w.vouched_for is null or '*' = any (w.vouched_for));
+        everyone := greatest(f.complete_through, everyone);
+
+        with waiting as materialized (
+            select w.context_identifier, w.since, w.vouched_for, w.vouched_except
+            from mirror_waiting w
+            where w.place in ('queue', 'quarantine')
+        ), known as (
+            select w.context_identifier, min(w.since) as since
+            from waiting w
+            where w.context_identifier is not null
+            group by w.context_identifier
+        ), named as (
+            select k.context_identifier from known k
+            union
+            select v.tenant from waiting w cross join unnest(w.vouched_for || w.vouched_except) as v (tenant) where v.tenant <> '*'
+            union
+            select t.context_identifier from tenant_freshness t where t.complete_through is not null
+        ), reached as (
+            select n.context_identifier, greatest(
+                coalesce(t.complete_through, f.complete_through),
+                least(received, k.since, (
+                    select min(w.since)
+                    from waiting w
+                    where w.context_identifier is null
+                        and contactmirror_vouched(n.context_identifier, w.vouched_for, w.vouched_except)
+                ))
+            ) as through
+            from named n
+            left join tenant_freshness t using (context_identifier)
+            left join known k using (context_identifier)
+        )
+        insert into tenant_freshness as t (context_identifier, complete_through)
+        select r.context_identifier, nullif(r.through, everyone)
+        from reached r
+        where r.through <> everyone or exists (
+            select from tenant_freshness s where s.context_identifier = r.context_identifier and s.complete_through is not null
+        )
+        order by r.context_identifier
+        on conflict (context_identifier) do update
+        set complete_through = excluded.complete_through
+        where t.complete_through is distinct from excluded.complete_through;
+        delete from tenant_freshness t where t.complete_through is null and t.late_deliveries = 0;
+        f.complete_through := everyone;
+    end if;
+
+    update freshness r
+    set database_identity = identity,
+        complete_through = f.complete_through,
+        last_heartbeat_at = f.last_heartbeat_at,
+        waits_for = f.waits_for,
+        advanced_at = clock
+    where r.id = 1;
+    return true;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_advance_freshness() IS 'Brings complete_through of every tenant up to date, and never takes it back. Returns false, and does nothing, while another session does it. Reads the whole queue.';
+
 CREATE FUNCTION public.contactmirror_advance_sequences() RETURNS TABLE(sequence_name text, numbers text, moved_from bigint, moved_to bigint, options text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -861,6 +977,53 @@ end
 $_$;
 
 COMMENT ON FUNCTION public.contactmirror_create_body_partition(ignored boolean, day date) IS 'Makes the partition of webhook_bodies of a branch (ignored) and day, and reports whether it did: not where it exists, nor where bodies of the day are in the default partition already.';
+
+CREATE TABLE public.webhook_events (
+    event_seq bigint NOT NULL,
+    context_identifier text NOT NULL,
+    event_id uuid,
+    event text NOT NULL,
+    entity text,
+    primary_key bigint,
+    occurred_at timestamp with time zone,
+    occurred_ticks bigint,
+    received_at timestamp with time zone NOT NULL,
+    ignored boolean NOT NULL,
+    keyless_sha256 bytea,
+    CONSTRAINT webhook_events_contact_event CHECK ((ignored OR ((event_id IS NOT NULL) AND (primary_key > 0) AND (occurred_at IS NOT NULL) AND (occurred_ticks IS NOT NULL)))),
+    CONSTRAINT webhook_events_keyless CHECK (((keyless_sha256 IS NULL) = ((event_id IS NOT NULL) AND (primary_key IS NOT NULL))))
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
+
+COMMENT ON TABLE public.webhook_events IS 'Every accepted event, once; never changed and never removed. The bytes it came in are in webhook_bodies.';
+
+COMMENT ON COLUMN public.webhook_events.event_seq IS 'The order in which events were stored. Numbers have gaps and may become visible out of order.';
+
+COMMENT ON COLUMN public.webhook_events.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant; empty where the event had none.';
+
+COMMENT ON COLUMN public.webhook_events.event_id IS 'SuperOffice''s EventId. Not unique: its own samples give a created and a changed event the same one.';
+
+COMMENT ON COLUMN public.webhook_events.event IS 'SuperOffice''s name of the event, for example contact.changed.';
+
+COMMENT ON COLUMN public.webhook_events.entity IS 'SuperOffice''s Entity, as sent.';
+
+COMMENT ON COLUMN public.webhook_events.primary_key IS 'SuperOffice''s PrimaryKey, for contact events the contact_id.';
+
+COMMENT ON COLUMN public.webhook_events.occurred_at IS 'SuperOffice''s Timestamp, cut to microseconds.';
+
+COMMENT ON COLUMN public.webhook_events.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+
+COMMENT ON COLUMN public.webhook_events.received_at IS 'When the first delivery of the event arrived, by the receiver''s clock.';
+
+COMMENT ON COLUMN public.webhook_events.ignored IS 'Not a contact event: never queued, no audit row.';
+
+COMMENT ON COLUMN public.webhook_events.keyless_sha256 IS 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its idempotency key.';
+
+CREATE FUNCTION public.contactmirror_database_identity() RETURNS text
+    LANGUAGE sql STABLE
+    RETURN concat_ws('/'::text, (SELECT pg_control_system.system_identifier FROM pg_control_system() pg_control_system(pg_control_version, catalog_version_no, system_identifier, pg_control_last_modified)), (SELECT pg_database.oid FROM pg_database WHERE (pg_database.datname = current_database())), ('public.webhook_events'::regclass)::oid);
+
+COMMENT ON FUNCTION public.contactmirror_database_identity() IS 'What a database does not share with a copy of it: the identity of the cluster, and the oids of the database and of webhook_events. A standby that is promoted keeps it; a restore of a dump and pg_upgrade make another one.';
 
 CREATE FUNCTION public.contactmirror_delete_bodies(partition_name text, before timestamp with time zone, after bigint, batch integer, really boolean) RETURNS TABLE(reached bigint, bodies bigint, bytes bigint)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1653,6 +1816,42 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_refold(at timestamp with time zone, by_arrival boolean, tenant text, contact bigint) IS 'The contacts about which anything happened (or, by arrival, was written) after a time, folded from their facts up to it. pending_columns is NULL where it holds the columns that SuperOffice 11 sends no value for: that would be most of a row.';
 
+CREATE FUNCTION public.contactmirror_require_drawn() RETURNS trigger
+    LANGUAGE plpgsql
+    SET jit TO 'off'
+    AS $$
+declare
+    lowest bigint;
+    highest bigint;
+    above boolean; -- no note of the horizon that this transaction does not keep from being settled covers them
+    event bigint; -- the greatest that a row refers to
+    fine boolean;
+begin
+    if pg_has_role((select c.relowner from pg_class c where c.oid = tg_relid), 'usage') then
+        return null;
+    end if;
+    case tg_table_name
+        when 'webhook_events' then
+            select min(i.event_seq), max(i.event_seq) into lowest, highest from inserted i;
+            select lowest > h.event_seq and (lowest > h.noted_event_seq or h.noted_by > pg_current_xact_id()) into above from log_horizon h where h.id = 1;
+            fine := above and highest <= coalesce(pg_sequence_last_value('webhook_events_event_seq_seq'), 0);
+        when 'contact_audit_log' then
+            select min(i.audit_seq), max(i.audit_seq), max(i.event_seq) into lowest, highest, event from inserted i;
+            select lowest > h.audit_seq and (lowest > h.noted_audit_seq or h.noted_by > pg_current_xact_id()) into above from log_horizon h where h.id = 1;
+            fine := above and highest <= coalesce(pg_sequence_last_value('contact_audit_log_audit_seq_seq'), 0);
+        else
+            select max(i.event_seq) into event from inserted i;
+    end case;
+    if not (coalesce(fine, true) and coalesce(event, 0) <= coalesce(pg_sequence_last_value('webhook_events_event_seq_seq'), 0)) then
+        raise exception 'permission denied to choose numbers of %', tg_table_name
+            using errcode = 'insufficient_privilege', hint = 'draw them from the sequence';
+    end if;
+    return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_require_drawn() IS 'Refuses rows of roles other than the owner whose numbers, or the numbers of events that they refer to, were not drawn from the sequence, or are not above log_horizon.';
+
 CREATE FUNCTION public.contactmirror_require_read_committed() RETURNS boolean
     LANGUAGE plpgsql STABLE
     AS $$
@@ -1902,6 +2101,51 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_strip_events(event_seqs bigint[]) IS 'Removes the bytes of those of the events that are applied, ignored or discarded, and whose contact has been erased: bodies, hashes of duplicates, quarantine. Returns how many bodies there were.';
 
+CREATE FUNCTION public.contactmirror_unsealed_events() RETURNS TABLE(context_identifier text, accepted bigint, ignored bigint, mirrored_since timestamp with time zone, newest_received_at timestamp with time zone, newest_occurred_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+    select e.context_identifier, count(*), count(*) filter (where e.ignored),
+        min(e.received_at) filter (where not e.ignored),
+        max(e.received_at) filter (where not e.ignored),
+        max(e.occurred_at) filter (where not e.ignored)
+    from webhook_events e
+    where e.event_seq > (select s.event_seq from accounting_seal s where s.id = 1)
+    group by e.context_identifier
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_unsealed_events() IS 'What sealed_accounts lacks of webhook_events: the counts and times of the events after accounting_seal, for each tenant.';
+
+CREATE FUNCTION public.contactmirror_unsealed_outcomes() RETURNS TABLE(context_identifier text, applied bigint, no_op bigint, superseded bigint, after_delete bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET max_parallel_workers_per_gather TO '0'
+    AS $$
+    select a.context_identifier,
+        count(*) filter (where a.outcome = 'applied'),
+        count(*) filter (where a.outcome = 'no_op'),
+        count(*) filter (where a.outcome = 'superseded'),
+        count(*) filter (where a.outcome = 'after_delete')
+    from contact_audit_log a
+    where a.audit_seq > (select s.audit_seq from accounting_seal s where s.id = 1) and a.origin = 'webhook'
+    group by a.context_identifier
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_unsealed_outcomes() IS 'What sealed_accounts lacks of contact_audit_log: the outcomes of the webhook events after accounting_seal, for each tenant.';
+
+CREATE FUNCTION public.contactmirror_vouched(tenant text, vouched_for text[], vouched_except text[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    RETURN ((vouched_for IS NULL) OR (tenant = ANY (vouched_for)) OR (('*'::text = ANY (vouched_for)) AND (NOT COALESCE((tenant = ANY (vouched_except)), false))));
+
+COMMENT ON FUNCTION public.contactmirror_vouched(tenant text, vouched_for text[], vouched_except text[]) IS 'Whether an unreadable delivery may be the tenant''s: see quarantined_deliveries.vouched_for (vouched_for, vouched_except).';
+
 CREATE FUNCTION public.contacts_as_known_at(at timestamp with time zone, context_identifier text DEFAULT NULL::text, contact_id bigint DEFAULT NULL::bigint) RETURNS SETOF public.contact_as_of
     LANGUAGE sql STABLE ROWS 100000 PARALLEL RESTRICTED
     BEGIN ATOMIC
@@ -2038,21 +2282,30 @@ begin
     select * into h from log_horizon l where l.id = 1;
 
     with closed as (
-        select e.event_seq, e.context_identifier, e.ignored
+        select e.event_seq, e.context_identifier, e.ignored, e.received_at, e.occurred_at
         from webhook_events e
         where e.event_seq > s.event_seq and e.event_seq <= h.event_seq
         order by e.event_seq
         limit max_rows
     ), counted as materialized (
-        select c.context_identifier, count(*) as accepted, count(*) filter (where c.ignored) as ignored, max(c.event_seq) as last
+        select c.context_identifier, count(*) as accepted, count(*) filter (where c.ignored) as ignored, max(c.event_seq) as last,
+            min(c.received_at) filter (where not c.ignored) as mirrored_since,
+            max(c.received_at) filter (where not c.ignored) as newest_received_at,
+            max(c.occurred_at) filter (where not c.ignored) as newest_occurred_at
         from closed c
         group by c.context_identifier
     ), added as (
-        insert into sealed_accounts as a (context_identifier, newest_event_seq, accepted, ignored, applied, no_op, superseded, after_delete)
-        select c.context_identifier, c.last, c.accepted, c.ignored, 0, 0, 0, 0
+        insert into sealed_accounts as a (
+            context_identifier, newest_event_seq, mirrored_since, newest_received_at, newest_occurred_at,
+            accepted, ignored, applied, no_op, superseded, after_delete
+        )
+        select c.context_identifier, c.last, c.mirrored_since, c.newest_received_at, c.newest_occurred_at, c.accepted, c.ignored, 0, 0, 0, 0
         from counted c
         on conflict (context_identifier) do update
         set newest_event_seq = greatest(a.newest_event_seq, excluded.newest_event_seq),
+            mirrored_since = least(a.mirrored_since, excluded.mirrored_since),
+            newest_received_at = greatest(a.newest_received_at, excluded.newest_received_at),
+            newest_occurred_at = greatest(a.newest_occurred_at, excluded.newest_occurred_at),
             accepted = a.accepted + excluded.accepted,
             ignored = a.ignored + excluded.ignored
     )
@@ -2545,6 +2798,8 @@ CREATE TABLE public.quarantined_deliveries (
     received_at timestamp with time zone NOT NULL,
     reason text NOT NULL,
     context_identifier text,
+    vouched_for text[],
+    vouched_except text[],
     event_seq bigint,
     headers jsonb,
     body bytea NOT NULL,
@@ -2556,7 +2811,9 @@ CREATE TABLE public.quarantined_deliveries (
     bytes_removed_at timestamp with time zone,
     CONSTRAINT quarantined_deliveries_attempts CHECK ((attempts > 0)),
     CONSTRAINT quarantined_deliveries_deliveries CHECK ((deliveries > 0)),
-    CONSTRAINT quarantined_deliveries_resolution CHECK ((((resolution = ANY (ARRAY['retried'::text, 'discarded'::text])) AND (resolved_at IS NOT NULL)) OR ((resolution IS NULL) AND (resolved_at IS NULL))))
+    CONSTRAINT quarantined_deliveries_resolution CHECK ((((resolution = ANY (ARRAY['retried'::text, 'discarded'::text])) AND (resolved_at IS NOT NULL)) OR ((resolution IS NULL) AND (resolved_at IS NULL)))),
+    CONSTRAINT quarantined_deliveries_vouched CHECK (((vouched_for IS NULL) OR ((context_identifier IS NULL) AND (event_seq IS NULL) AND (cardinality(vouched_for) > 0)))),
+    CONSTRAINT quarantined_deliveries_vouched_except CHECK (((vouched_except IS NOT NULL) = COALESCE((vouched_for @> '{*}'::text[]), false)))
 );
 
 COMMENT ON TABLE public.quarantined_deliveries IS 'Deliveries that could not be understood, and accepted events that could not be applied, with the reason.';
@@ -2568,6 +2825,10 @@ COMMENT ON COLUMN public.quarantined_deliveries.received_at IS 'When the deliver
 COMMENT ON COLUMN public.quarantined_deliveries.reason IS 'Why it could not be accepted or applied.';
 
 COMMENT ON COLUMN public.quarantined_deliveries.context_identifier IS 'The tenant, where it could be read.';
+
+COMMENT ON COLUMN public.quarantined_deliveries.vouched_for IS 'Of a delivery whose tenant can''t be read: the tenants with a secret of their own that gives its signature; * for the tenants without one. NULL where the tenant is known, or the secret is not: then it may be any tenant''s.';
+
+COMMENT ON COLUMN public.quarantined_deliveries.vouched_except IS 'Where vouched_for holds *: the tenants that had secrets of their own when the delivery came.';
 
 COMMENT ON COLUMN public.quarantined_deliveries.event_seq IS 'The event in webhook_events; NULL where the delivery never became one.';
 
@@ -2590,6 +2851,9 @@ COMMENT ON COLUMN public.quarantined_deliveries.bytes_removed_at IS 'When header
 CREATE TABLE public.sealed_accounts (
     context_identifier text NOT NULL,
     newest_event_seq bigint,
+    mirrored_since timestamp with time zone,
+    newest_received_at timestamp with time zone,
+    newest_occurred_at timestamp with time zone,
     accepted bigint NOT NULL,
     ignored bigint NOT NULL,
     applied bigint NOT NULL,
@@ -2605,6 +2869,12 @@ COMMENT ON TABLE public.sealed_accounts IS 'What event_accounting counts, of the
 COMMENT ON COLUMN public.sealed_accounts.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
 
 COMMENT ON COLUMN public.sealed_accounts.newest_event_seq IS 'The tenant''s newest event there.';
+
+COMMENT ON COLUMN public.sealed_accounts.mirrored_since IS 'When the first of the tenant''s contact events there was received; NULL if there is none, as in the next two columns.';
+
+COMMENT ON COLUMN public.sealed_accounts.newest_received_at IS 'When the last of them was received.';
+
+COMMENT ON COLUMN public.sealed_accounts.newest_occurred_at IS 'The greatest of their Timestamps.';
 
 COMMENT ON COLUMN public.sealed_accounts.accepted IS 'Rows of webhook_events.';
 
@@ -2644,64 +2914,8 @@ COMMENT ON COLUMN public.sync_queue.received_at IS 'When the event arrived, as i
 
 COMMENT ON COLUMN public.sync_queue.body_bytes IS 'Length of the event''s body.';
 
-CREATE TABLE public.webhook_events (
-    event_seq bigint NOT NULL,
-    context_identifier text NOT NULL,
-    event_id uuid,
-    event text NOT NULL,
-    entity text,
-    primary_key bigint,
-    occurred_at timestamp with time zone,
-    occurred_ticks bigint,
-    received_at timestamp with time zone NOT NULL,
-    ignored boolean NOT NULL,
-    keyless_sha256 bytea,
-    CONSTRAINT webhook_events_contact_event CHECK ((ignored OR ((event_id IS NOT NULL) AND (primary_key > 0) AND (occurred_at IS NOT NULL) AND (occurred_ticks IS NOT NULL)))),
-    CONSTRAINT webhook_events_keyless CHECK (((keyless_sha256 IS NULL) = ((event_id IS NOT NULL) AND (primary_key IS NOT NULL))))
-)
-WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
-
-COMMENT ON TABLE public.webhook_events IS 'Every accepted event, once; never changed and never removed. The bytes it came in are in webhook_bodies.';
-
-COMMENT ON COLUMN public.webhook_events.event_seq IS 'The order in which events were stored. Numbers have gaps and may become visible out of order.';
-
-COMMENT ON COLUMN public.webhook_events.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant; empty where the event had none.';
-
-COMMENT ON COLUMN public.webhook_events.event_id IS 'SuperOffice''s EventId. Not unique: its own samples give a created and a changed event the same one.';
-
-COMMENT ON COLUMN public.webhook_events.event IS 'SuperOffice''s name of the event, for example contact.changed.';
-
-COMMENT ON COLUMN public.webhook_events.entity IS 'SuperOffice''s Entity, as sent.';
-
-COMMENT ON COLUMN public.webhook_events.primary_key IS 'SuperOffice''s PrimaryKey, for contact events the contact_id.';
-
-COMMENT ON COLUMN public.webhook_events.occurred_at IS 'SuperOffice''s Timestamp, cut to microseconds.';
-
-COMMENT ON COLUMN public.webhook_events.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
-
-COMMENT ON COLUMN public.webhook_events.received_at IS 'When the first delivery of the event arrived, by the receiver''s clock.';
-
-COMMENT ON COLUMN public.webhook_events.ignored IS 'Not a contact event: never queued, no audit row.';
-
-COMMENT ON COLUMN public.webhook_events.keyless_sha256 IS 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its idempotency key.';
-
 CREATE VIEW public.event_accounting AS
- WITH accepted AS (
-         SELECT e.context_identifier,
-            count(*) AS accepted,
-            count(*) FILTER (WHERE e.ignored) AS ignored
-           FROM ((public.accounting_seal s
-             CROSS JOIN LATERAL unnest(ARRAY( SELECT generate_series((s.event_seq + 1), ( SELECT max(webhook_events.event_seq) AS max
-                           FROM public.webhook_events), (1000)::bigint) AS generate_series)) slice(first))
-             CROSS JOIN LATERAL ( SELECT w.context_identifier,
-                    w.ignored
-                   FROM public.webhook_events w
-                  WHERE ((w.event_seq >= slice.first) AND (w.event_seq < (slice.first + 1000)))
-                  ORDER BY w.event_seq
-                 LIMIT 1000) e)
-          WHERE (s.id = 1)
-          GROUP BY e.context_identifier
-        ), queued AS (
+ WITH queued AS (
          SELECT sync_queue.context_identifier,
             count(*) AS queued
            FROM public.sync_queue
@@ -2712,24 +2926,6 @@ CREATE VIEW public.event_accounting AS
            FROM public.quarantined_deliveries
           WHERE ((quarantined_deliveries.event_seq IS NOT NULL) AND (quarantined_deliveries.resolution IS DISTINCT FROM 'retried'::text))
           GROUP BY quarantined_deliveries.context_identifier
-        ), audited AS (
-         SELECT a.context_identifier,
-            count(*) FILTER (WHERE (a.outcome = 'applied'::text)) AS applied,
-            count(*) FILTER (WHERE (a.outcome = 'no_op'::text)) AS no_op,
-            count(*) FILTER (WHERE (a.outcome = 'superseded'::text)) AS superseded,
-            count(*) FILTER (WHERE (a.outcome = 'after_delete'::text)) AS after_delete
-           FROM ((public.accounting_seal s
-             CROSS JOIN LATERAL unnest(ARRAY( SELECT generate_series((s.audit_seq + 1), ( SELECT max(contact_audit_log.audit_seq) AS max
-                           FROM public.contact_audit_log), (1000)::bigint) AS generate_series)) slice(first))
-             CROSS JOIN LATERAL ( SELECT l.context_identifier,
-                    l.outcome,
-                    l.origin
-                   FROM public.contact_audit_log l
-                  WHERE ((l.audit_seq >= slice.first) AND (l.audit_seq < (slice.first + 1000)))
-                  ORDER BY l.audit_seq
-                 LIMIT 1000) a)
-          WHERE ((s.id = 1) AND (a.origin = 'webhook'::text))
-          GROUP BY a.context_identifier
         ), part AS (
          SELECT sealed_accounts.context_identifier,
             sealed_accounts.accepted,
@@ -2743,16 +2939,16 @@ CREATE VIEW public.event_accounting AS
            FROM public.sealed_accounts
           WHERE (((((sealed_accounts.accepted + sealed_accounts.applied) + sealed_accounts.no_op) + sealed_accounts.superseded) + sealed_accounts.after_delete) > 0)
         UNION ALL
-         SELECT accepted.context_identifier,
-            accepted.accepted,
-            accepted.ignored,
+         SELECT contactmirror_unsealed_events.context_identifier,
+            contactmirror_unsealed_events.accepted,
+            contactmirror_unsealed_events.ignored,
             0,
             0,
             0,
             0,
             0,
             0
-           FROM accepted
+           FROM public.contactmirror_unsealed_events() contactmirror_unsealed_events(context_identifier, accepted, ignored, mirrored_since, newest_received_at, newest_occurred_at)
         UNION ALL
          SELECT queued.context_identifier,
             0,
@@ -2776,16 +2972,16 @@ CREATE VIEW public.event_accounting AS
             0
            FROM quarantined
         UNION ALL
-         SELECT audited.context_identifier,
+         SELECT contactmirror_unsealed_outcomes.context_identifier,
             0,
             0,
             0,
             0,
-            audited.applied,
-            audited.no_op,
-            audited.superseded,
-            audited.after_delete
-           FROM audited
+            contactmirror_unsealed_outcomes.applied,
+            contactmirror_unsealed_outcomes.no_op,
+            contactmirror_unsealed_outcomes.superseded,
+            contactmirror_unsealed_outcomes.after_delete
+           FROM public.contactmirror_unsealed_outcomes() contactmirror_unsealed_outcomes(context_identifier, applied, no_op, superseded, after_delete)
         ), account AS (
          SELECT part.context_identifier,
             (sum(part.accepted))::bigint AS accepted,
@@ -2813,8 +3009,34 @@ CREATE VIEW public.event_accounting AS
 
 COMMENT ON VIEW public.event_accounting IS 'One row for each tenant: every accepted event has exactly one outcome, so accepted is the sum of the columns after it.';
 
+CREATE TABLE public.freshness (
+    id smallint NOT NULL,
+    database_identity text NOT NULL,
+    complete_through timestamp with time zone,
+    last_heartbeat_at timestamp with time zone,
+    waits_for text,
+    advanced_at timestamp with time zone,
+    CONSTRAINT freshness_one_row CHECK ((id = 1))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.freshness IS 'At most one row: up to when the mirror is complete, for tenants that tenant_freshness does not name.';
+
+COMMENT ON COLUMN public.freshness.id IS 'Always 1.';
+
+COMMENT ON COLUMN public.freshness.database_identity IS 'The database in which the row was written last: contactmirror_database_identity().';
+
+COMMENT ON COLUMN public.freshness.complete_through IS 'Receipt time before which everything is applied that receivers were sent. It never goes back. NULL before the first heartbeat of a receiver.';
+
+COMMENT ON COLUMN public.freshness.last_heartbeat_at IS 'The newest time that any receiver''s heartbeat allows, also of receivers that are gone: where complete_through stands while none runs.';
+
+COMMENT ON COLUMN public.freshness.waits_for IS 'The transaction that keeps complete_through from advancing, because it writes events and has not ended; NULL if there is none.';
+
+COMMENT ON COLUMN public.freshness.advanced_at IS 'When complete_through was last brought up to date, by the database''s clock.';
+
 CREATE TABLE public.processes (
     process uuid NOT NULL,
+    database_identity text DEFAULT public.contactmirror_database_identity() NOT NULL,
     host text NOT NULL,
     pid integer NOT NULL,
     roles text[] NOT NULL,
@@ -2854,6 +3076,8 @@ WITH (fillfactor='50');
 COMMENT ON TABLE public.processes IS 'One row for each running serve process, written about every 5 seconds. A process that stops in order removes its row, unless its spool still holds deliveries; after a crash the row stays.';
 
 COMMENT ON COLUMN public.processes.process IS 'Identity of the process. With the role receive it is that of the data directory, so that a process that takes over the directory and its spool keeps the row; otherwise each start has its own.';
+
+COMMENT ON COLUMN public.processes.database_identity IS 'The database in which the row was written: contactmirror_database_identity(). A row with another one came with a restored dump: it holds nothing and counts for nothing, until the process writes it again.';
 
 COMMENT ON COLUMN public.processes.host IS 'Name of the machine or container.';
 
@@ -2906,77 +3130,198 @@ COMMENT ON COLUMN public.processes.horizon_failing_since IS 'Since when attempts
 CREATE VIEW public.mirror_waiting AS
  SELECT sync_queue.context_identifier,
     'queue'::text AS place,
+        CASE sync_queue.context_identifier
+            WHEN ''::text THEN '""'::text
+            ELSE sync_queue.context_identifier
+        END AS name,
     min(sync_queue.received_at) AS since,
-    NULL::uuid AS process
+    NULL::uuid AS process,
+    true AS delayed,
+    NULL::text[] AS vouched_for,
+    NULL::text[] AS vouched_except
    FROM public.sync_queue
   GROUP BY sync_queue.context_identifier
 UNION ALL
  SELECT quarantined_deliveries.context_identifier,
     'quarantine'::text AS place,
-    min(quarantined_deliveries.received_at) AS since,
-    NULL::uuid AS process
+    (quarantined_deliveries.quarantine_seq)::text AS name,
+    quarantined_deliveries.received_at AS since,
+    NULL::uuid AS process,
+    true AS delayed,
+    quarantined_deliveries.vouched_for,
+    quarantined_deliveries.vouched_except
    FROM public.quarantined_deliveries
   WHERE (quarantined_deliveries.resolved_at IS NULL)
-  GROUP BY quarantined_deliveries.context_identifier
 UNION ALL
  SELECT NULL::text AS context_identifier,
+    'spool'::text AS place,
+    format('%s:%s %s'::text, processes.host, processes.pid, processes.process) AS name,
+    LEAST(COALESCE(processes.spool_oldest_at,
         CASE
-            WHEN ((processes.spool_oldest_at IS NULL) AND (processes.spool_moved_aside_oldest_at IS NULL)) THEN 'receiver'::text
-            ELSE 'spool'::text
-        END AS place,
-    LEAST(COALESCE(processes.spool_oldest_at, (processes.observed_at - '00:00:02'::interval)), processes.spool_moved_aside_oldest_at) AS since,
-    processes.process
+            WHEN ((processes.spool_records > 0) OR (processes.spool_error IS NOT NULL)) THEN (processes.observed_at - '00:00:02'::interval)
+            ELSE NULL::timestamp with time zone
+        END), processes.spool_moved_aside_oldest_at) AS since,
+    processes.process,
+    true AS delayed,
+    NULL::text[] AS vouched_for,
+    NULL::text[] AS vouched_except
    FROM public.processes
-  WHERE (('receive'::text = ANY (processes.roles)) OR (processes.spool_records > 0) OR (processes.spool_moved_aside_files > 0) OR (processes.spool_error IS NOT NULL));
+  WHERE (((processes.spool_oldest_at IS NOT NULL) OR (processes.spool_records > 0) OR (processes.spool_moved_aside_files > 0) OR (processes.spool_error IS NOT NULL)) AND (processes.database_identity = ( SELECT public.contactmirror_database_identity() AS contactmirror_database_identity)))
+UNION ALL
+ SELECT NULL::text AS context_identifier,
+    'receiver'::text AS place,
+    format('%s:%s %s'::text, processes.host, processes.pid, processes.process) AS name,
+    (processes.observed_at - '00:00:02'::interval) AS since,
+    processes.process,
+    (processes.heartbeat_at < (now() - '00:00:30'::interval)) AS delayed,
+    NULL::text[] AS vouched_for,
+    NULL::text[] AS vouched_except
+   FROM public.processes
+  WHERE (('receive'::text = ANY (processes.roles)) AND (processes.database_identity = ( SELECT public.contactmirror_database_identity() AS contactmirror_database_identity)));
 
-COMMENT ON VIEW public.mirror_waiting IS 'What keeps the mirror from being complete: the oldest delivery that was received and may not have been applied, for each place where one may wait.';
+COMMENT ON VIEW public.mirror_waiting IS 'What keeps the mirror from being complete: for each place where a delivery may wait, the receipt of the oldest that may not have been applied.';
 
-COMMENT ON COLUMN public.mirror_waiting.context_identifier IS 'The tenant; NULL where it may be any.';
+COMMENT ON COLUMN public.mirror_waiting.context_identifier IS 'The tenant; NULL where it may be any, or one of vouched_for.';
 
-COMMENT ON COLUMN public.mirror_waiting.place IS 'queue; quarantine (open entries); spool: deliveries in the spool of a process, in files moved aside there, or in one that the process can''t open; receiver: a process with the role receive and an empty spool, whose deliveries are known up to its last heartbeat only.';
+COMMENT ON COLUMN public.mirror_waiting.place IS 'queue; quarantine: an open entry; spool: deliveries in the spool of a process, in files moved aside there, or in one that the process can''t open; receiver: a process with the role receive, whose deliveries are known up to its last heartbeat only.';
+
+COMMENT ON COLUMN public.mirror_waiting.name IS 'The tenant of the queue; quarantine_seq; host, process id and identity of the process.';
 
 COMMENT ON COLUMN public.mirror_waiting.since IS 'Receipt time from which on something may be missing.';
 
 COMMENT ON COLUMN public.mirror_waiting.process IS 'The process, for spool and receiver.';
 
+COMMENT ON COLUMN public.mirror_waiting.delayed IS 'False for a receiver with a heartbeat within the last 30 seconds.';
+
+COMMENT ON COLUMN public.mirror_waiting.vouched_for IS 'As in quarantined_deliveries.';
+
+COMMENT ON COLUMN public.mirror_waiting.vouched_except IS 'As in quarantined_deliveries.';
+
+CREATE VIEW public.mirror_holding AS
+ WITH heartbeat AS (
+         SELECT count(*) AS receivers,
+            COALESCE(max(mirror_waiting.since) FILTER (WHERE (NOT mirror_waiting.delayed)), ( SELECT freshness.last_heartbeat_at
+                   FROM public.freshness
+                  WHERE (freshness.id = 1)), 'infinity'::timestamp with time zone) AS newest
+           FROM public.mirror_waiting
+          WHERE (mirror_waiting.place = 'receiver'::text)
+        )
+ SELECT w.context_identifier,
+    w.place,
+    ((w.place || ' '::text) || w.name) AS holder,
+    w.since,
+    w.process,
+    w.vouched_for,
+    w.vouched_except
+   FROM (public.mirror_waiting w
+     CROSS JOIN heartbeat h)
+  WHERE ((w.delayed AND ((w.place = 'receiver'::text) OR (w.since <= h.newest))) OR (w.since < (h.newest - '00:00:30'::interval)))
+UNION ALL
+ SELECT NULL::text AS context_identifier,
+    'receiver'::text AS place,
+    'receiver (none is running)'::text AS holder,
+    h.newest AS since,
+    NULL::uuid AS process,
+    NULL::text[] AS vouched_for,
+    NULL::text[] AS vouched_except
+   FROM heartbeat h
+  WHERE (h.receivers = 0)
+UNION ALL
+ SELECT NULL::text AS context_identifier,
+    'transaction'::text AS place,
+    ('transaction '::text || freshness.waits_for) AS holder,
+    freshness.advanced_at AS since,
+    NULL::uuid AS process,
+    NULL::text[] AS vouched_for,
+    NULL::text[] AS vouched_except
+   FROM public.freshness
+  WHERE (freshness.waits_for IS NOT NULL);
+
+COMMENT ON VIEW public.mirror_holding IS 'What holds complete_through back beyond the ordinary lag of heartbeats.';
+
+COMMENT ON COLUMN public.mirror_holding.context_identifier IS 'As in mirror_waiting.';
+
+COMMENT ON COLUMN public.mirror_holding.place IS 'receiver, spool, queue, quarantine or transaction.';
+
+COMMENT ON COLUMN public.mirror_holding.holder IS 'The place and its name.';
+
+COMMENT ON COLUMN public.mirror_holding.since IS 'Receipt time from which on something may be missing.';
+
+COMMENT ON COLUMN public.mirror_holding.process IS 'The process, for spool and receiver.';
+
+COMMENT ON COLUMN public.mirror_holding.vouched_for IS 'As in quarantined_deliveries.';
+
+COMMENT ON COLUMN public.mirror_holding.vouched_except IS 'As in quarantined_deliveries.';
+
+CREATE TABLE public.tenant_freshness (
+    context_identifier text NOT NULL,
+    complete_through timestamp with time zone,
+    late_deliveries bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT tenant_freshness_late_deliveries CHECK ((late_deliveries >= 0))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.tenant_freshness IS 'Tenants for which complete_through is not the one in freshness, and those with late deliveries.';
+
+COMMENT ON COLUMN public.tenant_freshness.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
+
+COMMENT ON COLUMN public.tenant_freshness.complete_through IS 'As in freshness; NULL if it is the same.';
+
+COMMENT ON COLUMN public.tenant_freshness.late_deliveries IS 'Events that were stored when complete_through had passed their receipt: a receiver that had not reached the database since its start accepted them while another one ran, or its clock is behind.';
+
 CREATE VIEW public.mirror_freshness AS
- WITH tail AS (
-         SELECT e_1.context_identifier,
-            max(e_1.event_seq) AS newest
-           FROM ((public.accounting_seal s
-             CROSS JOIN LATERAL unnest(ARRAY( SELECT generate_series((s.event_seq + 1), ( SELECT max(webhook_events.event_seq) AS max
-                           FROM public.webhook_events), (1000)::bigint) AS generate_series)) slice(first))
-             CROSS JOIN LATERAL ( SELECT w_1.context_identifier,
-                    w_1.event_seq
-                   FROM public.webhook_events w_1
-                  WHERE ((w_1.event_seq >= slice.first) AND (w_1.event_seq < (slice.first + 1000)))
-                  ORDER BY w_1.event_seq
-                 LIMIT 1000) e_1)
-          WHERE (s.id = 1)
-          GROUP BY e_1.context_identifier
+ WITH holding AS MATERIALIZED (
+         SELECT mirror_holding.context_identifier,
+            mirror_holding.place,
+            mirror_holding.holder,
+            mirror_holding.since,
+            mirror_holding.process,
+            mirror_holding.vouched_for,
+            mirror_holding.vouched_except
+           FROM public.mirror_holding
+        ), heartbeat AS (
+         SELECT count(*) AS receivers_alive
+           FROM public.mirror_waiting
+          WHERE ((mirror_waiting.place = 'receiver'::text) AND (NOT mirror_waiting.delayed))
         ), tenants AS (
-         SELECT context_identifier,
-            GREATEST(a.newest_event_seq, t_1.newest) AS newest
-           FROM (public.sealed_accounts a
-             FULL JOIN tail t_1 USING (context_identifier))
-          WHERE (COALESCE(a.newest_event_seq, t_1.newest) IS NOT NULL)
+         SELECT part.context_identifier,
+            max(part.newest_received_at) AS newest_received_at,
+            max(part.newest_occurred_at) AS newest_occurred_at,
+            min(part.mirrored_since) AS mirrored_since
+           FROM ( SELECT sealed_accounts.context_identifier,
+                    sealed_accounts.newest_received_at,
+                    sealed_accounts.newest_occurred_at,
+                    sealed_accounts.mirrored_since
+                   FROM public.sealed_accounts
+                UNION ALL
+                 SELECT contactmirror_unsealed_events.context_identifier,
+                    contactmirror_unsealed_events.newest_received_at,
+                    contactmirror_unsealed_events.newest_occurred_at,
+                    contactmirror_unsealed_events.mirrored_since
+                   FROM public.contactmirror_unsealed_events() contactmirror_unsealed_events(context_identifier, accepted, ignored, mirrored_since, newest_received_at, newest_occurred_at)) part
+          WHERE (part.mirrored_since IS NOT NULL)
+          GROUP BY part.context_identifier
         )
  SELECT t.context_identifier,
-    e.received_at AS newest_received_at,
-    e.occurred_at AS newest_occurred_at,
+    COALESCE(s.complete_through, f.complete_through) AS complete_through,
+    COALESCE(w.held_by, '{}'::text[]) AS held_by,
+    f.advanced_at AS as_of,
+    h.receivers_alive,
+    t.mirrored_since,
+    t.newest_received_at,
+    t.newest_occurred_at,
     COALESCE(q.backlog, (0)::bigint) AS backlog,
-    w.oldest_queued_at,
-    COALESCE((now() - w.oldest_queued_at), '00:00:00'::interval) AS lag,
+    q.oldest_queued_at,
+    COALESCE((now() - q.oldest_queued_at), '00:00:00'::interval) AS lag,
     COALESCE(o.open_quarantine, (0)::bigint) AS open_quarantine,
-    LEAST(now(), w.since) AS complete_through
-   FROM ((((tenants t
-     CROSS JOIN LATERAL ( SELECT n.received_at,
-            n.occurred_at
-           FROM public.webhook_events n
-          WHERE (n.event_seq = t.newest)
-         LIMIT 1) e)
+    COALESCE(s.late_deliveries, (0)::bigint) AS late_deliveries
+   FROM ((((((tenants t
+     CROSS JOIN heartbeat h)
+     LEFT JOIN public.freshness f ON ((f.id = 1)))
+     LEFT JOIN public.tenant_freshness s USING (context_identifier))
      LEFT JOIN ( SELECT sync_queue.context_identifier,
-            count(*) AS backlog
+            count(*) AS backlog,
+            min(sync_queue.received_at) AS oldest_queued_at
            FROM public.sync_queue
           GROUP BY sync_queue.context_identifier) q USING (context_identifier))
      LEFT JOIN ( SELECT quarantined_deliveries.context_identifier,
@@ -2984,18 +3329,30 @@ CREATE VIEW public.mirror_freshness AS
            FROM public.quarantined_deliveries
           WHERE (quarantined_deliveries.resolved_at IS NULL)
           GROUP BY quarantined_deliveries.context_identifier) o USING (context_identifier))
-     LEFT JOIN LATERAL ( SELECT min(m.since) AS since,
-            min(m.since) FILTER (WHERE (m.place = 'queue'::text)) AS oldest_queued_at
-           FROM public.mirror_waiting m
-          WHERE ((m.context_identifier = t.context_identifier) OR (m.context_identifier IS NULL))) w ON (true));
+     LEFT JOIN LATERAL ( SELECT array_agg(first.holder ORDER BY first.since, first.holder) AS held_by
+           FROM ( SELECT DISTINCT ON (g.place, g.process) g.holder,
+                    g.since
+                   FROM holding g
+                  WHERE ((g.context_identifier = t.context_identifier) OR ((g.context_identifier IS NULL) AND public.contactmirror_vouched(t.context_identifier, g.vouched_for, g.vouched_except)))
+                  ORDER BY g.place, g.process, g.since, g.holder) first) w ON (true));
 
-COMMENT ON VIEW public.mirror_freshness IS 'How fresh the mirror is, for each tenant. A report is final for everything received before complete_through.';
+COMMENT ON VIEW public.mirror_freshness IS 'How fresh the mirror is, for each tenant of which a contact event was accepted. A report is final for everything received before complete_through.';
 
 COMMENT ON COLUMN public.mirror_freshness.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
 
-COMMENT ON COLUMN public.mirror_freshness.newest_received_at IS 'When the newest stored event arrived, by the receiver''s clock.';
+COMMENT ON COLUMN public.mirror_freshness.complete_through IS 'Receipt time before which everything is applied that the receivers of this mirror were sent. It never goes back in the life of one database. NULL before the first heartbeat of a receiver. A receiver without a recent heartbeat holds it back until its spool drains or contactmirror processes forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard handles it.';
 
-COMMENT ON COLUMN public.mirror_freshness.newest_occurred_at IS 'Its Timestamp.';
+COMMENT ON COLUMN public.mirror_freshness.held_by IS 'What holds complete_through back beyond the ordinary lag of heartbeats, the oldest first: receiver, spool, queue, quarantine or transaction, and its name. Of the entries in quarantine only the oldest is named. An event that is late is named too, although complete_through has passed it.';
+
+COMMENT ON COLUMN public.mirror_freshness.as_of IS 'When complete_through was last brought up to date: every running process tries to every 2 seconds.';
+
+COMMENT ON COLUMN public.mirror_freshness.receivers_alive IS 'Processes with the role receive that had a heartbeat within the last 30 seconds.';
+
+COMMENT ON COLUMN public.mirror_freshness.mirrored_since IS 'When the first contact event of the tenant was received.';
+
+COMMENT ON COLUMN public.mirror_freshness.newest_received_at IS 'When the last contact event was received, by the receiver''s clock.';
+
+COMMENT ON COLUMN public.mirror_freshness.newest_occurred_at IS 'The greatest Timestamp of a contact event.';
 
 COMMENT ON COLUMN public.mirror_freshness.backlog IS 'Events that are still to be applied.';
 
@@ -3005,7 +3362,7 @@ COMMENT ON COLUMN public.mirror_freshness.lag IS 'For how long it has waited.';
 
 COMMENT ON COLUMN public.mirror_freshness.open_quarantine IS 'The tenant''s entries in quarantine that nobody has resolved.';
 
-COMMENT ON COLUMN public.mirror_freshness.complete_through IS 'Receipt time up to which every accepted event is applied. A receiver without a recent heartbeat holds it back until its spool drains or contactmirror processes forget removes it; a spool file that was moved aside, until contactmirror spool retry or discard handles it.';
+COMMENT ON COLUMN public.mirror_freshness.late_deliveries IS 'Events that were stored when complete_through had passed their receipt: a receiver that had not reached the database since its start accepted them while another one ran, or its clock is behind.';
 
 CREATE TABLE public.operator_actions (
     action_seq bigint NOT NULL,
@@ -3303,6 +3660,9 @@ ALTER TABLE ONLY public.duplicate_deliveries
 ALTER TABLE ONLY public.erasures
     ADD CONSTRAINT erasures_pkey PRIMARY KEY (audit_seq);
 
+ALTER TABLE ONLY public.freshness
+    ADD CONSTRAINT freshness_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY public.log_horizon
     ADD CONSTRAINT log_horizon_pkey PRIMARY KEY (id);
 
@@ -3329,6 +3689,9 @@ ALTER TABLE ONLY public.sync_queue
 
 ALTER TABLE ONLY public.sync_shards
     ADD CONSTRAINT sync_shards_pkey PRIMARY KEY (shard);
+
+ALTER TABLE ONLY public.tenant_freshness
+    ADD CONSTRAINT tenant_freshness_pkey PRIMARY KEY (context_identifier);
 
 ALTER TABLE ONLY public.webhook_bodies
     ADD CONSTRAINT webhook_bodies_pkey PRIMARY KEY (event_seq, received_at, ignored);
@@ -3399,6 +3762,8 @@ COMMENT ON INDEX public.erasures_in_force IS 'One erasure in force for each cont
 
 COMMENT ON INDEX public.erasures_pkey IS 'One entry for each erasure in the log; the table is small enough to be read as a whole.';
 
+COMMENT ON INDEX public.freshness_pkey IS 'Keeps it one row.';
+
 COMMENT ON INDEX public.log_horizon_pkey IS 'Keeps it one row.';
 
 COMMENT ON INDEX public.operator_actions_pkey IS 'For auditors, who read it in the order of its rows.';
@@ -3429,6 +3794,8 @@ COMMENT ON INDEX public.sync_queue_pkey IS 'For inbox_lock, inbox_waiting and in
 
 COMMENT ON INDEX public.sync_shards_pkey IS 'For the statements that lock or move the heads of some shards.';
 
+COMMENT ON INDEX public.tenant_freshness_pkey IS 'For inbox_put, contactmirror_advance_freshness and mirror_freshness, which look up tenants.';
+
 COMMENT ON INDEX public.webhook_bodies_pkey IS 'For inbox_bodies and every other statement that reads or removes the bodies of some events. It has the columns of the partition key because a unique index of a partitioned table must.';
 
 CREATE INDEX webhook_events_ignored ON public.webhook_events USING btree (context_identifier, primary_key) WHERE ignored;
@@ -3453,13 +3820,21 @@ ALTER INDEX public.webhook_bodies_pkey ATTACH PARTITION public.webhook_bodies_ig
 
 CREATE TRIGGER contact_audit_log_append_only BEFORE DELETE OR TRUNCATE ON public.contact_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
 
+CREATE TRIGGER contact_audit_log_drawn AFTER INSERT ON public.contact_audit_log REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_require_drawn();
+
 CREATE TRIGGER contact_audit_log_only_erasure BEFORE UPDATE ON public.contact_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_only_erasure();
 
 CREATE TRIGGER contact_audit_log_only_erasure_of_rows BEFORE UPDATE ON public.contact_audit_log FOR EACH ROW EXECUTE FUNCTION public.contactmirror_only_erasure();
 
+CREATE TRIGGER duplicate_deliveries_drawn AFTER INSERT ON public.duplicate_deliveries REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_require_drawn();
+
 CREATE TRIGGER operator_actions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.operator_actions FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
 
+CREATE TRIGGER quarantined_deliveries_drawn AFTER INSERT ON public.quarantined_deliveries REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_require_drawn();
+
 CREATE TRIGGER webhook_events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.webhook_events FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
+
+CREATE TRIGGER webhook_events_drawn AFTER INSERT ON public.webhook_events REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_require_drawn();
 
 ALTER TABLE ONLY public.process_secrets
     ADD CONSTRAINT process_secrets_process_fkey FOREIGN KEY (process) REFERENCES public.processes(process) ON DELETE CASCADE;
