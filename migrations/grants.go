@@ -20,15 +20,17 @@ type right struct {
 
 // rights is all that either kind may do. The service has what its statements
 // need and no more: it can't change or remove what was accepted, logged or
-// quarantined. Reporting reads everything but what may hold more than the mirror
+// quarantined, nor choose the numbers of rows: columns that a sequence numbers are
+// left out, or, in the two logs, triggers see that numbers were drawn. Reporting reads everything but what may hold more than the mirror
 // does: raw bodies, quarantine, and how webhook secrets are used. A
 // relation that is in no list is nobody's but the owner's.
 var rights = []right{
 	{"webhook_events", "select, insert", "select"},
 	{"webhook_bodies", "select, insert", ""},
 	{"body_partitions", "select", "select"},
-	{"duplicate_deliveries", "select, insert", "select"},
-	{"quarantined_deliveries", "select, insert, update (reason, deliveries, attempts, resolved_at, resolution)", ""},
+	{"duplicate_deliveries", "select, insert (event_seq, received_at, retry, body_sha256)", "select"},
+	{"quarantined_deliveries", "select, insert (received_at, reason, context_identifier, vouched_for, vouched_except, event_seq, headers, body, body_sha256, " +
+		"deliveries, attempts, resolved_at, resolution, bytes_removed_at), update (reason, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
 	{"sync_shards", "select, update (audit_count, audit_head, audit_seal)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},
@@ -52,7 +54,7 @@ var rights = []right{
 	{"process_secrets", "select, insert, update, delete", ""},
 	{"freshness", "select, insert, update", "select"},
 	{"tenant_freshness", "select, insert, update, delete", "select"},
-	{"operator_actions", "select, insert", "select"},
+	{"operator_actions", "select, insert (actor, action, context_identifier, contact_id, detail)", "select"},
 	{"schema_roles", "", ""},
 	{"goose_db_version", "select", "select"},
 }
