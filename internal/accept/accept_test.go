@@ -17,6 +17,7 @@ import (
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pgtest"
+	"contactmirror/internal/signature"
 	"contactmirror/internal/spool"
 )
 
@@ -248,8 +249,8 @@ func TestGate_keepsDeliveriesThroughAProgrammingError(t *testing.T) {
 	}
 }
 
-// What was verified stays so through the spool: its signature is kept for a retry
-// from quarantine, also where the database refuses the event later.
+// What was verified stays so through the spool: its signature, and who vouched for it,
+// are kept for a retry from quarantine, also where the database refuses the event later.
 func TestGate_spoolKeepsTheSignature(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
@@ -260,6 +261,7 @@ func TestGate_spoolKeepsTheSignature(t *testing.T) {
 	r := start(t, db, t.TempDir(), 64<<20)
 	refused, garbled := delivery(t, 1), inbox.Delivery{Body: []byte("{"), ReceivedAt: received, Reason: "is not JSON", Headers: http.Header{"X-A": {"b"}}}
 	refused.Signature, garbled.Signature = "of the event", "of the rest"
+	garbled.Vouchers = signature.Vouchers{Tenants: []string{"*", `A "\ tenant`}, Except: []string{}}
 	for _, d := range []inbox.Delivery{refused, garbled} {
 		if got, err := r.Accept(t.Context(), d); got != accept.Spooled || err != nil {
 			t.Fatal(got, err)
@@ -269,7 +271,7 @@ func TestGate_spoolKeepsTheSignature(t *testing.T) {
 	until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
 	for signature, want := range map[string]string{
 		"of the event": `context_identifier = 'Cust1' and headers = '{"X-Superoffice-Signature": ["of the event"]}'`,
-		"of the rest":  `context_identifier is null and headers = '{"X-A": ["b"], "X-Superoffice-Signature": ["of the rest"]}'`,
+		"of the rest":  `context_identifier is null and vouched_for = array['*', 'A "\ tenant'] and vouched_except = '{}' and headers = '{"X-A": ["b"], "X-Superoffice-Signature": ["of the rest"]}'`,
 	} {
 		if got := count(t, db, `select count(*) from quarantined_deliveries where `+want); got != 1 {
 			t.Errorf("%d entries with the signature %s, want 1", got, signature)

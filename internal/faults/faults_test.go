@@ -18,7 +18,7 @@ type fault struct {
 // how long answers take.
 func TestFaults(t *testing.T) {
 	var all []fault
-	for _, some := range [][]fault{serverFaults, failoverFaults, networkFaults, processFaults, diskFaults, dataFaults, restoreFaults} {
+	for _, some := range [][]fault{serverFaults, failoverFaults, networkFaults, processFaults, diskFaults, dataFaults, restoreFaults, freshnessFaults} {
 		all = append(all, some...)
 	}
 	for _, f := range all {

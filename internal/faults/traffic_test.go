@@ -46,6 +46,7 @@ type traffic struct {
 	statuses   map[int]int // of attempts; 0: no answer came
 	results    map[string]int
 	longest    time.Duration
+	kept       []kept // see sampler
 }
 
 var tenants = []string{"Cust1", "Cust2", "Cust3"}
@@ -148,6 +149,7 @@ func (t *traffic) deliver(sender *simulator.Sender, body []byte) simulator.Attem
 	last := attempts[len(attempts)-1]
 	if last.Delivered() {
 		t.oracle.Kept(body)
+		t.count(func() int { t.keep(body); return 0 })
 	}
 	t.note(attempts, last)
 	return last
