@@ -27,18 +27,20 @@ func TestKept(t *testing.T) {
 		body   []byte
 		result inbox.Result
 		tenant string
+		vouch  string // who does for a body whose tenant can't be read
 	}{
-		{"changed", secret, sample(t, "2018-changed.json"), inbox.Accepted, "Cust1234"},
-		{"created", secret, sample(t, "2018-created.json"), inbox.Accepted, "Cust1234"},
-		{"deleted", secret, sample(t, "2018-deleted.json"), inbox.Accepted, "Cust1234"},
-		{"with values", secret, sample(t, "v11-changed.json"), inbox.Accepted, ""},
-		{"a tenant's own secret", ownSecret, changed("Own"), inbox.Accepted, "Own"},
-		{"onsite", secret, bytes.Replace(changed("x"), []byte(`"ContextIdentifier":"x",`), nil, 1), inbox.Accepted, ""},
-		{"test event", secret, sample(t, "test-event.json"), inbox.Ignored, ""},
-		{"another event", secret, []byte(`{"Event":"sale.created","ContextIdentifier":"A"}`), inbox.Ignored, "A"},
-		{"another event, malformed", otherSecret, []byte(`{"Event":"sale.created","ContextIdentifier":null,"PrimaryKey":{}}`), "", ""},
-		{"malformed as published", secret, sample(t, "2018-created-as-published.json"), inbox.Quarantined, ""},
-		{"not JSON", otherSecret, []byte("Event=contact.changed"), inbox.Quarantined, ""},
+		{"changed", secret, sample(t, "2018-changed.json"), inbox.Accepted, "Cust1234", ""},
+		{"created", secret, sample(t, "2018-created.json"), inbox.Accepted, "Cust1234", ""},
+		{"deleted", secret, sample(t, "2018-deleted.json"), inbox.Accepted, "Cust1234", ""},
+		{"with values", secret, sample(t, "v11-changed.json"), inbox.Accepted, "", ""},
+		{"a tenant's own secret", ownSecret, changed("Own"), inbox.Accepted, "Own", ""},
+		{"onsite", secret, bytes.Replace(changed("x"), []byte(`"ContextIdentifier":"x",`), nil, 1), inbox.Accepted, "", ""},
+		{"test event", secret, sample(t, "test-event.json"), inbox.Ignored, "", ""},
+		{"another event", secret, []byte(`{"Event":"sale.created","ContextIdentifier":"A"}`), inbox.Ignored, "A", ""},
+		{"another event, malformed", otherSecret, []byte(`{"Event":"sale.created","ContextIdentifier":null,"PrimaryKey":{}}`), "", "", ""},
+		{"malformed as published", secret, sample(t, "2018-created-as-published.json"), inbox.Quarantined, "", "* but Other, Over, Own"},
+		{"not JSON", otherSecret, []byte("Event=contact.changed"), inbox.Quarantined, "", "Other"},
+		{"not JSON, of a tenant without its own secret", secret, []byte("Event=contact.changed"), inbox.Quarantined, "", "* but Other, Over, Own"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -67,6 +69,13 @@ func TestKept(t *testing.T) {
 			}
 			if test.tenant != "" && d.Event.Tenant != test.tenant {
 				t.Errorf("tenant is %q, want %q", d.Event.Tenant, test.tenant)
+			}
+			vouch := strings.Join(d.Vouchers.Tenants, ", ")
+			if d.Vouchers.Except != nil {
+				vouch += " but " + strings.Join(d.Vouchers.Except, ", ")
+			}
+			if vouch != test.vouch {
+				t.Errorf("vouched for by %q, want %q", vouch, test.vouch)
 			}
 			if want := now.Truncate(time.Microsecond); !d.ReceivedAt.Equal(want) {
 				t.Errorf("received at %v, want %v", d.ReceivedAt, want)
