@@ -74,12 +74,17 @@ func (s *sampler) look() error {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
-		seen := map[string]time.Time{}
 		rows, _ := tx.Query(ctx, "select context_identifier, complete_through from mirror_freshness where complete_through is not null")
-		var tenant string
-		var at time.Time
-		if _, err := pgx.ForEachRow(rows, []any{&tenant, &at}, func() error { seen[tenant] = at; return nil }); err != nil {
+		tenants, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
+			Name    string
+			Through time.Time
+		}])
+		if err != nil {
 			return err
+		}
+		seen := map[string]time.Time{}
+		for _, tenant := range tenants {
+			seen[tenant.Name] = tenant.Through
 		}
 		passed := s.passed(seen)
 		ids := make([]string, len(passed))

@@ -289,11 +289,16 @@ func (w *world) read() map[string]time.Time {
 		left join mirror_freshness v on v.context_identifier = n.name
 		left join tenant_freshness t on t.context_identifier = n.name
 		left join freshness f on true`, tenants)
-	got := map[string]time.Time{}
-	var tenant string
-	var at time.Time
-	if _, err := pgx.ForEachRow(rows, []any{&tenant, &at}, func() error { got[tenant] = at.UTC(); return nil }); err != nil {
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[struct {
+		Tenant  string
+		Through time.Time
+	}])
+	if err != nil {
 		w.t.Fatal(err)
+	}
+	got := map[string]time.Time{}
+	for _, f := range found {
+		got[f.Tenant] = f.Through.UTC()
 	}
 	return got
 }
