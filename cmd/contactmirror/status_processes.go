@@ -90,12 +90,12 @@ func (s standing) troubles(p report.Process) []string {
 	name := hostPID(p)
 	var list []string
 	if p.RefusedSince != nil {
-		list = append(list, fmt.Sprintf("%s: EVERY DELIVERY REFUSED since %s for its signature, %d so far: %s",
+		list = append(list, fmt.Sprintf("%s: EVERY SIGNED DELIVERY REFUSED since %s for its signature, %d so far: %s",
 			name, when(s.Now, *p.RefusedSince), p.Refused, isSecretWrong))
 	}
 	for _, secret := range p.Secrets {
 		if secret.RefusedSince != nil && secret.Ordinal == 1 && p.RefusedSince == nil { // all of a tenant's have the same
-			list = append(list, fmt.Sprintf("%s: EVERY DELIVERY OF %s REFUSED since %s for its signature: %s",
+			list = append(list, fmt.Sprintf("%s: EVERY SIGNED DELIVERY OF %s REFUSED since %s for its signature: %s",
 				name, secretOwner(secret.ContextIdentifier), when(s.Now, *secret.RefusedSince), isSecretWrong))
 		}
 	}

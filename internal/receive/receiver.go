@@ -116,4 +116,5 @@ func (r *Receiver) LastAccepted() time.Time {
 // the one at SuperOffice. It is zero where the last well-formed signature matched.
 // Requests without a signature that could be anybody's do not count. Strangers can
 // make up a well-formed one, but the next delivery from SuperOffice ends that.
+// Unsigned deliveries, where they are allowed, end nothing.
 func (r *Receiver) Refused() (since time.Time, n int64) { return r.tally.refused.Since() }

@@ -97,19 +97,52 @@ func TestReceiver_Refused_countsWellFormedSignaturesOnly(t *testing.T) {
 	}
 }
 
-// Where unsigned deliveries are taken, not every delivery is refused.
-func TestUnsignedEndsRefusals(t *testing.T) {
+// Where unsigned deliveries are allowed, anybody can send one. So only a signature
+// that matches ends a time of refusals, and only verified deliveries count as such.
+func TestReceiver_Refused_endsWithAMatchOnly(t *testing.T) {
 	t.Parallel()
-	c := config(&kept{})
-	c.AllowUnsigned = true
-	address, r := serve(t, c)
-	body := changed("Cust1")
-	do(t, address, http.MethodPost, "/webhook", signed("wrong", body), body)
-	if _, n := r.Refused(); n != 1 {
-		t.Errorf("%d refused, want 1", n)
+	event, unreadable := changed("Cust1"), []byte("x")
+	ofNoTenant := []byte(`{"Event":"contact.changed","ContextIdentifier":7}`)
+	tests := []struct {
+		name     string
+		header   http.Header
+		body     []byte
+		status   int
+		verified bool
+	}{
+		{"unsigned, taken", nil, event, http.StatusOK, false},
+		{"unsigned, refused", nil, unreadable, http.StatusBadRequest, false},
+		{"unsigned, empty", nil, nil, http.StatusBadRequest, false},
+		{"unsigned, of no tenant", nil, ofNoTenant, http.StatusBadRequest, false},
+		{"a malformed signature", http.Header{signature.Header: {"x"}}, event, http.StatusUnauthorized, false},
+		{"a wrong signature", signed("wrong", event), event, http.StatusUnauthorized, false},
+		{"another tenant's signature", signed(otherSecret, event), event, http.StatusUnauthorized, false},
+		{"signed", signed(secret, event), event, http.StatusOK, true},
+		{"signed, unreadable", signed(secret, unreadable), unreadable, http.StatusOK, true},
+		{"signed, of no tenant", signed(ownSecret, ofNoTenant), ofNoTenant, http.StatusOK, true},
 	}
-	do(t, address, http.MethodPost, "/webhook", nil, body)
-	if _, n := r.Refused(); n != 0 || r.Counts()[receive.Unsigned] != 1 {
-		t.Errorf("%d refused, %v", n, r.Counts())
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := config(&kept{})
+			c.AllowUnsigned = true
+			address, r := serve(t, c)
+			if got := do(t, address, http.MethodPost, "/webhook", signed("wrong", event), event); got.status != http.StatusUnauthorized {
+				t.Fatalf("the wrong signature before: %d %s", got.status, got.body)
+			}
+			if got := do(t, address, http.MethodPost, "/webhook", test.header, test.body); got.status != test.status {
+				t.Fatalf("%d %s, want %d", got.status, got.body, test.status)
+			}
+			if _, n := r.Refused(); (n == 0) != test.verified {
+				t.Errorf("%d refused, verified: %t", n, test.verified)
+			}
+			want := uint64(0)
+			if test.verified {
+				want = 1
+			}
+			if got := r.Retries()["0"]; got != want {
+				t.Errorf("%d deliveries count as verified, want %d", got, want)
+			}
+		})
 	}
 }

@@ -47,6 +47,7 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 	received := r.config.Now().UTC().Truncate(time.Microsecond)
 	scanned := event.Scan(body)
 	tenant, known := scanned.Tenant()
+	d := inbox.Delivery{Body: body, ReceivedAt: received, Retry: retries(req.Header)}
 	var vouchers signature.Vouchers // of a tenant that is not known
 	if checked {
 		var err error
@@ -58,13 +59,10 @@ func (r *Receiver) delivery(req *http.Request, body []byte, header string, check
 		if err != nil {
 			return inbox.Delivery{}, unverified(err, tenant)
 		}
-	}
-	r.tally.refused.Verified()
-	d := inbox.Delivery{Body: body, ReceivedAt: received, Retry: retries(req.Header)}
-	if checked {
 		d.Signature = header
+		r.tally.refused.Verified()
+		r.tally.retries.count(d.Retry)
 	}
-	r.tally.retries.count(d.Retry)
 	ev, err := scanned.Event(received)
 	if err == nil {
 		d.Event = &ev
