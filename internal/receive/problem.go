@@ -48,9 +48,13 @@ func unverified(err error, tenant string) error {
 			"Check that the webhook has the secret that this receiver has, and that nothing on the way changes the body.",
 		cause: err, tenant: tenant, bodyRead: true,
 	}
-	if errors.Is(err, signature.ErrMalformed) {
+	switch {
+	case errors.Is(err, signature.ErrMalformed):
 		p.outcome, p.level = MalformedSignature, slog.LevelInfo
 		p.detail = signature.Header + " is not the base64 of an HMAC-SHA256, 44 characters."
+	case errors.Is(err, signature.ErrUnverifiable):
+		p.outcome = Unverifiable
+		p.detail = "The body's ContextIdentifier can't be read, and without it the body is too large for its signature to be verified."
 	}
 	return p
 }

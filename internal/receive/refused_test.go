@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -144,5 +145,35 @@ func TestReceiver_Refused_endsWithAMatchOnly(t *testing.T) {
 				t.Errorf("%d deliveries count as verified, want %d", got, want)
 			}
 		})
+	}
+}
+
+// A body whose tenant can't be read is not checked against every secret whatever that
+// costs. It is refused, and tells nothing of the secrets.
+func TestReceiver_unverifiable(t *testing.T) {
+	t.Parallel()
+	tenants := map[string][]signature.Secret{}
+	for n := range 1024 {
+		tenants[fmt.Sprintf("Cust%d", n)] = []signature.Secret{{Key: fmt.Sprintf("key %d", n)}}
+	}
+	k := &kept{}
+	c := config(k)
+	c.Keyring = signature.NewKeyring(nil, tenants)
+	address, r := serve(t, c)
+	post := func(tenant string, size int) reply {
+		t.Helper()
+		body := fmt.Appendf(nil, `{"Event":"contact.changed","ContextIdentifier":%s,"Padding":"`, tenant)
+		body = append(append(body, bytes.Repeat([]byte("x"), size-len(body)-2)...), `"}`...)
+		return do(t, address, http.MethodPost, "/webhook", signed("key 7", body), body)
+	}
+	const most = 32 << 20 / 1024
+	checkProblem(t, post("7", most), http.StatusUnauthorized)
+	if _, n := r.Refused(); r.Counts()[receive.Unverifiable] != 1 || n != 0 || len(k.all()) != 0 {
+		t.Errorf("counts %v, %d refused, kept %v", r.Counts(), n, k.all())
+	}
+	for tenant, size := range map[string]int{"7": most - 1, `"Cust7"`: 2 * most} {
+		if got := post(tenant, size); got.status != http.StatusOK {
+			t.Errorf("%d bytes of tenant %s: %d %s", size, tenant, got.status, got.body)
+		}
 	}
 }

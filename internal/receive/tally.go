@@ -22,6 +22,7 @@ const (
 	MissingSignature   Outcome = "missing_signature"
 	MalformedSignature Outcome = "malformed_signature" // can't be anybody's
 	WrongSignature     Outcome = "wrong_signature"     // well-formed, of no live secret
+	Unverifiable       Outcome = "unverifiable"        // of no readable tenant, and too large for every secret
 	TooLarge           Outcome = "too_large"
 	Malformed          Outcome = "malformed"
 	NoMemory           Outcome = "no_memory"
@@ -52,7 +53,7 @@ func newTally(logger *slog.Logger) *tally {
 	t := &tally{logger: logger, counts: make(map[Outcome]uint64), held: make(map[Outcome]uint64)}
 	for _, o := range []Outcome{
 		Outcome(inbox.Accepted), Outcome(inbox.Duplicate), Outcome(inbox.Ignored), Outcome(inbox.Quarantined),
-		MissingSignature, MalformedSignature, WrongSignature, TooLarge, Malformed, NoMemory, Unavailable, Aborted, Panicked, Unsigned,
+		MissingSignature, MalformedSignature, WrongSignature, Unverifiable, TooLarge, Malformed, NoMemory, Unavailable, Aborted, Panicked, Unsigned,
 	} {
 		t.counts[o] = 0
 	}

@@ -20,7 +20,14 @@ var (
 	ErrNoSecret = errors.New("signature: no live secret for this tenant")
 	// ErrMismatch means that none of the secrets asked gives this signature.
 	ErrMismatch = errors.New("signature: not made with a live secret for this tenant")
+	// ErrUnverifiable means that the body's tenant is not known, and that the body is
+	// too large to be held against all live secrets. The signature may be right.
+	ErrUnverifiable = errors.New("signature: body too large to be verified without its tenant")
 )
+
+// maxUnknownWork bounds what a body costs whose tenant is not known: its bytes times
+// the live secrets stay below it. Strangers can send such bodies as well as anybody.
+const maxUnknownWork = 32 << 20
 
 // AnyTenant is the entry of [ParseTenantSecrets] whose secrets serve every
 // tenant without entries of its own.
@@ -88,24 +95,25 @@ func (k *Keyring) Checks(header string, unsignedAllowed bool) bool {
 // is live at now for tenant, or, where the body's tenant is not known, under
 // any live secret; otherwise one of the errors above.
 func (k *Keyring) Verify(tenant string, known bool, header string, body []byte, now time.Time) error {
-	if k == nil {
-		_, err := verify(nil, header, body, now)
-		return err
-	}
-	if !known {
-		_, err := k.VerifyAny(header, body, now)
+	sent, ok := decode(header)
+	switch {
+	case !ok:
+		return ErrMalformed // which no wrong secret explains
+	case k == nil:
+		return ErrNoSecret
+	case !known:
+		_, err := k.verifyAny(sent, body, now)
 		return err
 	}
 	asked := k.listOf(tenant)
-	match, err := verify(asked.entries, header, body, now)
-	match.note(now)
-	switch {
-	case err == nil:
-		asked.refused.Verified()
-	case !errors.Is(err, ErrMalformed): // which no wrong secret explains
+	match, err := verify(asked.entries, sent, body, now)
+	if err != nil {
 		asked.refused.Refused(now)
+		return err
 	}
-	return err
+	match.note(now)
+	asked.refused.Verified()
+	return nil
 }
 
 // Vouchers are the tenants with a secret that gives a signature. The zero value is
@@ -122,12 +130,14 @@ type Vouchers struct {
 // VerifyAny is [Keyring.Verify] for a body whose tenant is not known. It returns the
 // tenants that the body may be of.
 func (k *Keyring) VerifyAny(header string, body []byte, now time.Time) (Vouchers, error) {
-	if k == nil {
-		_, err := verify(nil, header, body, now)
-		return Vouchers{}, err
+	sent, ok := decode(header)
+	switch {
+	case !ok:
+		return Vouchers{}, ErrMalformed
+	case k == nil:
+		return Vouchers{}, ErrNoSecret
 	}
-	match, err := verify(k.every, header, body, now)
-	match.note(now)
+	match, err := k.verifyAny(sent, body, now)
 	if err != nil {
 		return Vouchers{}, err
 	}
@@ -153,12 +163,27 @@ func (l *list) has(key string, now time.Time) bool {
 	return slices.ContainsFunc(l.entries, func(e *entry) bool { return e.Key == key && e.live(now) })
 }
 
-// verify returns the secret that header is made with.
-func verify(secrets []*entry, header string, body []byte, now time.Time) (*entry, error) {
-	sent, ok := decode(header)
-	if !ok {
-		return nil, ErrMalformed
+// verifyAny returns the secret of any tenant that sent is made with.
+func (k *Keyring) verifyAny(sent, body []byte, now time.Time) (*entry, error) {
+	live := 0
+	for _, s := range k.every {
+		if s.live(now) {
+			live++
+		}
 	}
+	if live*len(body) >= maxUnknownWork {
+		return nil, ErrUnverifiable
+	}
+	match, err := verify(k.every, sent, body, now)
+	if err != nil {
+		return nil, err
+	}
+	match.note(now)
+	return match, nil
+}
+
+// verify returns the secret that sent is made with.
+func verify(secrets []*entry, sent, body []byte, now time.Time) (*entry, error) {
 	live, matched, place := 0, 0, 0
 	for i, s := range secrets {
 		if !s.live(now) {
@@ -179,12 +204,8 @@ func verify(secrets []*entry, header string, body []byte, now time.Time) (*entry
 	return nil, ErrMismatch
 }
 
-// note keeps when e matched; a nil e did not.
-func (e *entry) note(now time.Time) {
-	if e != nil {
-		e.matched.Store(now.UnixMicro())
-	}
-}
+// note keeps when e matched.
+func (e *entry) note(now time.Time) { e.matched.Store(now.UnixMicro()) }
 
 // listOf is the secrets that may vouch for a body of tenant.
 func (k *Keyring) listOf(tenant string) *list {
