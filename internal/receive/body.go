@@ -13,11 +13,13 @@ import (
 // large bodies, which strangers can send as well as anybody, must not keep
 // small ones waiting.
 const (
-	smallBodies = 8 << 20
-	largeBodies = 24 << 20
+	// smallBodies has room for a small body of every connection, so none waits,
+	// whoever has the other connections and whatever they send.
+	smallBodies = maxConnections * smallBody
+	largeBodies = 16 << 20
 	// smallBody is the size up to which a body is small, in bytes. An event with
 	// all its columns takes two KiB.
-	smallBody = 8 << 10
+	smallBody = 16 << 10
 	// memoryWait is how long one body waits for its memory, in all. The sender
 	// comes again after a second.
 	memoryWait = time.Second

@@ -39,6 +39,11 @@ var errUnsigned = &problem{
 		"Set a secret on the webhook in SuperOffice and give the same one to this receiver.",
 }
 
+var errMalformedSignature = &problem{
+	status: http.StatusUnauthorized, outcome: MalformedSignature, level: slog.LevelInfo,
+	detail: signature.Header + " is not the base64 of an HMAC-SHA256, 44 characters.",
+}
+
 // unverified words err of [signature.Keyring.Verify] without telling strangers
 // which tenants have secrets here.
 func unverified(err error, tenant string) error {
@@ -48,11 +53,7 @@ func unverified(err error, tenant string) error {
 			"Check that the webhook has the secret that this receiver has, and that nothing on the way changes the body.",
 		cause: err, tenant: tenant, bodyRead: true,
 	}
-	switch {
-	case errors.Is(err, signature.ErrMalformed):
-		p.outcome, p.level = MalformedSignature, slog.LevelInfo
-		p.detail = signature.Header + " is not the base64 of an HMAC-SHA256, 44 characters."
-	case errors.Is(err, signature.ErrUnverifiable):
+	if errors.Is(err, signature.ErrUnverifiable) {
 		p.outcome = Unverifiable
 		p.detail = "The body's ContextIdentifier can't be read, and without it the body is too large for its signature to be verified."
 	}

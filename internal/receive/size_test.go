@@ -25,7 +25,7 @@ func sized(size int) []byte {
 // bytes arrive and whether its size was declared or not.
 func TestReceiver_bodyLimit(t *testing.T) {
 	t.Parallel()
-	const smallBody = 8 << 10 // where the receiver takes more memory
+	const smallBody = 16 << 10 // where the receiver takes more memory
 	readers := map[string]func(io.Reader) io.Reader{
 		"at once":                   func(r io.Reader) io.Reader { return r },
 		"byte by byte":              iotest.OneByteReader,

@@ -242,52 +242,90 @@ func TestSenderLeavesDuringPut(t *testing.T) {
 	})
 }
 
-// Large bodies that never end hold their part of the memory; the next one is
-// sent away after a second, and a small delivery is not touched.
-func TestMemory(t *testing.T) {
+// Bodies that never end hold what memory they can. However many connections they
+// have, a delivery of up to 16 KiB needs not wait. A larger one that finds none is
+// sent away after a second, and all of it is back once they have gone.
+func TestReceiver_memory(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		k := &kept{}
-		c := config(k)
-		c.MaxBody = 1 << 20
-		p, r, stop := piped(c, 5*time.Second)
-		large := make([]byte, 1<<20)
-		begun := strings.Repeat(" ", 9<<10) // more than a small body
-		var held []net.Conn
-		for range 24 {
-			conn := p.dial()
-			send(t, conn, "%s", post(secret, large, begun))
-			held = append(held, conn)
-		}
-		start := time.Now()
-		late := p.dial()
-		go fmt.Fprint(late, post(secret, large, begun))
-		synctest.Wait()
+	for _, others := range []int{30, 1000} {
+		t.Run(fmt.Sprint(others), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { memory(t, others) })
+		})
+	}
+}
 
-		small := p.dial()
-		body := changed("Cust1")
-		send(t, small, "%s", post(secret, body, string(body)))
-		if got := answerOn(t, bufio.NewReader(small)); got.status != 200 || time.Since(start) != 0 {
-			t.Errorf("the small delivery got %d after %v", got.status, time.Since(start))
+func memory(t *testing.T, others int) {
+	const small = 16 << 10
+	k := &kept{}
+	c := config(k)
+	c.MaxBody = 1 << 20
+	p, r, stop := piped(c, 5*time.Second)
+	large := make([]byte, 1<<20)
+	var held []net.Conn
+	for range others {
+		conn := p.dial()
+		go fmt.Fprint(conn, post("a stranger's", large, strings.Repeat(" ", small+1)))
+		held = append(held, conn)
+	}
+	synctest.Wait()
+	start := time.Now()
+	for _, size := range []int{len(changed("Cust1")), 10_000, small} {
+		conn := p.dial()
+		body := sized(size)
+		go fmt.Fprint(conn, post(secret, body, string(body)))
+		if got := answerOn(t, bufio.NewReader(conn)); got.status != http.StatusOK || time.Since(start) != 0 {
+			t.Errorf("%d bytes: %d %s after %v", size, got.status, got.body, time.Since(start))
 		}
-		checkProblem(t, answerOn(t, bufio.NewReader(late)), http.StatusServiceUnavailable)
-		if took := time.Since(start); took != time.Second || r.Counts()[receive.NoMemory] != 1 {
-			t.Errorf("answered after %v, want 1s; counts %v", took, r.Counts())
-		}
-		for _, conn := range append(held, late, small) {
-			hangUp(t, conn)
-		}
-		synctest.Wait()
+		hangUp(t, conn)
+	}
+	for _, conn := range held {
+		go func() { _, _ = io.Copy(io.Discard, conn) }() // the answer, or the end
+	}
+	time.Sleep(2 * time.Second) // of the bubble's
+	if waited := others - 16; r.Counts()[receive.NoMemory] != uint64(waited) {
+		t.Errorf("%d were sent away, want %d", r.Counts()[receive.NoMemory], waited)
+	}
+	for _, conn := range held {
+		hangUp(t, conn)
+	}
+	synctest.Wait()
+	conn := p.dial()
+	body := sized(512 << 10)
+	go fmt.Fprint(conn, post(secret, body, string(body)))
+	if got := answerOn(t, bufio.NewReader(conn)); got.status != http.StatusOK {
+		t.Errorf("once they have gone: %d %s", got.status, got.body)
+	}
+	hangUp(t, conn)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
 
-		again := p.dial() // all memory is back
-		body = append(body, large[:512<<10]...)
-		send(t, again, "%s", post(secret, body, string(body)))
-		if got := answerOn(t, bufio.NewReader(again)); got.status != 200 {
-			t.Errorf("after the flood: got %d %s", got.status, got.body)
+// What can't be anybody's signature is refused before anything of the body is read,
+// or memory is taken for it.
+func TestReceiver_malformedSignatureHoldsNothing(t *testing.T) {
+	t.Parallel()
+	for _, allowed := range []bool{false, true} {
+		for _, sent := range []string{"x", "sha256=x", strings.Repeat("=", 44), strings.Repeat("A", 44), strings.Repeat("A", 30<<10)} {
+			synctest.Test(t, func(t *testing.T) { malformedSignature(t, allowed, sent) })
 		}
-		hangUp(t, again)
-		if err := stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	}
+}
+
+func malformedSignature(t *testing.T, unsignedAllowed bool, sent string) {
+	c := config(&kept{})
+	c.AllowUnsigned = unsignedAllowed
+	p, r, stop := piped(c, 5*time.Second)
+	start := time.Now()
+	conn := p.dial()
+	send(t, conn, "POST /webhook HTTP/1.1\r\nHost: mirror\r\nX-SuperOffice-Signature: %s\r\nContent-Length: 1000\r\n\r\n", sent)
+	checkProblem(t, answerOn(t, bufio.NewReader(conn)), http.StatusUnauthorized)
+	if took := time.Since(start); took != 0 || r.Counts()[receive.MalformedSignature] != 1 {
+		t.Errorf("%.10q: answered after %v, counts %v", sent, took, r.Counts())
+	}
+	hangUp(t, conn)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
 }

@@ -20,8 +20,12 @@ func (r *Receiver) webhook(c echo.Context) error {
 	req := c.Request()
 	header := req.Header.Get(signature.Header)
 	checked := r.config.Keyring.Checks(header, r.config.AllowUnsigned)
-	if checked && header == "" {
+	switch { // before a stranger's body is read, and memory taken for it
+	case !checked:
+	case header == "":
 		return errUnsigned
+	case !signature.WellFormed(header):
+		return errMalformedSignature
 	}
 	body, err := r.memory.read(req.Context(), req.Body, req.ContentLength, r.config.MaxBody)
 	defer body.release()

@@ -166,7 +166,7 @@ func TestRefused(t *testing.T) {
 // The largest body that fits is taken, declared or chunked.
 func TestLargestBody(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{8<<10 - 1, 8 << 10, 8<<10 + 1, maxBody - 1, maxBody} {
+	for _, size := range []int{16<<10 - 1, 16 << 10, 16<<10 + 1, maxBody - 1, maxBody} {
 		k := &kept{}
 		address, _ := serve(t, config(k))
 		body := changed("Cust1")

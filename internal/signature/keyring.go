@@ -259,6 +259,13 @@ func (l *list) uses(uses []Use, tenant string) []Use {
 // strict knows one spelling of a signature only.
 var strict = base64.StdEncoding.Strict()
 
+// WellFormed reports whether header can be the signature of some body. Where it can't,
+// [Keyring.Verify] fails with [ErrMalformed], and needs no body to do so.
+func WellFormed(header string) bool {
+	_, ok := decode(header)
+	return ok
+}
+
 // decode returns the MAC that header spells.
 func decode(header string) ([]byte, bool) {
 	if len(header) != strict.EncodedLen(sha256.Size) {
