@@ -120,7 +120,8 @@ type spoolShowCmd struct {
 // spooledDelivery is a delivery in a file.
 type spooledDelivery struct {
 	ReceivedAt time.Time `json:"received_at"`
-	Tenant     string    `json:"context_identifier"`
+	// Tenant is nil where it can't be read.
+	Tenant *string `json:"context_identifier"`
 	// Event is nil where the delivery could not be understood.
 	Event     *string `json:"event"`
 	ContactID *int64  `json:"primary_key"`
@@ -192,7 +193,7 @@ func writeSpooled(w io.Writer, deliveries []spooledDelivery) error {
 				reasons = append(reasons, plain(reason))
 			}
 		}
-		rows = append(rows, []string{when(now, d.ReceivedAt), plain(d.Tenant), name, contact, strconv.Itoa(d.Bytes), strings.Join(reasons, "; ")})
+		rows = append(rows, []string{when(now, d.ReceivedAt), tenantName(d.Tenant), name, contact, strconv.Itoa(d.Bytes), strings.Join(reasons, "; ")})
 	}
 	if err := writeTable(w, rows); err != nil {
 		return err

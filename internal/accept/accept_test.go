@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"contactmirror/internal/accept"
@@ -191,6 +192,51 @@ func TestRestartDuringAnOutage(t *testing.T) {
 	until(t, "the spool is drained", func() bool { return r.spool.State().Records == 0 })
 	if got := count(t, db, `select count(*) from webhook_events`); got != restarts {
 		t.Errorf("%d events, want %d", got, restarts)
+	}
+}
+
+// A delivery is charged to its own tenant, understood or not. One whose tenant can't be
+// read has no tenant in the spool, and is not the empty tenant's.
+func TestGate_chargesTheTenant(t *testing.T) {
+	t.Parallel()
+	s, err := spool.Open(t.TempDir(), 64<<20, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s.Run)
+	away := func(context.Context, inbox.Delivery) (inbox.Result, error) { return "", errors.New("away") }
+	g := accept.New(accept.Inbox{Put: away}, s, slog.New(slog.DiscardHandler))
+	name, none := "Cust1", ""
+	ofNone := delivery(t, 2)
+	ofNone.Event.Tenant = ""
+	for want, d := range map[*string]inbox.Delivery{
+		nil:          {Body: []byte(`{"ContextIdentifier":5}`), ReceivedAt: received, Reason: "no tenant"},
+		&none:        {Body: []byte(`{}`), ReceivedAt: received, Reason: "no event", Tenant: &none},
+		&name:        {Body: []byte(`{"ContextIdentifier":"Cust1"}`), ReceivedAt: received, Reason: "no event", Tenant: &name},
+		new("Cust1"): delivery(t, 1),
+		new(""):      ofNone,
+	} {
+		if got, err := g.Accept(t.Context(), d); got != accept.Spooled || err != nil {
+			t.Fatal(got, err)
+		}
+		records, err := s.Peek(t.Context())
+		if err != nil || len(records) != 1 {
+			t.Fatal(records, err)
+		}
+		if diff := cmp.Diff(want, records[0].Tenant); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", d.Body, diff)
+		}
+		if got := accept.Decode(records[0]); d.Event == nil {
+			if diff := cmp.Diff(d, got); diff != "" {
+				t.Errorf("%s read back (-want +got):\n%s", d.Body, diff)
+			}
+		}
+		damaged := records[0]
+		damaged.Payload = []byte("\xff")
+		if got := accept.Decode(damaged); got.Reason == "" || !cmp.Equal(got.Tenant, want) {
+			t.Errorf("%s, of which the payload can't be read: %+v", d.Body, got)
+		}
+		s.Taken(1)
 	}
 }
 

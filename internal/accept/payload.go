@@ -13,13 +13,13 @@ import (
 	"contactmirror/internal/spool"
 )
 
-// spooled is what is written of a delivery before its body.
+// spooled is what is written of a delivery before its body. Its tenant is the
+// record's.
 type spooled struct {
 	ReceivedAt time.Time   `json:"received_at"`
 	Retry      *int32      `json:"retry,omitempty"`
 	Signature  string      `json:"signature,omitempty"`
 	Reason     string      `json:"reason,omitempty"`
-	Tenant     *string     `json:"tenant,omitempty"`
 	Headers    http.Header `json:"headers,omitempty"`
 	// Of a tenant that can't be read: see [signature.Vouchers].
 	VouchedFor    []string `json:"vouched_for,omitempty"`
@@ -29,7 +29,7 @@ type spooled struct {
 // encode writes d as the spool keeps it: the length of the JSON, the JSON, the
 // body.
 func encode(d *inbox.Delivery) ([]byte, error) {
-	meta, err := json.Marshal(spooled{d.ReceivedAt, d.Retry, d.Signature, d.Reason, d.Tenant, d.Headers, d.Vouchers.Tenants, d.Vouchers.Except})
+	meta, err := json.Marshal(spooled{d.ReceivedAt, d.Retry, d.Signature, d.Reason, d.Headers, d.Vouchers.Tenants, d.Vouchers.Except})
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
@@ -51,31 +51,29 @@ func Decode(r spool.Record) inbox.Delivery {
 	}
 	d := inbox.Delivery{
 		Body: r.Payload[n+int(length):], ReceivedAt: meta.ReceivedAt, Retry: meta.Retry, Signature: meta.Signature,
-		Reason: meta.Reason, Tenant: meta.Tenant, Headers: meta.Headers,
+		Reason: meta.Reason, Headers: meta.Headers,
 		Vouchers: signature.Vouchers{Tenants: meta.VouchedFor, Except: meta.VouchedExcept},
 	}
-	if d.Reason != "" {
-		return d
-	}
-	e, err := event.Parse(d.Body, d.ReceivedAt)
-	if err != nil {
+	if d.Reason == "" {
+		e, err := event.Parse(d.Body, d.ReceivedAt)
+		if err == nil {
+			d.Event = &e
+			return d
+		}
 		d.Reason = err.Error()
-		return d
 	}
-	d.Event = &e
+	d.Tenant = r.Tenant
 	return d
 }
 
 func unreadable(r spool.Record, why string) inbox.Delivery {
-	return inbox.Delivery{Body: r.Payload, ReceivedAt: r.At.UTC(), Reason: "a spooled delivery can't be read: " + why}
+	return inbox.Delivery{Body: r.Payload, ReceivedAt: r.At.UTC(), Tenant: r.Tenant, Reason: "a spooled delivery can't be read: " + why}
 }
 
-func tenantOf(d *inbox.Delivery) string {
-	switch {
-	case d.Event != nil:
-		return d.Event.Tenant
-	case d.Tenant != nil:
-		return *d.Tenant
+// tenantOf is d's tenant, nil where it can't be read.
+func tenantOf(d *inbox.Delivery) *string {
+	if d.Event != nil {
+		return &d.Event.Tenant
 	}
-	return ""
+	return d.Tenant
 }

@@ -25,6 +25,7 @@
 // can't be told from an accepted record whose header is damaged. These files are
 // counted in [State] until an operator has them delivered again or discards them.
 //
-// The spool is bounded, as a whole and for each tenant. It never drops a record
-// to make room for another, and it does not know what is in them.
+// The spool is bounded, as a whole, for each tenant, and for the records without a
+// tenant together. It never drops a record to make room for another, and it does not
+// know what is in them.
 package spool

@@ -642,7 +642,7 @@ func TestSpool_refused(t *testing.T) {
 		t.Fatalf("%+v", all)
 	}
 	c := read(t, dir, all[0].Name)
-	if r := c.Readable[1]; r.Tenant != "Cust1" || r.Reason != "is worse" || string(r.Payload) != "worse" {
+	if r := c.Readable[1]; *r.Tenant != "Cust1" || r.Reason != "is worse" || string(r.Payload) != "worse" {
 		t.Errorf("%+v", r)
 	}
 	if err := spool.Rewrite(dir, &c, c.Readable[1:]); err != nil {

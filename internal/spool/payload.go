@@ -7,8 +7,9 @@ import (
 
 // Record is one accepted delivery.
 type Record struct {
-	// Tenant is for the quota.
-	Tenant string
+	// Tenant is whose part of the spool the record takes; nil where the delivery's
+	// tenant can't be read.
+	Tenant *string
 	// At is when the delivery was received.
 	At time.Time
 	// Reason is why the inbox refused the record; empty where it has not.
@@ -16,29 +17,50 @@ type Record struct {
 	Payload []byte
 }
 
-// encode is the time in microseconds, tenant and reason each after its length,
-// and the payload.
+// encode is the time in microseconds, whether there is a tenant, tenant and reason
+// each after its length, and the payload.
 func (r *Record) encode() []byte {
 	b := binary.LittleEndian.AppendUint64(nil, uint64(r.At.UnixMicro()))
-	b = appendText(b, r.Tenant)
+	if r.Tenant == nil {
+		b = append(b, 0)
+	} else {
+		b = append(b, 1)
+		b = appendText(b, *r.Tenant)
+	}
 	b = appendText(b, r.Reason)
 	return append(b, r.Payload...)
 }
 
 func decode(b []byte) (r Record, ok bool) {
-	if len(b) < 8 {
+	if len(b) < 9 || b[8] > 1 {
 		return Record{}, false
 	}
 	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(b)))
-	b = b[8:]
-	if r.Tenant, b, ok = cutText(b); !ok {
-		return Record{}, false
+	hasTenant := b[8] == 1
+	b = b[9:]
+	if hasTenant {
+		var tenant string
+		if tenant, b, ok = cutText(b); !ok {
+			return Record{}, false
+		}
+		r.Tenant = &tenant
 	}
 	if r.Reason, b, ok = cutText(b); !ok {
 		return Record{}, false
 	}
 	r.Payload = b
 	return r, true
+}
+
+// noTenant is the [Record.part] of records without a tenant, and no tenant's.
+const noTenant = ""
+
+// part names the part of the spool that r takes.
+func (r *Record) part() string {
+	if r.Tenant == nil {
+		return noTenant
+	}
+	return "tenant " + *r.Tenant
 }
 
 func appendText(b []byte, text string) []byte {

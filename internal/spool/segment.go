@@ -226,7 +226,7 @@ func (g *segment) add(r *Record, size int64) {
 	}
 	g.records++
 	g.bytes += size
-	g.byTenant[r.Tenant] += size
+	g.byTenant[r.part()] += size
 }
 
 // signal wakes whoever waits on c, now or next.

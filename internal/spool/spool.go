@@ -19,8 +19,11 @@ const (
 	// lookInterval is how often closed segments are looked for: one that was removed
 	// is written again, as long as this process has it open.
 	lookInterval = time.Second
-	// tenantShare is the part of the spool that one tenant may fill.
-	tenantShare = 0.75
+	// tenantShare is the part of the spool that one tenant may fill, and noTenantShare
+	// that of all records without a tenant. A tenant that sends such records too leaves
+	// room to the others.
+	tenantShare   = 0.75
+	noTenantShare = 0.125
 )
 
 // These bound what is read of a file, which somebody else may have made or grown.
@@ -38,7 +41,7 @@ const (
 
 // The errors of [Spool.Append].
 var (
-	// ErrFull means that the spool, or the tenant's part of it, has no room.
+	// ErrFull means that the spool, or the record's part of it, has no room.
 	ErrFull = errors.New("spool: full")
 	// ErrTooLarge means that the record is larger than one may be.
 	ErrTooLarge = errors.New("spool: record too large")
@@ -89,7 +92,7 @@ type holdings struct {
 	stuck []string // names of segments that could not be moved aside; under moving
 
 	closed   []segment        // oldest first, complete: what Peek reads; under mu
-	byTenant map[string]int64 // bytes, in closed and current; under mu
+	byTenant map[string]int64 // bytes by [Record.part], in closed and current; under mu
 	aside    map[string]File  // the files that were, or could not be, moved aside, by name; under mu
 }
 
@@ -345,16 +348,24 @@ func (s *Spool) admit(batch []*request) []*request {
 	}
 	var fits []*request
 	for _, r := range batch {
-		size := int64(len(r.frame))
-		if used+size > s.limit || byTenant[r.Tenant]+size > int64(tenantShare*float64(s.limit)) {
+		size, part := int64(len(r.frame)), r.part()
+		if used+size > s.limit || byTenant[part]+size > s.limitOf(part) {
 			r.answer <- ErrFull
 			continue
 		}
 		used += size
-		byTenant[r.Tenant] += size
+		byTenant[part] += size
 		fits = append(fits, r)
 	}
 	return fits
+}
+
+// limitOf is the most bytes that this [Record.part] may take.
+func (s *Spool) limitOf(part string) int64 {
+	if part == noTenant {
+		return int64(noTenantShare * float64(s.limit))
+	}
+	return int64(tenantShare * float64(s.limit))
 }
 
 // sync writes records to the current segment and waits until they are on disk,
@@ -379,7 +390,7 @@ func (s *Spool) sync(batch []*request) error {
 	s.mu.Lock()
 	for _, r := range batch {
 		s.current.add(&r.Record, int64(len(r.frame)))
-		s.byTenant[r.Tenant] += int64(len(r.frame))
+		s.byTenant[r.part()] += int64(len(r.frame))
 	}
 	full := s.current.bytes >= segmentSize
 	s.mu.Unlock()

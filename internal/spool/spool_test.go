@@ -45,7 +45,7 @@ func run(t testing.TB, s *spool.Spool) (stop func()) {
 }
 
 func record(tenant, payload string) spool.Record {
-	return spool.Record{Tenant: tenant, At: time.Now(), Payload: []byte(payload)}
+	return spool.Record{Tenant: &tenant, At: time.Now(), Payload: []byte(payload)}
 }
 
 func appendAll(t testing.TB, s *spool.Spool, tenant string, payloads ...string) {
@@ -207,6 +207,76 @@ func TestFull(t *testing.T) {
 	take(t, s, burst+quiet)
 	if n := fill("Burst"); n != burst {
 		t.Errorf("%d records fit after everything was taken, want %d", n, burst)
+	}
+}
+
+// Records without a tenant have a small part of their own: it is not the empty
+// tenant's, and whoever sends them, with or without records of a tenant, leaves room to
+// the others. That holds for what an earlier process has left, too.
+func TestSpool_recordsWithoutATenant(t *testing.T) {
+	t.Parallel()
+	const (
+		limit = 100_000
+		size  = 1000
+	)
+	payload := strings.Repeat("x", size-100)
+	tenant := func(name string) *string { return &name }
+	for name, senders := range map[string][]*string{
+		"alone":               {nil},
+		"then a tenant":       {nil, tenant("Burst")},
+		"after a tenant":      {tenant("Burst"), nil},
+		"among a tenant's":    {tenant("Burst"), nil, tenant("Burst"), nil},
+		"then the empty one":  {nil, tenant("")},
+		"after the empty one": {tenant(""), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			s := open(t, dir, limit)
+			stop := run(t, s)
+			fill := func(of *string, most int) (n int) {
+				for n < most {
+					err := s.Append(t.Context(), spool.Record{Tenant: of, At: time.Now(), Payload: []byte(payload)})
+					if errors.Is(err, spool.ErrFull) {
+						break
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					n++
+				}
+				return n
+			}
+			const many = 2 * limit / size
+			without := 0
+			for i, of := range senders {
+				n := fill(of, many)
+				if of == nil {
+					without += n
+				}
+				if n == 0 && i < 2 {
+					t.Errorf("%d: there is no room", i)
+				}
+			}
+			if at := without * size; at < limit/16 || at > limit/8+limit/16 {
+				t.Errorf("records without a tenant took %d bytes of %d", at, limit)
+			}
+			stop()
+			s = open(t, dir, limit)
+			run(t, s)
+			if n := fill(nil, 1); n != 0 {
+				t.Error("after a restart there is room for more without a tenant")
+			}
+			for _, other := range []string{"", "Other", "=", "unknown"} {
+				if !slices.ContainsFunc(senders, func(of *string) bool { return of != nil && *of == other }) && fill(&other, 3) != 3 {
+					t.Errorf("there is no room for tenant %q", other)
+				}
+			}
+			take(t, s, s.State().Records)
+			if n := fill(nil, many); n != without {
+				t.Errorf("%d records without a tenant fit after everything was taken, want %d", n, without)
+			}
+		})
 	}
 }
 
