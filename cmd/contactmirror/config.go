@@ -7,9 +7,9 @@ import (
 	"regexp"
 	"sort"
 	"strings"
-	"time"
 
 	"contactmirror/internal/chain"
+	"contactmirror/internal/retention"
 	"contactmirror/internal/signature"
 	"contactmirror/internal/smallfile"
 )
@@ -28,9 +28,9 @@ type Config struct {
 	Secrets       []signature.Secret            // for every tenant without its own; may be empty
 	TenantSecrets map[string][]signature.Secret // may be nil
 	AllowUnsigned bool
-	MaxBody       int64         // bytes
-	SpoolLimit    int64         // bytes
-	BodyRetention time.Duration // 0: for good
+	MaxBody       int64 // bytes
+	SpoolLimit    int64 // bytes
+	Retention     retention.Keep
 
 	AuditKey *chain.Key // nil: the audit log is chained without one
 

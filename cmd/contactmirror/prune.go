@@ -13,17 +13,18 @@ import (
 	"contactmirror/internal/retention"
 )
 
-// RetentionFlag is how long bodies are kept.
-type RetentionFlag struct {
-	BodyRetention string `group:"settings" setting:"CONTACTMIRROR_BODY_RETENTION" placeholder:"TIME" help:"How long the bodies of events are kept, such as 90d; default for good."`
+// RetentionFlags are how long bodies are kept.
+type RetentionFlags struct {
+	BodyRetention    string `group:"settings" setting:"CONTACTMIRROR_BODY_RETENTION" placeholder:"TIME" help:"How long the bodies of contact events are kept, such as 365d, or forever; default 90d."`
+	IgnoredRetention string `group:"settings" setting:"CONTACTMIRROR_IGNORED_RETENTION" placeholder:"TIME" help:"How long the bodies of ignored events are kept, such as 30d, or forever; default 7d."`
 }
 
 // pruneCmd drops bodies that are old enough.
 type pruneCmd struct {
-	OlderThan string `placeholder:"TIME" help:"Drop what was received longer ago, such as 90d or 2160h, from 1d; default $CONTACTMIRROR_BODY_RETENTION."`
+	OlderThan string `placeholder:"TIME" help:"Drop all bodies that were received longer ago, such as 30d or 720h, from 1d; default $CONTACTMIRROR_BODY_RETENTION for contact events, $CONTACTMIRROR_IGNORED_RETENTION for ignored ones."`
 	JSON      bool   `help:"Print JSON."`
 	ConfirmFlags
-	RetentionFlag
+	RetentionFlags
 	DatabaseFlags
 }
 
@@ -31,7 +32,9 @@ type pruneCmd struct {
 func (pruneCmd) Help() string {
 	return `Drops the bodies that events came in, and the bytes of resolved quarantine entries. Events, duplicates, the audit log and quarantine's rows stay, so nothing is deduped or accounted for differently. The body of an event that is queued or in open quarantine is never dropped.
 
-Bodies of a day are dropped at once, when all of the day is old enough; rows are deleted only where one of its bodies must stay, or where the day had no partition of its own. On a terminal it shows what it would drop and asks; elsewhere it needs --yes. serve does the same every hour where CONTACTMIRROR_BODY_RETENTION is set. Copies in backups, replicas and the write-ahead log are not reached.`
+Bodies of a day are dropped at once, when all of the day is old enough; rows are deleted only where one of its bodies must stay, or where the day had no partition of its own. On a terminal it shows what it would drop and asks; elsewhere it needs --yes. serve does the same every hour.
+
+Copies in backups, replicas and the write-ahead log are not reached.`
 }
 
 // Run prunes, and says what went. What could not be locked is left for another
@@ -41,14 +44,16 @@ func (p *pruneCmd) Run(ctx context.Context, call *invocation) error {
 	if err != nil {
 		return err
 	}
-	keep := config.BodyRetention
+	keep := config.Retention
 	if p.OlderThan != "" {
-		if keep, err = parseRetention(p.OlderThan); err != nil {
+		d, err := parseRetention(p.OlderThan)
+		if err != nil {
 			return misused("--older-than: %q: %w; allowed: %s", p.OlderThan, err, retentionAllowed)
 		}
+		keep = retention.Keep{Bodies: d, Ignored: d}
 	}
-	if keep == 0 {
-		return misused("say what to drop with --older-than, or set CONTACTMIRROR_BODY_RETENTION")
+	if keep.Forever() {
+		return misused("CONTACTMIRROR_BODY_RETENTION and CONTACTMIRROR_IGNORED_RETENTION are forever: say what to drop with --older-than")
 	}
 	if err := p.check(call); err != nil {
 		return err
@@ -80,7 +85,7 @@ func (p *pruneCmd) Run(ctx context.Context, call *invocation) error {
 	})
 }
 
-func (p *pruneCmd) prune(ctx context.Context, call *invocation, pool *pgxpool.Pool, keep time.Duration, dryRun bool) (retention.Account, error) {
+func (p *pruneCmd) prune(ctx context.Context, call *invocation, pool *pgxpool.Pool, keep retention.Keep, dryRun bool) (retention.Account, error) {
 	return retention.Prune(ctx, pool, retention.Options{
 		Keep: keep, DryRun: dryRun, Actor: call.actor(),
 		Progress: func(done retention.Partition) { fmt.Fprintln(call.stderr, pruned(done, dryRun)) },
@@ -104,7 +109,14 @@ func writeAccount(w io.Writer, a retention.Account) {
 	if a.DryRun {
 		did = "Would drop"
 	}
-	fmt.Fprintf(w, "%s what was received before %s: %s (%s dropped), and the bytes of %s (%s).\n", did, clock(a.Before),
+	var expired []string
+	if a.Before != nil {
+		expired = append(expired, "contact events received before "+clock(*a.Before))
+	}
+	if a.IgnoredBefore != nil {
+		expired = append(expired, "ignored events received before "+clock(*a.IgnoredBefore))
+	}
+	fmt.Fprintf(w, "%s bodies of %s: %s (%s dropped), and the bytes of %s (%s).\n", did, strings.Join(expired, " and of "),
 		count(a.Bodies, "body", "bodies"), count(int64(a.Dropped), "partition", "partitions"),
 		count(a.Quarantined, "resolved quarantine entry", "resolved quarantine entries"), count(a.QuarantinedBytes, "byte", "bytes"))
 	for _, name := range a.Held {
@@ -114,6 +126,14 @@ func writeAccount(w io.Writer, a retention.Account) {
 
 // retentionAllowed is what a retention may be.
 const retentionAllowed = "days or a Go duration, such as 90d or 2160h; from 1d to 36500d"
+
+// parseRetentionOrForever reads how long something is kept, where forever is 0.
+func parseRetentionOrForever(v string) (time.Duration, error) {
+	if v == "forever" {
+		return 0, nil
+	}
+	return parseRetention(v)
+}
 
 // parseRetention reads how long something is kept.
 func parseRetention(v string) (time.Duration, error) {

@@ -45,7 +45,7 @@ type serveCmd struct {
 	ReceiveFlags
 	AuditFlag
 	AdminFlags
-	RetentionFlag
+	RetentionFlags
 	LogFlags
 }
 
@@ -165,7 +165,7 @@ func (s *serveCmd) serve(ctx context.Context, config *Config, log *slog.Logger, 
 	}
 	if s.receives() || s.syncs() {
 		roles.Go(func() error {
-			return watch.whileSchema(working, retention.NewKeeper(pool, config.BodyRetention, log).Run)
+			return watch.whileSchema(working, retention.NewKeeper(pool, config.Retention, log).Run)
 		})
 	}
 	if adminListener != nil {

@@ -98,12 +98,20 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "CONTACTMIRROR_BODY_RETENTION", allowed: retentionAllowed,
+		name: "CONTACTMIRROR_BODY_RETENTION", allowed: retentionAllowed + "; or forever",
+		fallback: func(*Config) string { return "90d" },
 		set: func(c *Config, v string) (err error) {
-			c.BodyRetention, err = parseRetention(v)
+			c.Retention.Bodies, err = parseRetentionOrForever(v)
 			return err
 		},
-		absent: func(*Config) string { return "kept for good" },
+	},
+	{
+		name: "CONTACTMIRROR_IGNORED_RETENTION", allowed: retentionAllowed + "; or forever",
+		fallback: func(*Config) string { return "7d" },
+		set: func(c *Config, v string) (err error) {
+			c.Retention.Ignored, err = parseRetentionOrForever(v)
+			return err
+		},
 	},
 	{
 		name: "CONTACTMIRROR_AUDIT_KEY", twin: true, show: maskSecret,

@@ -123,15 +123,15 @@ func testEachOperation(t *testing.T, mode string) {
 			return err
 		}, nil, "eve replay Cust1"},
 		{"prune, dry", func(ctx context.Context) error {
-			_, err := retention.Prune(ctx, pool, retention.Options{Actor: "fay", Keep: 48 * time.Hour, DryRun: true})
+			_, err := retention.Prune(ctx, pool, retention.Options{Actor: "fay", Keep: retention.Keep{Bodies: 48 * time.Hour}, DryRun: true})
 			return err
 		}, nil, ""},
 		{"prune", func(ctx context.Context) error {
-			_, err := retention.Prune(ctx, pool, retention.Options{Actor: "fay", Keep: 48 * time.Hour})
+			_, err := retention.Prune(ctx, pool, retention.Options{Actor: "fay", Keep: retention.Keep{Bodies: 48 * time.Hour}})
 			return err
 		}, nil, "fay prune"},
 		{"prune on a schedule", func(ctx context.Context) error {
-			_, err := retention.Prune(ctx, pool, retention.Options{Keep: 48 * time.Hour})
+			_, err := retention.Prune(ctx, pool, retention.Options{Keep: retention.Keep{Bodies: 48 * time.Hour}})
 			return err
 		}, nil, ""},
 		{"publish", func(ctx context.Context) error {

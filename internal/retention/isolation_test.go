@@ -36,7 +36,7 @@ func TestPrune_atAnyDefaultIsolation(t *testing.T) {
 			store(t, db.Pool, 11*day, 1, 2)
 			store(t, db.Pool, 10*day, 3)
 			store(t, db.Pool, 0, 4)
-			a, err := retention.Prune(t.Context(), poolAt(t, db, level), retention.Options{Keep: 2 * day})
+			a, err := retention.Prune(t.Context(), poolAt(t, db, level), retention.Options{Keep: both(2 * day)})
 			if err != nil || a.Bodies != 3 || a.Dropped != 1 {
 				t.Errorf("%d bodies are gone, and %d partitions, %v; want 3 and 1", a.Bodies, a.Dropped, err)
 			}

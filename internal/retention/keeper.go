@@ -38,15 +38,14 @@ func Extend(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 // than that. Several may run, in any number of processes.
 type Keeper struct {
 	pool *pgxpool.Pool
-	keep time.Duration
+	keep Keep
 	log  *slog.Logger
 
 	failing bool
 }
 
-// NewKeeper makes a keeper on the database behind pool. A keep of 0 keeps
-// bodies for good.
-func NewKeeper(pool *pgxpool.Pool, keep time.Duration, log *slog.Logger) *Keeper {
+// NewKeeper makes a keeper on the database behind pool.
+func NewKeeper(pool *pgxpool.Pool, keep Keep, log *slog.Logger) *Keeper {
 	return &Keeper{pool: pool, keep: keep, log: log}
 }
 
@@ -57,7 +56,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	defer tick.Stop()
 	var pruned time.Time
 	for {
-		if _, err := Extend(ctx, k.pool); k.succeeded(ctx, err) && k.keep > 0 && time.Since(pruned) >= pruneInterval && k.prune(ctx) {
+		if _, err := Extend(ctx, k.pool); k.succeeded(ctx, err) && !k.keep.Forever() && time.Since(pruned) >= pruneInterval && k.prune(ctx) {
 			pruned = time.Now()
 		}
 		select {
@@ -72,7 +71,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) prune(ctx context.Context) bool {
 	a, err := Prune(ctx, k.pool, Options{Keep: k.keep})
 	if a.Bodies+a.Quarantined > 0 || a.Dropped > 0 {
-		k.log.Info("dropped expired bodies", "received_before", a.Before, "partitions", a.Dropped, "bodies", a.Bodies, "quarantined", a.Quarantined)
+		k.log.Info("dropped expired bodies", "received_before", a.Before, "ignored_received_before", a.IgnoredBefore, "partitions", a.Dropped, "bodies", a.Bodies, "quarantined", a.Quarantined)
 	}
 	return k.succeeded(ctx, err) && len(a.Busy) == 0
 }

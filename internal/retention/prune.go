@@ -22,7 +22,7 @@ const (
 )
 
 var (
-	cutoffStmt       = pg.NewColumn[cutoffArgs, time.Time](sql.RetentionCutoff)
+	cutoffStmt       = pg.NewQuery[cutoffArgs, cutoff](sql.RetentionCutoff)
 	partitionsStmt   = pg.NewQuery[partitionsArgs, partition](sql.RetentionPartitions)
 	dropStmt         = pg.NewQuery[dropArgs, verdict](sql.RetentionDrop)
 	deleteBodiesStmt = pg.NewQuery[deleteBodiesArgs, deleted](sql.RetentionDelete)
@@ -30,8 +30,8 @@ var (
 )
 
 type (
-	cutoffArgs     struct{ Keep int64 } // in microseconds
-	partitionsArgs struct{ Before time.Time }
+	cutoffArgs     struct{ Bodies, Ignored *int64 } // in microseconds
+	partitionsArgs struct{ BodiesBefore, IgnoredBefore *time.Time }
 	dropArgs       struct {
 		PartitionName string
 		Before        time.Time
@@ -49,8 +49,13 @@ type (
 	}
 )
 
+// cutoff is what has expired: what was received before these times, nothing where
+// one is nil.
+type cutoff struct{ Bodies, Ignored *time.Time }
+
 type partition struct {
 	PartitionName string
+	Ignored       bool
 	// IsDefault is set for partitions that are of no day, and never dropped.
 	IsDefault bool
 }
@@ -70,11 +75,40 @@ type emptied struct {
 	Deliveries, Bytes int64
 }
 
+// Keep is how long bodies are kept, counted from when they were received, by the
+// database's clock: [Least] or more, or 0 for ever.
+type Keep struct {
+	// Bodies is for the bodies of contact events, and for resolved quarantine entries.
+	Bodies time.Duration
+	// Ignored is for the bodies of ignored events.
+	Ignored time.Duration
+}
+
+// Forever reports whether nothing ever expires.
+func (k Keep) Forever() bool { return k == Keep{} }
+
+func (k Keep) check() error {
+	for _, d := range []time.Duration{k.Bodies, k.Ignored} {
+		if d != 0 && d < Least {
+			return fmt.Errorf("%v is shorter than %v", d, Least)
+		}
+	}
+	return nil
+}
+
+func (k Keep) args() cutoffArgs {
+	micros := func(d time.Duration) *int64 {
+		if d == 0 {
+			return nil
+		}
+		return new(d.Microseconds())
+	}
+	return cutoffArgs{micros(k.Bodies), micros(k.Ignored)}
+}
+
 // Options say what [Prune] may drop.
 type Options struct {
-	// Keep is how long bodies are kept, [Least] or more, counted from when they
-	// were received, by the database's clock.
-	Keep time.Duration
+	Keep Keep
 	// DryRun only counts.
 	DryRun bool
 	// Actor is the operator who prunes; empty where serve does by itself, which is
@@ -96,7 +130,11 @@ type Partition struct {
 
 // Account is what one [Prune] has done, or would do.
 type Account struct {
-	Before     time.Time   `json:"before"` // what was received before has expired
+	// Before and IgnoredBefore are when contact events, and ignored ones, were
+	// received whose bodies have expired; nil where none ever do.
+	Before        *time.Time `json:"before"`
+	IgnoredBefore *time.Time `json:"ignored_before"`
+
 	DryRun     bool        `json:"dry_run"`
 	Partitions []Partition `json:"partitions"`
 	Dropped    int         `json:"dropped"` // partitions
@@ -115,20 +153,21 @@ type Account struct {
 // gone, and in the account.
 func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) {
 	a := Account{DryRun: o.DryRun, Partitions: []Partition{}, Held: []string{}, Busy: []string{}}
-	if o.Keep < Least {
-		return a, fmt.Errorf("retention: %v is shorter than %v", o.Keep, Least)
-	}
-	var err error
-	if a.Before, err = cutoffStmt.One(ctx, pool, cutoffArgs{o.Keep.Microseconds()}); err != nil {
+	if err := o.Keep.check(); err != nil {
 		return a, fmt.Errorf("retention: %w", err)
 	}
+	expired, err := cutoffStmt.All(ctx, pool, o.Keep.args())
+	if err != nil {
+		return a, fmt.Errorf("retention: %w", err)
+	}
+	a.Before, a.IgnoredBefore = expired[0].Bodies, expired[0].Ignored
 	if o.Actor != "" && !o.DryRun { // first: what is dropped stays so, whatever becomes of the rest
-		e := operator.Entry{Actor: o.Actor, Action: operator.Prune, Detail: operator.Detail{"before": a.Before}}
+		e := operator.Entry{Actor: o.Actor, Action: operator.Prune, Detail: operator.Detail{"before": a.Before, "ignored_before": a.IgnoredBefore}}
 		if err := operator.Record(ctx, pool, e); err != nil {
 			return a, fmt.Errorf("retention: %w", err)
 		}
 	}
-	begun, err := partitionsStmt.All(ctx, pool, partitionsArgs{a.Before})
+	begun, err := partitionsStmt.All(ctx, pool, partitionsArgs{a.Before, a.IgnoredBefore})
 	if err != nil {
 		return a, fmt.Errorf("retention: list the partitions: %w", err)
 	}
@@ -145,8 +184,10 @@ func Prune(ctx context.Context, pool *pgxpool.Pool, o Options) (Account, error) 
 			return a, fmt.Errorf("retention: %s: %w", found.PartitionName, err)
 		}
 	}
-	if err := a.quarantine(ctx, pool); err != nil {
-		return a, fmt.Errorf("retention: quarantine: %w", err)
+	if a.Before != nil {
+		if err := a.quarantine(ctx, pool); err != nil {
+			return a, fmt.Errorf("retention: quarantine: %w", err)
+		}
 	}
 	return a, nil
 }
@@ -165,11 +206,16 @@ func call[T any](ctx context.Context, pool *pgxpool.Pool, do func(tx pgx.Tx) (T,
 // expired in it and can't be dropped with it.
 func (a *Account) partition(ctx context.Context, pool *pgxpool.Pool, found partition) (Partition, error) {
 	p := Partition{Name: found.PartitionName}
+	expired := a.Before
+	if found.Ignored {
+		expired = a.IgnoredBefore
+	}
+	before := *expired // the partitions of the other kind are not listed
 	if found.IsDefault {
-		return p, a.deleteRows(ctx, pool, &p)
+		return p, a.deleteRows(ctx, pool, &p, before)
 	}
 	verdicts, err := call(ctx, pool, func(tx pgx.Tx) ([]verdict, error) {
-		return dropStmt.All(ctx, tx, dropArgs{PartitionName: p.Name, Before: a.Before, Really: !a.DryRun})
+		return dropStmt.All(ctx, tx, dropArgs{PartitionName: p.Name, Before: before, Really: !a.DryRun})
 	})
 	if err != nil {
 		return p, err
@@ -182,16 +228,16 @@ func (a *Account) partition(ctx context.Context, pool *pgxpool.Pool, found parti
 		a.Busy = append(a.Busy, p.Name)
 	case "held":
 		a.Held = append(a.Held, p.Name)
-		return p, a.deleteRows(ctx, pool, &p)
+		return p, a.deleteRows(ctx, pool, &p, before)
 	}
 	return p, nil
 }
 
 // deleteRows goes through all of a partition, a batch at a time.
-func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partition) error {
+func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partition, before time.Time) error {
 	for after := int64(-1 << 63); ; {
 		found, err := call(ctx, pool, func(tx pgx.Tx) ([]deleted, error) {
-			return deleteBodiesStmt.All(ctx, tx, deleteBodiesArgs{p.Name, batchArgs{Before: a.Before, After: after, Batch: batch, Really: !a.DryRun}})
+			return deleteBodiesStmt.All(ctx, tx, deleteBodiesArgs{p.Name, batchArgs{Before: before, After: after, Batch: batch, Really: !a.DryRun}})
 		})
 		if err != nil {
 			return err
@@ -208,7 +254,7 @@ func (a *Account) deleteRows(ctx context.Context, pool *pgxpool.Pool, p *Partiti
 func (a *Account) quarantine(ctx context.Context, pool *pgxpool.Pool) error {
 	for after := int64(0); ; {
 		found, err := call(ctx, pool, func(tx pgx.Tx) ([]emptied, error) {
-			return emptyEntriesStmt.All(ctx, tx, batchArgs{Before: a.Before, After: after, Batch: batch, Really: !a.DryRun})
+			return emptyEntriesStmt.All(ctx, tx, batchArgs{Before: *a.Before, After: after, Batch: batch, Really: !a.DryRun})
 		})
 		if err != nil {
 			return err

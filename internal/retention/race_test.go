@@ -62,7 +62,7 @@ func TestPruneLeavesWhatIsQueued(t *testing.T) {
 			running--
 		default:
 		}
-		a, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: 2 * day})
+		a, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(2 * day)})
 		if err != nil {
 			t.Fatal(err)
 		}

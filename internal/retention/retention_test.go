@@ -38,6 +38,9 @@ func texts(t *testing.T, db *pgxpool.Pool, query string) []string {
 	return values
 }
 
+// both is the same retention for all bodies.
+func both(d time.Duration) retention.Keep { return retention.Keep{Bodies: d, Ignored: d} }
+
 // store stores ignored events with bodies of ten bytes, received age ago.
 func store(t *testing.T, db *pgxpool.Pool, age time.Duration, seqs ...int64) {
 	t.Helper()
@@ -179,7 +182,7 @@ func TestNothingQueuesBehindAReport(t *testing.T) {
 	if made, err := retention.Extend(t.Context(), db.Pool); made != 0 || err != nil {
 		t.Errorf("extend beside a report: %d, %v", made, err)
 	}
-	a, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: 2 * day})
+	a, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(2 * day)})
 	if err != nil || a.Bodies != 0 || a.Dropped != 0 || !cmp.Equal(a.Busy, []string{old}) {
 		t.Errorf("prune beside a report: %+v, %v", a, err)
 	}
@@ -192,7 +195,7 @@ func TestNothingQueuesBehindAReport(t *testing.T) {
 	if made, err := retention.Extend(t.Context(), db.Pool); made != 1 || err != nil {
 		t.Errorf("extend after the report: %d, %v", made, err)
 	}
-	if a, err = retention.Prune(t.Context(), db.Pool, retention.Options{Keep: 2 * day}); err != nil || a.Bodies != 1 || a.Dropped != 1 || len(a.Busy) != 0 {
+	if a, err = retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(2 * day)}); err != nil || a.Bodies != 1 || a.Dropped != 1 || len(a.Busy) != 0 {
 		t.Errorf("prune after the report: %+v, %v", a, err)
 	}
 }
@@ -242,7 +245,7 @@ func TestPrune(t *testing.T) {
 		want.DryRun = dry
 		told := 0
 		got, err := retention.Prune(t.Context(), db.Pool, retention.Options{
-			Keep: 90 * day, DryRun: dry, Progress: func(retention.Partition) { told++ },
+			Keep: both(90 * day), DryRun: dry, Progress: func(retention.Partition) { told++ },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -255,7 +258,7 @@ func TestPrune(t *testing.T) {
 				p.Bytes = 0
 			}
 		}
-		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(retention.Account{}, "Before")); diff != "" || told != 5 {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(retention.Account{}, "Before", "IgnoredBefore")); diff != "" || told != 5 {
 			t.Errorf("dry run %t, told %d (-want +got):\n%s", dry, told, diff)
 		}
 		if dry && !cmp.Equal(before, texts(t, db.Pool, left)) {
@@ -275,15 +278,65 @@ func TestPrune(t *testing.T) {
 	if got := texts(t, db.Pool, `select count(*)::text from webhook_events`); got[0] != "14" {
 		t.Errorf("%s events left", got[0])
 	}
-	if again, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: 90 * day}); err != nil || again.Bodies+again.Quarantined != 0 {
+	if again, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(90 * day)}); err != nil || again.Bodies+again.Quarantined != 0 {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	// The last events that hold their day are dealt with.
 	execute(t, db.Pool, `delete from sync_queue; update quarantined_deliveries set resolved_at = now(), resolution = 'discarded' where resolved_at is null`)
-	if last, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: 90 * day}); err != nil || last.Dropped != 1 || last.Bodies != 2 || len(last.Held) != 0 {
+	if last, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(90 * day)}); err != nil || last.Dropped != 1 || last.Bodies != 2 || len(last.Held) != 0 {
 		t.Errorf("at last: %+v, %v", last, err)
 	}
 	execute(t, db.Pool, account) // no event of the test was applied
+}
+
+// Bodies of contact events and of ignored ones have a retention each, and each may be
+// for ever.
+func TestPrune_eachKindOfBodyHasItsRetention(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		keep        retention.Keep
+		left        []string
+		quarantined int64
+	}{
+		"both":             {retention.Keep{Bodies: 90 * day, Ignored: 7 * day}, []string{"2", "3", "12", "13"}, 1},
+		"bodies forever":   {retention.Keep{Ignored: 7 * day}, []string{"1", "2", "3", "4", "12", "13"}, 0},
+		"ignored forever":  {retention.Keep{Bodies: 90 * day}, []string{"2", "3", "10", "11", "12", "13", "14"}, 1},
+		"both forever":     {retention.Keep{}, []string{"1", "2", "3", "4", "10", "11", "12", "13", "14"}, 0},
+		"ignored for more": {retention.Keep{Bodies: 2 * day, Ignored: 30 * day}, []string{"3", "10", "12", "13"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			for _, age := range []time.Duration{100 * day, 8 * day} {
+				partition(t, db.Pool, false, age)
+				partition(t, db.Pool, true, age)
+			}
+			put(t, db.Pool, false, 100*day, 1)
+			put(t, db.Pool, false, 8*day, 2)
+			put(t, db.Pool, false, 0, 3)
+			put(t, db.Pool, false, 99*day, 4) // its day has no partition, as that of 14 and 10
+			put(t, db.Pool, true, 99*day, 14)
+			put(t, db.Pool, true, 20*day, 10)
+			put(t, db.Pool, true, 100*day, 11)
+			put(t, db.Pool, true, 0, 12, 13)
+			execute(t, db.Pool, account)
+			execute(t, db.Pool, `insert into quarantined_deliveries (received_at, reason, body, body_sha256, resolved_at, resolution)
+				values (now() - interval '91 days', 'for the test', 'personal', sha256('personal'), now(), 'discarded')`)
+			a, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: c.keep})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.left, texts(t, db.Pool, `select event_seq::text from webhook_bodies b order by b.event_seq`)); diff != "" {
+				t.Errorf("bodies left (-want +got):\n%s", diff)
+			}
+			if got := texts(t, db.Pool, `select count(*)::text from quarantined_deliveries where body <> ''`); got[0] != fmt.Sprint(1-c.quarantined) {
+				t.Errorf("%s entries keep their bytes, %d have lost them", got[0], a.Quarantined)
+			}
+			if (a.Before == nil) != (c.keep.Bodies == 0) || (a.IgnoredBefore == nil) != (c.keep.Ignored == 0) {
+				t.Errorf("before %v, ignored before %v", a.Before, a.IgnoredBefore)
+			}
+		})
+	}
 }
 
 // account quarantines every event that has no outcome, so that the account is right.
@@ -313,14 +366,14 @@ func TestPruneWaitsForPutsUnderWay(t *testing.T) {
 		insert into webhook_bodies (event_seq, received_at, ignored, body) select event_seq, received_at, false, 'late' from e`); err != nil {
 		t.Fatal(err)
 	}
-	a, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: 2 * day})
+	a, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(2 * day)})
 	if err != nil || a.Dropped != 0 || !cmp.Equal(a.Busy, []string{old}) {
 		t.Errorf("prune beside a put: %+v, %v", a, err)
 	}
 	if err := late.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	a, err = retention.Prune(t.Context(), db.Pool, retention.Options{Keep: 2 * day})
+	a, err = retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(2 * day)})
 	if err != nil || a.Dropped != 0 || a.Bodies != 1 || !cmp.Equal(a.Held, []string{old}) {
 		t.Errorf("prune after the put: %+v, %v", a, err)
 	}
@@ -353,7 +406,7 @@ func TestPruneLooksAgainUnderTheLock(t *testing.T) {
 	}
 	pruned := make(chan retention.Account, 1)
 	go func() {
-		a, err := retention.Prune(context.Background(), db.Pool, retention.Options{Keep: 2 * day})
+		a, err := retention.Prune(context.Background(), db.Pool, retention.Options{Keep: both(2 * day)})
 		if err != nil {
 			t.Error(err)
 		}
@@ -381,7 +434,7 @@ func TestPruneLooksAgainUnderTheLock(t *testing.T) {
 func TestPruneRefuses(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	if _, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: day - 1}); err == nil {
+	if _, err := retention.Prune(t.Context(), db.Pool, retention.Options{Keep: both(day - 1)}); err == nil {
 		t.Error("bodies younger than a day were pruned")
 	}
 	for _, call := range []string{
@@ -435,7 +488,7 @@ func TestKeeper(t *testing.T) {
 	want := days(t, db.Pool, 0, -7)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- retention.NewKeeper(db.Pool, 2*day, slog.New(slog.DiscardHandler)).Run(ctx) }()
+	go func() { ended <- retention.NewKeeper(db.Pool, both(2*day), slog.New(slog.DiscardHandler)).Run(ctx) }()
 	var got []string
 	for deadline := time.Now().Add(20 * time.Second); !cmp.Equal(got, want) && time.Now().Before(deadline); {
 		got = texts(t, db.Pool, partitions)
