@@ -158,6 +158,9 @@ comment on column webhook_bodies_ignored_default.received_at is 'As in webhook_b
 comment on column webhook_bodies_ignored_default.ignored is 'As in webhook_bodies.';
 comment on column webhook_bodies_ignored_default.body is 'As in webhook_bodies.';
 
+-- Statistics would keep some of the bodies, and no query filters by a body.
+alter table webhook_bodies alter column body set statistics 0;
+
 -- A plan for any range of time opens and locks every partition, in the worker's
 -- transaction until it commits, so the worker's statement is planned for the range
 -- that it asks for. The worker keeps the plans of its other statements
@@ -180,6 +183,8 @@ $$;
 
 comment on function contactmirror_bodies(bigint[], timestamptz, timestamptz) is 'The bodies of some contact events (event_seqs) that were received within a range of time (first, last): it reads the partitions of those days only.';
 
+alter table webhook_events alter column keyless_sha256 set statistics 0; -- as that of bodies
+
 create sequence duplicate_deliveries_duplicate_seq_seq as bigint;
 
 create table duplicate_deliveries (
@@ -194,6 +199,7 @@ create table duplicate_deliveries (
 );
 
 alter sequence duplicate_deliveries_duplicate_seq_seq owned by duplicate_deliveries.duplicate_seq;
+alter table duplicate_deliveries alter column body_sha256 set statistics 0; -- as that of bodies
 
 create index duplicate_deliveries_event_seq on duplicate_deliveries (event_seq);
 
@@ -234,6 +240,9 @@ create table quarantined_deliveries (
 );
 
 alter sequence quarantined_deliveries_quarantine_seq_seq owned by quarantined_deliveries.quarantine_seq;
+alter table quarantined_deliveries -- as that of bodies
+    alter column reason set statistics 0, alter column headers set statistics 0,
+    alter column body set statistics 0, alter column body_sha256 set statistics 0;
 
 create unique index quarantined_deliveries_event on quarantined_deliveries (event_seq) where event_seq is not null;
 create unique index quarantined_deliveries_body on quarantined_deliveries (body_sha256) where event_seq is null;
@@ -249,7 +258,7 @@ comment on column quarantined_deliveries.vouched_except is 'Where vouched_for ho
 comment on column quarantined_deliveries.event_seq is 'The event in webhook_events; NULL where the delivery never became one.';
 comment on column quarantined_deliveries.headers is 'The request''s headers, credentials masked; of a delivery that the database refused as an event, its signature.';
 comment on column quarantined_deliveries.body is 'The request body, byte for byte; or the redacted body of an event of an erased contact.';
-comment on column quarantined_deliveries.body_sha256 is 'SHA-256 of the body.';
+comment on column quarantined_deliveries.body_sha256 is 'SHA-256 of the body, so that the same bytes are counted in one entry. Once the body was removed, or redacted: random bytes, or of an erased contact a hash of what the entry keeps.';
 comment on column quarantined_deliveries.deliveries is 'How often the same bytes were delivered.';
 comment on column quarantined_deliveries.attempts is 'How often accepting or applying it was tried.';
 comment on column quarantined_deliveries.resolved_at is 'When an operator resolved it; NULL while open.';

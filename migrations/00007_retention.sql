@@ -68,6 +68,7 @@ begin
         end if;
     end loop;
     execute format('create table %I (like %I including all)', name, branch);
+    execute format('alter table %I alter column body set statistics 0', name); -- as in webhook_bodies
     execute format('comment on table %I is %L', name,
         format('Bodies of %s events received on %s (UTC).', case when ignored then 'ignored' else 'contact' end, day));
     execute format('alter table %I attach partition %I for values from (%L) to (%L)', branch, name, bounds[1], bounds[2]);

@@ -119,6 +119,18 @@ $$;
 
 comment on function contactmirror_reason_without_values(text) is 'The reason of a quarantine entry without what it quotes of the delivery.';
 
+-- The same delivery of an erased contact again is counted in the entry that it has. A
+-- hash of its body would let values be guessed, so its key is made of what the entry
+-- says: two bodies of which the entries would say the same share one.
+-- +goose StatementBegin
+create function contactmirror_entry_key(context_identifier text, contact_id bigint, reason text, redacted bytea) returns bytea
+language sql immutable as $$
+select sha256(convert_to(jsonb_build_array(context_identifier, contact_id, reason, encode(redacted, 'hex'))::text, 'UTF8'))
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_entry_key(text, bigint, text, bytea) is 'What stands for the hash of a body in the quarantine entry of an erased contact (context_identifier, contact_id): a hash of what the entry keeps (reason, redacted).';
+
 -- An event that has not been applied keeps its body: only bodies that an audit row
 -- stands for, or that nothing needs, are removed here.
 -- +goose StatementBegin
@@ -319,10 +331,21 @@ begin
 
     update quarantined_deliveries q
     set reason = contactmirror_reason_without_values(q.reason), headers = null,
-        body = coalesce(d.body, ''), body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now(),
+        body = coalesce(d.body, ''), bytes_removed_at = now(),
+        body_sha256 = case
+            when d.twin = 1 and not exists (select from quarantined_deliveries o where o.event_seq is null and o.body_sha256 = d.key) then d.key
+            else uuid_send(gen_random_uuid())
+        end,
         resolved_at = coalesce(q.resolved_at, case when d.body is null then now() end),
         resolution = coalesce(q.resolution, case when d.body is null then 'discarded' end)
-    from unnest($9, $10) as d (quarantine_seq, body)
+    from (
+        select k.quarantine_seq, k.body, k.key, row_number() over (partition by k.key order by k.quarantine_seq) as twin
+        from (
+            select u.quarantine_seq, u.body, contactmirror_entry_key($1, $2, contactmirror_reason_without_values(e.reason), u.body) as key
+            from unnest($9, $10) as u (quarantine_seq, body)
+            join quarantined_deliveries e on e.quarantine_seq = u.quarantine_seq
+        ) k
+    ) d
     where q.quarantine_seq = d.quarantine_seq and q.event_seq is null and q.bytes_removed_at is null;
     get diagnostics more = row_count;
     quarantined := quarantined + more;
@@ -353,20 +376,67 @@ $$;
 
 comment on function contactmirror_lift_erasure(text, bigint, bigint) is 'Lets events of a contact (context_identifier, contact_id) that are received from now on be kept with their values again. The caller has written the lifting''s row of the log (audit_seq). Reports whether the contact was erased and the row is there. For the owner, or whom the owner grants it to.';
 
+-- Statistics hold values of columns that queries filter by. Those that none filters by
+-- have no statistics at all: bodies, quarantine's texts, hashes. A value is gone from
+-- those of the others once its row is not in the sample any more.
+-- +goose StatementBegin
+create function contactmirror_analyze_values() returns void
+language plpgsql security definer
+set search_path from current
+set lock_timeout = '10s'
+as $$
+begin
+    analyze contacts, contact_audit_log;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_analyze_values() is 'Makes the statistics of the tables with values of contacts again, so that pg_stats has none that were erased. For the owner, or whom the owner grants it to.';
+
+-- The service may insert into the log, but not rows that say a contact was erased or an
+-- erasure lifted. The trigger fires after the insert, for its condition does not keep
+-- COPY from inserting many rows at a time; a trigger before the insert would.
+-- +goose StatementBegin
+create function contactmirror_may_erase() returns trigger
+language plpgsql
+set search_path from current
+as $$
+begin
+    if not has_function_privilege('contactmirror_erase(text, bigint, bigint, text, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[])', 'execute') then
+        raise exception 'permission denied: % may not write % into %', current_user, new.event, tg_table_name
+            using errcode = 'insufficient_privilege', hint = 'Erase, and lift erasures, with contactmirror erase, as the owner of the schema.';
+    end if;
+    return null;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_may_erase() is 'Refuses rows of the audit log about erasures and liftings from roles that may not erase.';
+
+create trigger contact_audit_log_may_erase
+    after insert on contact_audit_log
+    for each row when (new.outcome is null)
+    execute function contactmirror_may_erase();
+
 revoke all on function contactmirror_erased(text, bigint, timestamptz) from public;
 revoke all on function contactmirror_strip_events(bigint[]) from public;
 revoke all on function contactmirror_redact_event(bigint, bytea) from public;
 revoke all on function contactmirror_strip_delivery(bigint, text, bigint) from public;
 revoke all on function contactmirror_erase(text, bigint, bigint, text, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[]) from public;
 revoke all on function contactmirror_lift_erasure(text, bigint, bigint) from public;
+revoke all on function contactmirror_analyze_values() from public;
 
 -- +goose Down
 
+drop trigger contact_audit_log_may_erase on contact_audit_log;
+drop function contactmirror_may_erase();
+drop function contactmirror_analyze_values();
 drop function contactmirror_lift_erasure(text, bigint, bigint);
 drop function contactmirror_erase(text, bigint, bigint, text, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[]);
 drop function contactmirror_strip_delivery(bigint, text, bigint);
 drop function contactmirror_redact_event(bigint, bytea);
 drop function contactmirror_strip_events(bigint[]);
+drop function contactmirror_entry_key(text, bigint, text, bytea);
 drop function contactmirror_reason_without_values(text);
 drop function contactmirror_hash_kept(text, bigint, timestamptz, bytea);
 drop function contactmirror_is_of_contact(text, text);

@@ -122,6 +122,13 @@ func TestReportingSees(t *testing.T) {
 	}
 }
 
+// operatorRow inserts a row of the log that only an erasure or a lifting may.
+func operatorRow(event, effect string) string {
+	return fmt.Sprintf(`insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
+			changed_columns, unreadable_columns, hard_deleted, effect, given_columns, origin, chain_seq, chain)
+		values (0, 'Cust1', 7, '%s', gen_random_uuid(), now(), 0, now(), now(), '{}', '{}', false, '%s', 0, 'operator', 1, decode(repeat('00', 36), 'hex'))`, event, effect)
+}
+
 // What the service may do is tested beside the statements that it runs; this is
 // what it may not do.
 func TestServiceMayNot(t *testing.T) {
@@ -152,6 +159,7 @@ func TestServiceMayNot(t *testing.T) {
 		"update log_horizon set audit_seq = 0", "delete from log_horizon", "update accounting_seal set event_seq = 0", "update sealed_accounts set applied = 0",
 		"create or replace function seal_accounts(max_rows integer) returns bigint language sql as 'select 0'",
 		"create role another",
+		operatorRow("mirror.erased", "erased"), operatorRow("mirror.erasure_lifted", "unchanged"),
 	} {
 		if err := as(t, db, roles.Service, statement); !denied(err) {
 			t.Errorf("%s: %v", statement, err)

@@ -123,6 +123,12 @@ var (
 	//go:embed rebuild_drop.sql
 	RebuildDrop string
 
+	//go:embed verify_register.sql
+	VerifyRegister string
+	//go:embed verify_erased.sql
+	VerifyErased string
+	//go:embed verify_duplicates.sql
+	VerifyDuplicates string
 	//go:embed verify_heads.sql
 	VerifyHeads string
 	//go:embed verify_chain.sql
@@ -238,6 +244,8 @@ var (
 	ErasureErase string
 	//go:embed erasure_in_force.sql
 	ErasureInForce string
+	//go:embed erasure_analyze.sql
+	ErasureAnalyze string
 	//go:embed erasure_stamp.sql
 	ErasureStamp string
 	//go:embed erasure_lift.sql

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -133,6 +134,11 @@ func writeVerification(w io.Writer, options verify.Options, r *verify.Report, to
 		{"account", verdictOf(int64(a.Wrong), "tenant's is wrong", "tenants' are wrong",
 			fmt.Sprintf("every event of %s has one outcome, or waits", count(int64(a.Tenants), "tenant", "tenants")))},
 	}
+	rows = append(rows,
+		[]string{"erasures", verdictOf(r.Erasures.Wrong, "row differs", "rows differ", "the register and the facts without values are those that the log says were erased")},
+		[]string{"duplicates", verdictOf(r.Duplicates.Wrong, "repeated delivery is wrong", "repeated deliveries are wrong",
+			"each is of an accepted event; NOT CHECKED: whether it came, and whether others were removed")},
+	)
 	if r.Chain != nil {
 		rows = append(rows, chainRows(options, r.Chain)...)
 	} else {
@@ -189,7 +195,7 @@ func writeFaults(w io.Writer, r *verify.Report) {
 	for _, d := range r.Mirror.Differences {
 		lines = append(lines, d.String())
 	}
-	lines = append(append(lines, r.Events.Lines...), r.Accounts.Lines...)
+	lines = slices.Concat(lines, r.Events.Lines, r.Accounts.Lines, r.Erasures.Lines, r.Duplicates.Lines)
 	if len(lines) > 0 {
 		fmt.Fprintln(w)
 	}

@@ -31,7 +31,8 @@ var (
 	queuedStmt     = pg.NewColumn[queuedArgs, int64](sql.ErasureQueued)
 	eraseStmt      = pg.NewQuery[eraseArgs, erased](sql.ErasureErase)
 	liftStmt       = pg.NewColumn[liftArgs, bool](sql.ErasureLift)
-	inForceStmt    = pg.NewColumn[keyArgs, int64](sql.ErasureInForce)
+	inForceStmt    = pg.NewQuery[keyArgs, inForce](sql.ErasureInForce)
+	analyzeStmt    = pg.NewCommand[pg.NoArgs](sql.ErasureAnalyze)
 	stampStmt      = pg.NewQuery[pg.NoArgs, stamp](sql.ErasureStamp)
 )
 
@@ -69,6 +70,12 @@ func rowTargets(r *audit.Row) []any {
 	return append([]any{&r.AuditSeq, &r.Salt}, r.Targets(audit.Committed)...)
 }
 
+// inForce is the erasure of a contact that is in force.
+type inForce struct {
+	AuditSeq int64
+	Earlier
+}
+
 type erased struct {
 	AuditRows, Bodies, Duplicates, Quarantined, Redacted int64
 }
@@ -104,9 +111,10 @@ type Account struct {
 	ContextIdentifier string `json:"context_identifier"`
 	ContactID         int64  `json:"contact_id"`
 	DryRun            bool   `json:"dry_run"`
-	// Already is set where an earlier erasure is in force; then the rest is what
-	// has come up since.
-	Already bool `json:"already"`
+	// Already is set where an earlier erasure is in force, which is Earlier; then the
+	// rest is what has come up since.
+	Already bool     `json:"already"`
+	Earlier *Earlier `json:"earlier"`
 	// Row is set where contacts has a row of the contact, which now has no values.
 	Row         bool  `json:"row"`
 	AuditRows   int64 `json:"audit_rows"`
@@ -123,15 +131,29 @@ type Account struct {
 	Unattributed []int64 `json:"unattributed"`
 }
 
+// Earlier is an erasure that is in force, and what it removed when it was made, as
+// operator_actions has it; nil where that does not tell.
+type Earlier struct {
+	ErasedAt    time.Time `json:"erased_at"`
+	Reason      *string   `json:"reason"`
+	Actor       *string   `json:"actor"`
+	HadRow      *bool     `json:"row"`
+	AuditRows   *int64    `json:"audit_rows"`
+	Bodies      *int64    `json:"bodies"`
+	Duplicates  *int64    `json:"duplicates"`
+	Quarantined *int64    `json:"quarantined"`
+}
+
 // errDryRun takes a dry run back.
 var errDryRun = errors.New("dry run")
 
 // Erase erases the contact of key. It may be repeated, and then finds what has
-// come up since.
+// come up since. An error after the erasure has committed says so.
 func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) (Account, error) {
 	a := Account{ContextIdentifier: key.Tenant, ContactID: key.ID, DryRun: o.DryRun, Unattributed: []int64{}}
 	err := inTransaction(ctx, pool, key, o.AuditKey, func(tx pgx.Tx) error {
-		if err := a.erase(ctx, tx, key, o); err != nil {
+		seq, err := a.erase(ctx, tx, key, o)
+		if err != nil {
 			return err
 		}
 		if o.DryRun {
@@ -139,11 +161,21 @@ func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) 
 		}
 		return operator.Record(ctx, tx, operator.Entry{
 			Actor: o.Actor, Action: operator.Erase, Tenant: &key.Tenant, ContactID: &key.ID,
-			Detail: operator.Detail{"reason": o.Reason, "already": a.Already, "audit_rows": a.AuditRows, "bodies": a.Bodies, "quarantined": a.Quarantined},
+			Detail: operator.Detail{
+				"audit_seq": seq, "reason": o.Reason, "already": a.Already, "row": a.Row,
+				"audit_rows": a.AuditRows, "bodies": a.Bodies, "duplicates": a.Duplicates, "quarantined": a.Quarantined,
+			},
 		})
 	})
 	if err != nil && !errors.Is(err, errDryRun) {
 		return a, fmt.Errorf("erasure: erase %v: %w", key, err)
+	}
+	if o.DryRun {
+		return a, nil
+	}
+	// After the commit, because it takes seconds in which no event should wait.
+	if _, err := analyzeStmt.Run(ctx, pool, pg.NoArgs{}); err != nil {
+		return a, fmt.Errorf("erasure: %v is erased, but its values may be left in pg_stats, the planner's statistics; erase it again: %w", key, err)
 	}
 	return a, nil
 }
@@ -253,28 +285,46 @@ func appendRow(ctx context.Context, tx pgx.Tx, key contact.Key, event string, au
 	return row.AuditSeq, nil
 }
 
-func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Options) error {
+// appendProvisional appends the row of an erasure that is taken back. It draws no
+// number, which would leave a gap.
+func appendProvisional(ctx context.Context, tx pgx.Tx, key contact.Key) (int64, error) {
+	found, err := stampStmt.All(ctx, tx, pg.NoArgs{})
+	if err != nil {
+		return 0, fmt.Errorf("read the time: %w", err)
+	}
+	row := audit.NewOperatorRow(audit.Erased, key, found[0].ID, found[0].At)
+	row.AuditSeq, row.ChainSeq, row.Chain = -1, 1, make([]byte, chain.LinkSize)
+	return row.AuditSeq, audit.Copy(ctx, tx, []audit.Row{row})
+}
+
+// erase erases in tx, and returns the number of the erasure's row in the log.
+func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Options) (seq int64, err error) {
 	known, err := inForceStmt.All(ctx, tx, argsOf(key))
 	if err != nil {
-		return err
+		return 0, err
 	}
-	var seq int64
-	if a.Already = len(known) > 0; a.Already {
-		seq = known[0]
-	} else if seq, err = appendRow(ctx, tx, key, audit.Erased, o.AuditKey); err != nil {
-		return err
+	switch {
+	case len(known) > 0:
+		seq, a.Already, a.Earlier = known[0].AuditSeq, true, &known[0].Earlier
+	case o.DryRun:
+		seq, err = appendProvisional(ctx, tx, key)
+	default:
+		seq, err = appendRow(ctx, tx, key, audit.Erased, o.AuditKey)
+	}
+	if err != nil {
+		return 0, err
 	}
 	seqs, commitments, err := commit(ctx, tx, key)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	waiting, err := redactEvents(ctx, tx, key)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	named, unknown, err := quarantined(ctx, tx, key)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	a.Unattributed = append([]int64{}, unknown...)
 	found, err := eraseStmt.All(ctx, tx, eraseArgs{
@@ -283,17 +333,17 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Optio
 		QuarantineSeqs: named.seqs, RedactedDeliveries: named.bodies,
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	e := found[0]
 	a.AuditRows, a.Bodies, a.Duplicates = e.AuditRows, e.Bodies, e.Duplicates
 	a.Quarantined, a.Redacted = e.Quarantined, e.Redacted
 	a.Queued, err = queuedStmt.One(ctx, tx, queuedArgs{key.Shard(), argsOf(key)})
 	if err != nil {
-		return fmt.Errorf("count what is queued: %w", err)
+		return 0, fmt.Errorf("count what is queued: %w", err)
 	}
 	a.Row, err = rewrite(ctx, tx, key)
-	return err
+	return seq, err
 }
 
 // commit makes the commitments to the values of the contact's audit rows.

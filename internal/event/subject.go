@@ -15,7 +15,8 @@ import (
 // bytes are searched, after escapes were replaced by what they stand for.
 var (
 	namedKey   = regexp.MustCompile(`(?i)"PrimaryKey"\s*:\s*("[^"]*"?|[^\s",}\]]+)`)
-	namedEvent = regexp.MustCompile(`(?i)"Event"\s*:\s*"([^"]*)"`)
+	namedEvent = regexp.MustCompile(`(?i)"Event"\s*:\s*("([^"]*)")?`)
+	ofContact  = regexp.MustCompile(`(?i)"Entity"\s*:\s*"contact"`)
 	escape     = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
 )
 
@@ -37,9 +38,9 @@ func Subjects(body []byte) (ids []int64, told bool) {
 		return []byte{byte(n)}
 	})
 	names := namedEvent.FindAllSubmatch(body, -1)
-	ofContacts := len(names) == 0
-	for _, name := range names {
-		ofContacts = ofContacts || bytes.HasPrefix(bytes.ToLower(name[1]), []byte("contact."))
+	ofContacts := len(names) == 0 || ofContact.Match(body)
+	for _, name := range names { // one that can't be read may be a contact event's
+		ofContacts = ofContacts || name[1] == nil || bytes.HasPrefix(bytes.ToLower(name[2]), []byte("contact."))
 	}
 	if !ofContacts {
 		return nil, true

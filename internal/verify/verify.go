@@ -35,10 +35,12 @@ type Report struct {
 	// At is the instant that was looked at, by the database's clock.
 	At time.Time `json:"at"`
 	// Chain is nil where it was not checked.
-	Chain    *Chain   `json:"chain"`
-	Mirror   Mirror   `json:"mirror"`
-	Events   Events   `json:"events"`
-	Accounts Accounts `json:"accounts"`
+	Chain      *Chain     `json:"chain"`
+	Mirror     Mirror     `json:"mirror"`
+	Events     Events     `json:"events"`
+	Accounts   Accounts   `json:"accounts"`
+	Erasures   Erasures   `json:"erasures"`
+	Duplicates Duplicates `json:"duplicates"`
 
 	// Heads is the ends of the chains at the time.
 	Heads *Heads `json:"-"`
@@ -57,7 +59,7 @@ type Mirror struct {
 
 // Differences is how much is not as it should be.
 func (r *Report) Differences() int64 {
-	n := r.Mirror.Different + r.Events.Lost + r.Events.Invented + r.Events.Different + int64(r.Accounts.Wrong)
+	n := r.Mirror.Different + r.Events.Lost + r.Events.Invented + r.Events.Different + int64(r.Accounts.Wrong) + r.Erasures.Wrong + r.Duplicates.Wrong
 	if r.Chain != nil {
 		n += int64(len(r.Chain.Breaks))
 	}
@@ -113,6 +115,12 @@ func run(ctx context.Context, pool *pgxpool.Pool, options Options) (*Report, err
 		report.Events, err = checkEvents(ctx, snapshot.Tx(last), options.Tenant, progress.step)
 		if err == nil {
 			report.Accounts, err = checkAccounts(ctx, snapshot.Tx(last), options.Tenant)
+		}
+		if err == nil {
+			report.Erasures, err = checkErasures(ctx, snapshot.Tx(last), options.Tenant)
+		}
+		if err == nil {
+			report.Duplicates, err = checkDuplicates(ctx, snapshot.Tx(last), options.Tenant)
 		}
 		return err
 	})

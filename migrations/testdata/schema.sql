@@ -899,6 +899,18 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_advance_sequences() IS 'Moves each sequence of the mirror that is behind the column it numbers forward, never back, and gives it back the options that keep its numbers in order: increment 1, cache 1, no cycle. Sequences and tables that are not the mirror''s are not looked at. Returns those that it moved or altered, with their next numbers before and after, and the options that were wrong. Costs a look into the indexes when there is nothing to do. Fails in the middle of a restore and where rows are missing after it, and in any transaction that is not READ COMMITTED.';
 
+CREATE FUNCTION public.contactmirror_analyze_values() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    SET lock_timeout TO '10s'
+    AS $$
+begin
+    analyze contacts, contact_audit_log;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_analyze_values() IS 'Makes the statistics of the tables with values of contacts again, so that pg_stats has none that were erased. For the owner, or whom the owner grants it to.';
+
 CREATE FUNCTION public.contactmirror_append_only() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
@@ -969,6 +981,7 @@ begin
         end if;
     end loop;
     execute format('create table %I (like %I including all)', name, branch);
+    execute format('alter table %I alter column body set statistics 0', name); -- as in webhook_bodies
     execute format('comment on table %I is %L', name,
         format('Bodies of %s events received on %s (UTC).', case when ignored then 'ignored' else 'contact' end, day));
     execute format('alter table %I attach partition %I for values from (%L) to (%L)', branch, name, bounds[1], bounds[2]);
@@ -994,6 +1007,7 @@ CREATE TABLE public.webhook_events (
     CONSTRAINT webhook_events_keyless CHECK (((keyless_sha256 IS NULL) = ((event_id IS NOT NULL) AND (primary_key IS NOT NULL))))
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
+ALTER TABLE ONLY public.webhook_events ALTER COLUMN keyless_sha256 SET STATISTICS 0;
 
 COMMENT ON TABLE public.webhook_events IS 'Every accepted event, once; never changed and never removed. The bytes it came in are in webhook_bodies.';
 
@@ -1128,6 +1142,14 @@ $_$;
 
 COMMENT ON FUNCTION public.contactmirror_drop_bodies(partition_name text, before timestamp with time zone, really boolean) IS 'Drops a partition of webhook_bodies, if its day ended before a time and none of its events is queued or in open quarantine; or only says whether it would.';
 
+CREATE FUNCTION public.contactmirror_entry_key(context_identifier text, contact_id bigint, reason text, redacted bytea) RETURNS bytea
+    LANGUAGE sql IMMUTABLE
+    AS $$
+select sha256(convert_to(jsonb_build_array(context_identifier, contact_id, reason, encode(redacted, 'hex'))::text, 'UTF8'))
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_entry_key(context_identifier text, contact_id bigint, reason text, redacted bytea) IS 'What stands for the hash of a body in the quarantine entry of an erased contact (context_identifier, contact_id): a hash of what the entry keeps (reason, redacted).';
+
 CREATE FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]) RETURNS TABLE(audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1214,10 +1236,21 @@ begin
 
     update quarantined_deliveries q
     set reason = contactmirror_reason_without_values(q.reason), headers = null,
-        body = coalesce(d.body, ''), body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now(),
+        body = coalesce(d.body, ''), bytes_removed_at = now(),
+        body_sha256 = case
+            when d.twin = 1 and not exists (select from quarantined_deliveries o where o.event_seq is null and o.body_sha256 = d.key) then d.key
+            else uuid_send(gen_random_uuid())
+        end,
         resolved_at = coalesce(q.resolved_at, case when d.body is null then now() end),
         resolution = coalesce(q.resolution, case when d.body is null then 'discarded' end)
-    from unnest($9, $10) as d (quarantine_seq, body)
+    from (
+        select k.quarantine_seq, k.body, k.key, row_number() over (partition by k.key order by k.quarantine_seq) as twin
+        from (
+            select u.quarantine_seq, u.body, contactmirror_entry_key($1, $2, contactmirror_reason_without_values(e.reason), u.body) as key
+            from unnest($9, $10) as u (quarantine_seq, body)
+            join quarantined_deliveries e on e.quarantine_seq = u.quarantine_seq
+        ) k
+    ) d
     where q.quarantine_seq = d.quarantine_seq and q.event_seq is null and q.bytes_removed_at is null;
     get diagnostics more = row_count;
     quarantined := quarantined + more;
@@ -1374,6 +1407,21 @@ select pg_advisory_xact_lock(hashtext('contactmirror erasure'), (hashtextextende
 $$;
 
 COMMENT ON FUNCTION public.contactmirror_lock_erasure(context_identifier text, contact_id bigint) IS 'Keeps contactmirror_erased waiting until the transaction ends, for a contact (context_identifier, contact_id).';
+
+CREATE FUNCTION public.contactmirror_may_erase() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS $$
+begin
+    if not has_function_privilege('contactmirror_erase(text, bigint, bigint, text, bigint[], bytea[], bigint[], bytea[], bigint[], bytea[])', 'execute') then
+        raise exception 'permission denied: % may not write % into %', current_user, new.event, tg_table_name
+            using errcode = 'insufficient_privilege', hint = 'Erase, and lift erasures, with contactmirror erase, as the owner of the schema.';
+    end if;
+    return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_may_erase() IS 'Refuses rows of the audit log about erasures and liftings from roles that may not erase.';
 
 CREATE FUNCTION public.contactmirror_newest(at timestamp with time zone, by_arrival boolean, tenant text) RETURNS TABLE(sent_rows bigint[], more_rows bigint[], given bigint[], other_contacts text[])
     LANGUAGE plpgsql STABLE ROWS 1
@@ -2396,6 +2444,7 @@ CREATE TABLE public.webhook_bodies (
     body bytea NOT NULL
 )
 PARTITION BY LIST (ignored);
+ALTER TABLE ONLY public.webhook_bodies ALTER COLUMN body SET STATISTICS 0;
 
 COMMENT ON TABLE public.webhook_bodies IS 'The bytes that each event came in, until retention drops them: in partitions of a day of receipt, contact events and ignored ones apart.';
 
@@ -2771,6 +2820,7 @@ CREATE TABLE public.duplicate_deliveries (
     CONSTRAINT duplicate_deliveries_body_sha256 CHECK ((octet_length(body_sha256) = ANY (ARRAY[0, 32])))
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
+ALTER TABLE ONLY public.duplicate_deliveries ALTER COLUMN body_sha256 SET STATISTICS 0;
 
 COMMENT ON TABLE public.duplicate_deliveries IS 'One row for each delivery of an event that had been accepted already.';
 
@@ -2815,6 +2865,10 @@ CREATE TABLE public.quarantined_deliveries (
     CONSTRAINT quarantined_deliveries_vouched CHECK (((vouched_for IS NULL) OR ((context_identifier IS NULL) AND (event_seq IS NULL) AND (cardinality(vouched_for) > 0)))),
     CONSTRAINT quarantined_deliveries_vouched_except CHECK (((vouched_except IS NOT NULL) = COALESCE((vouched_for @> '{*}'::text[]), false)))
 );
+ALTER TABLE ONLY public.quarantined_deliveries ALTER COLUMN reason SET STATISTICS 0;
+ALTER TABLE ONLY public.quarantined_deliveries ALTER COLUMN headers SET STATISTICS 0;
+ALTER TABLE ONLY public.quarantined_deliveries ALTER COLUMN body SET STATISTICS 0;
+ALTER TABLE ONLY public.quarantined_deliveries ALTER COLUMN body_sha256 SET STATISTICS 0;
 
 COMMENT ON TABLE public.quarantined_deliveries IS 'Deliveries that could not be understood, and accepted events that could not be applied, with the reason.';
 
@@ -2836,7 +2890,7 @@ COMMENT ON COLUMN public.quarantined_deliveries.headers IS 'The request''s heade
 
 COMMENT ON COLUMN public.quarantined_deliveries.body IS 'The request body, byte for byte; or the redacted body of an event of an erased contact.';
 
-COMMENT ON COLUMN public.quarantined_deliveries.body_sha256 IS 'SHA-256 of the body.';
+COMMENT ON COLUMN public.quarantined_deliveries.body_sha256 IS 'SHA-256 of the body, so that the same bytes are counted in one entry. Once the body was removed, or redacted: random bytes, or of an erased contact a hash of what the entry keeps.';
 
 COMMENT ON COLUMN public.quarantined_deliveries.deliveries IS 'How often the same bytes were delivered.';
 
@@ -3552,6 +3606,7 @@ CREATE TABLE public.webhook_bodies_contact (
     body bytea NOT NULL
 )
 PARTITION BY RANGE (received_at);
+ALTER TABLE ONLY public.webhook_bodies_contact ALTER COLUMN body SET STATISTICS 0;
 
 COMMENT ON TABLE public.webhook_bodies_contact IS 'The bodies of contact events.';
 
@@ -3569,6 +3624,7 @@ CREATE TABLE public.webhook_bodies_contact_default (
     ignored boolean NOT NULL,
     body bytea NOT NULL
 );
+ALTER TABLE ONLY public.webhook_bodies_contact_default ALTER COLUMN body SET STATISTICS 0;
 
 COMMENT ON TABLE public.webhook_bodies_contact_default IS 'Bodies of contact events whose day had no partition when they came. Nearly empty as a rule: it is read through whenever a partition is made.';
 
@@ -3587,6 +3643,7 @@ CREATE TABLE public.webhook_bodies_ignored (
     body bytea NOT NULL
 )
 PARTITION BY RANGE (received_at);
+ALTER TABLE ONLY public.webhook_bodies_ignored ALTER COLUMN body SET STATISTICS 0;
 
 COMMENT ON TABLE public.webhook_bodies_ignored IS 'The bodies of ignored events.';
 
@@ -3604,6 +3661,7 @@ CREATE TABLE public.webhook_bodies_ignored_default (
     ignored boolean NOT NULL,
     body bytea NOT NULL
 );
+ALTER TABLE ONLY public.webhook_bodies_ignored_default ALTER COLUMN body SET STATISTICS 0;
 
 COMMENT ON TABLE public.webhook_bodies_ignored_default IS 'Bodies of ignored events whose day had no partition when they came. Nearly empty as a rule: it is read through whenever a partition is made.';
 
@@ -3822,6 +3880,8 @@ CREATE TRIGGER contact_audit_log_append_only BEFORE DELETE OR TRUNCATE ON public
 
 CREATE TRIGGER contact_audit_log_drawn AFTER INSERT ON public.contact_audit_log REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_require_drawn();
 
+CREATE TRIGGER contact_audit_log_may_erase AFTER INSERT ON public.contact_audit_log FOR EACH ROW WHEN ((new.outcome IS NULL)) EXECUTE FUNCTION public.contactmirror_may_erase();
+
 CREATE TRIGGER contact_audit_log_only_erasure BEFORE UPDATE ON public.contact_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_only_erasure();
 
 CREATE TRIGGER contact_audit_log_only_erasure_of_rows BEFORE UPDATE ON public.contact_audit_log FOR EACH ROW EXECUTE FUNCTION public.contactmirror_only_erasure();
@@ -3842,6 +3902,8 @@ ALTER TABLE ONLY public.process_secrets
 REVOKE ALL ON FUNCTION public.advance_log_horizon() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.contactmirror_advance_sequences() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION public.contactmirror_analyze_values() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION public.contactmirror_bodies_needed(received_from timestamp with time zone, received_before timestamp with time zone) FROM PUBLIC;
 
