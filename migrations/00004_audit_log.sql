@@ -99,7 +99,7 @@ comment on column contact_audit_log.occurred_at is 'SuperOffice''s Timestamp, cu
 comment on column contact_audit_log.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 comment on column contact_audit_log.received_at is 'When the event arrived, by the receiver''s clock.';
 comment on column contact_audit_log.recorded_at is 'When it was applied, by the database''s clock.';
-comment on column contact_audit_log.changed_columns is 'SuperOffice''s Changes: names of columns without values, verbatim.';
+comment on column contact_audit_log.changed_columns is 'SuperOffice''s Changes, verbatim: names of columns, and others that the mirror does not have. Erasure removes the others, which may be any text.';
 comment on column contact_audit_log.field_values is 'The readable values the event gave contact columns, under SuperOffice''s names, as sent; NULL where it gave none at all. A date before 0001-01-03, or from 1759-12-31 to 1760-01-02, means that none is set.';
 comment on column contact_audit_log.given_columns is 'The columns to which field_values gives a readable value, as a bit set: 1 << n is the n-th row of contact_columns, counted from 0; contact_id is never in it. 0 once the values were erased.';
 comment on column contact_audit_log.id_values is 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
@@ -114,7 +114,7 @@ comment on column contact_audit_log.origin is 'Where the fact came from: webhook
 comment on column contact_audit_log.last_known is 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
 comment on column contact_audit_log.chain_seq is 'Place in the chain of the shard, from 1, without gaps.';
 comment on column contact_audit_log.chain is 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';
-comment on column contact_audit_log.salt is 'Random bytes that the link''s commitment to field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
+comment on column contact_audit_log.salt is 'Random bytes that the link''s commitment to changed_columns, field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
 comment on column contact_audit_log.commitment is 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
 comment on column contact_audit_log.erased_columns is 'Of a row whose values were erased: the names in its field_values, in SuperOffice''s spelling and in ascending order; the link covers them. The columns count as changed to what is not known. NULL where nothing was erased.';
 comment on index contact_audit_log_pkey is 'For changes_since, seal_accounts, verify_chain and the feed''s cursors, which read the log in the order of writing.';
@@ -124,15 +124,16 @@ comment on index contact_audit_log_deletions is 'For deleted_contacts, which lis
 comment on index contact_audit_log_occurred_at is 'For contact_timeline and reports on the log of some time, such as a day, which read a few ranges of pages.';
 comment on index contact_audit_log_recorded_at is 'For refold_facts (replay, rebuild --since) and contactmirror_known, which read what was written in some time.';
 
--- An update of the log is refused unless it is an erasure: a row loses its values
--- and its salt and gains the commitment to them, and no other column changes. The
+-- An update of the log is refused unless it is an erasure: a row loses its values,
+-- names in changed_columns that are of no column and its salt, gains the commitment to
+-- them, and no other column changes. The
 -- setting contactmirror.erasing only prevents accidents; the check of each row does
 -- not depend on it.
 -- +goose StatementBegin
 create function contactmirror_only_erasure() returns trigger
 language plpgsql as $$
 declare
-    erasable constant text[] := array['field_values', 'given_columns', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
+    erasable constant text[] := array['changed_columns', 'field_values', 'given_columns', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
 begin
     if current_setting('contactmirror.erasing', true) is distinct from 'on' then
         raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
@@ -143,6 +144,12 @@ begin
             or old.erased_columns is not null or new.erased_columns is null
             or num_nonnulls(new.field_values, new.id_values, new.last_known, new.salt) > 0
             or new.commitment is null or new.given_columns <> 0
+            or new.changed_columns is distinct from array(
+                select c.name
+                from unnest(old.changed_columns) with ordinality as c (name, place)
+                where c.name in (select k.source_name from contact_columns k)
+                order by c.place
+            )
         then
             raise exception '% is append-only: this update is no erasure', tg_table_name
                 using errcode = 'insufficient_privilege';

@@ -273,7 +273,13 @@ begin
 
     perform set_config('contactmirror.erasing', 'on', true);
     update contact_audit_log a
-    set field_values = null, given_columns = 0, id_values = null, last_known = null, salt = null,
+    set changed_columns = array(
+            select n.name
+            from unnest(a.changed_columns) with ordinality as n (name, place)
+            where n.name in (select k.source_name from contact_columns k) -- others may be any text
+            order by n.place
+        ),
+        field_values = null, given_columns = 0, id_values = null, last_known = null, salt = null,
         commitment = c.commitment,
         erased_columns = array(
             select k from jsonb_object_keys(a.field_values) k order by k collate "C"

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"contactmirror/internal/chain"
+	"contactmirror/internal/contact"
 )
 
 // Linker links rows with one key. It keeps its buffers, so it is for one
@@ -94,6 +95,7 @@ func (l *Linker) Link(r *Row, head chain.Head) (chain.Head, error) {
 	if err != nil {
 		return head, err
 	}
+	l.fields.Texts(contact.OfColumns(r.ChangedColumns))
 	l.fields.Texts(names)
 	l.fields.Commitment(commitment)
 	head = l.chain.Next(r.Shard, head, l.fields.Bytes())
@@ -103,7 +105,8 @@ func (l *Linker) Link(r *Row, head chain.Head) (chain.Head, error) {
 
 // Erase removes the values of r and its salt. What stays of them is the commitment
 // and the names of the columns that they were given to, which for a row without
-// field_values are those in ErasedColumns, if any. The link of r stays the same.
+// field_values are those in ErasedColumns, if any. Names in changed_columns that are of
+// no column may be any text, so they are values. The link of r stays the same.
 func (l *Linker) Erase(r *Row) error {
 	commitment, err := l.Commit(r)
 	if err != nil {
@@ -113,9 +116,11 @@ func (l *Linker) Erase(r *Row) error {
 	if err != nil {
 		return err
 	}
+	changed := contact.OfColumns(r.ChangedColumns)
 	for _, c := range committed {
 		reflect.ValueOf(c.at(r)).Elem().SetZero()
 	}
+	r.ChangedColumns = changed
 	r.Salt, r.Commitment, r.ErasedColumns = nil, commitment[:], append([]string{}, names...)
 	return nil
 }

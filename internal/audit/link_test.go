@@ -64,9 +64,9 @@ func TestLinker_formsArePinned(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"commitment", c[:], "d34532677dd233f1be238036101446cf47cdff5221993130475d3fdcf7b457df"},
-		{"link", head.Link[:], "000000001b7336cb9d37f631c04f1ff46aabf223506c0c7c307677ad6141d6bccf594e66"},
-		{"keyed link", next.Link[:], "8c8e7f475125e0f3cca6fbaf6b784aa9b410ab480849f0dd1b5e33d95595dc1606e7e867"},
+		{"commitment", c[:], "1d125f1626b1e28308625deb56d2a10b837bfd2eb9ffe06054575ee5da2ddca3"},
+		{"link", head.Link[:], "000000001998aa239fcf158fe2f9f8ac63cb39c5d40e4a29ac6b30b05154e405c376884b"},
+		{"keyed link", next.Link[:], "8c8e7f4785574950d2bd50eb966c3101bffc7f42bd8ace28f34629768357549ed55c440e"},
 	} {
 		if got := hex.EncodeToString(pin.got); got != pin.want {
 			t.Errorf("%s %s, want %s", pin.name, got, pin.want)
@@ -167,16 +167,21 @@ func TestLinker_eraseKeepsTheLink(t *testing.T) {
 	t.Parallel()
 	l := audit.NewLinker(key(t))
 	whole := row()
+	whole.ChangedColumns = []string{"name", "any text", "department", "x_own"}
 	want := link(t, l, whole, chain.Head{})
-	erased := row()
+	erased := whole
 	for range 2 { // it may be repeated
 		if err := l.Erase(&erased); err != nil {
 			t.Fatal(err)
 		}
 		for i, p := range erased.Targets(audit.Committed) {
-			if v := reflect.ValueOf(p).Elem(); !v.IsZero() {
-				t.Errorf("%s is still %v", audit.Columns(audit.Committed)[i], v)
+			column := audit.Columns(audit.Committed)[i]
+			if v := reflect.ValueOf(p).Elem(); !v.IsZero() && column != "changed_columns" {
+				t.Errorf("%s is still %v", column, v)
 			}
+		}
+		if !slices.Equal(erased.ChangedColumns, []string{"name", "department"}) || len(whole.ChangedColumns) != 4 {
+			t.Errorf("erased: changed columns %v of %v", erased.ChangedColumns, whole.ChangedColumns)
 		}
 		if erased.Salt != nil || !slices.Equal(erased.ErasedColumns, []string{"deleted", "name", "updated"}) {
 			t.Errorf("erased: %+v", erased)
@@ -190,6 +195,13 @@ func TestLinker_eraseKeepsTheLink(t *testing.T) {
 		altered.ErasedColumns = columns
 		if got := link(t, l, altered, chain.Head{}); got == want {
 			t.Errorf("with the erased columns %v it has the same link", columns)
+		}
+	}
+	for _, names := range [][]string{{}, {"name"}, {"department", "name"}, {"name", "department", "name"}} {
+		altered := erased
+		altered.ChangedColumns = names
+		if got := link(t, l, altered, chain.Head{}); got == want {
+			t.Errorf("with the changed columns %v it has the same link", names)
 		}
 	}
 	none := row()

@@ -74,7 +74,8 @@ const (
 	// Linked is what a link covers directly. The type says in which form.
 	Linked
 	// Committed is what a link covers through the commitment: the values that can
-	// be erased.
+	// be erased. Of changed_columns the names of columns are no values, and stay; the
+	// link covers them directly too.
 	Committed
 	// Proof is what proves the others.
 	Proof
@@ -106,7 +107,7 @@ var columns = []column{
 	{"occurred_ticks", Linked | Fact, func(r *Row) any { return (*int64)(&r.OccurredTicks) }},
 	{"received_at", Linked | Shown, func(r *Row) any { return &r.ReceivedAt }},
 	{"recorded_at", Linked | Shown, func(r *Row) any { return &r.RecordedAt }},
-	{"changed_columns", Linked | Shown | Fact, func(r *Row) any { return &r.ChangedColumns }},
+	{"changed_columns", Committed | Shown | Fact, func(r *Row) any { return &r.ChangedColumns }},
 	{"field_values", Committed | Shown | Fact, func(r *Row) any { return &r.FieldValues }},
 	{"given_columns", Committed, func(r *Row) any { return &r.GivenColumns }},
 	{"id_values", Committed | Shown, func(r *Row) any { return &r.IDValues }},

@@ -3,6 +3,7 @@ package contact
 import (
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // Type says how a column's value is written by SuperOffice and kept here.
@@ -114,6 +115,19 @@ var Sent = func() (sent Set) {
 func BySource(name string) (Column, bool) {
 	c, ok := bySource[name]
 	return c, ok
+}
+
+// OfColumns returns those of names that are names of columns, in their order: names
+// itself where all of them are.
+func OfColumns(names []string) []string {
+	isNone := func(name string) bool {
+		_, is := bySource[name]
+		return !is
+	}
+	if !slices.ContainsFunc(names, isNone) {
+		return names
+	}
+	return slices.DeleteFunc(slices.Clone(names), isNone)
 }
 
 // ByName finds the column that the contacts table calls name.

@@ -15,6 +15,9 @@ import (
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/erasure"
+	"contactmirror/internal/pg"
+	"contactmirror/internal/quarantine"
+	"contactmirror/internal/verify"
 	"contactmirror/migrations"
 )
 
@@ -237,6 +240,63 @@ func TestErase_leavesNothingInStatistics(t *testing.T) {
 		}
 	}
 	r.balanced()
+}
+
+// Names in Changes that are of no column may be any text. They go from the log and from
+// redacted bodies; the names of columns stay as they were.
+func TestErase_removesTextInChanges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	r.execute(`alter table contacts add constraint poison check (number2 is distinct from 'poison')`)
+	r.run(r.worker.Run)
+	key := contact.Key{Tenant: "Cust1", ID: 7}
+	n := 0
+	put := func(changes, rest string) {
+		n++
+		r.put(fmt.Appendf(nil, `{"EventId":"00000000-0000-4000-8000-%012d","Timestamp":"2026-01-01T00:00:%02dZ","Event":"contact.changed","PrimaryKey":7,"ContextIdentifier":"Cust1","Changes":%s%s}`, n, n, changes, rest))
+		r.drain()
+	}
+	put(`["country_id","secret","name","Name","secret","country_id"]`, "")
+	put(`["secret"]`, `,"FieldValues":{"name":"secret"}`)
+	put(`["org\u004er","secret"]`, `,"FieldValues":{"number2":"poison"}`) // to quarantine
+	if got := r.texts(`select changed_columns::text from contact_audit_log order by audit_seq limit 1`); got[0] != `{country_id,secret,name,Name,secret,country_id}` {
+		t.Errorf("before the erasure %s", got[0])
+	}
+	r.erase(key)
+	if got := r.mentions("secret"); len(got) > 0 {
+		t.Errorf("left in %q", got)
+	}
+	put(`["secret","department"]`, "")
+	if err := quarantine.Retry(t.Context(), r.service, "tester", 1, verifier); err != nil {
+		t.Fatal(err)
+	}
+	r.drain()
+	if got := r.mentions("secret"); len(got) > 0 {
+		t.Errorf("left in %q", got)
+	}
+	want := []string{"{country_id,name,country_id}", "{}", "{orgNr}", "{department}"}
+	if diff := gocmp.Diff(want, r.texts(`select changed_columns::text from contact_audit_log where outcome is not null order by occurred_at`)); diff != "" {
+		t.Errorf("changed_columns (-want +got):\n%s", diff)
+	}
+	r.verify()
+	r.balanced()
+	// The link covers the names that are left.
+	pool, err := pg.Open(r.URL, verify.Conns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	const before = `update contact_audit_log a set changed_columns = b.changed_columns from before b where b.audit_seq = a.audit_seq`
+	r.execute(`create table before as select * from contact_audit_log; alter table contact_audit_log disable trigger user`)
+	for _, changed := range []string{"{name,country_id,country_id}", "{country_id,name}", "{country_id,name,country_id,secret}", "{}"} {
+		r.execute(`update contact_audit_log set changed_columns = $1::text::text[] where occurred_at = '2026-01-01T00:00:01Z'`, changed)
+		if report, err := verify.Run(t.Context(), pool, verify.Options{}); err != nil || len(report.Chain.Breaks) == 0 {
+			t.Errorf("%s is not found: %v", changed, err)
+		}
+		r.execute(before)
+	}
+	r.execute(`alter table contact_audit_log enable trigger user; drop table before`)
+	r.verify()
 }
 
 // statistics are the columns in whose statistics the hash of a body is.

@@ -281,6 +281,9 @@ func (s *story) next() (bodies [][]byte) {
 			delete(values, name)
 		}
 	}
+	if s.random.IntN(6) == 0 { // names of columns beside any text
+		body["Changes"] = []string{"name", secret, "country_id", secret, "name"}
+	}
 	switch s.random.IntN(8) {
 	case 0:
 		values["deleted"], values["DeletedDate"] = 1, "1987-04-13T12:00:00Z"

@@ -104,7 +104,11 @@ func (r *reference) mirrored() (contacts, tombstones, facts []string) {
 	byContact := map[int64][]*sent{}
 	for _, s := range r.events {
 		byContact[s.contact] = append(byContact[s.contact], s)
-		fact := fmt.Sprintf("%s %s %d {%s}", s.eventID(), s.kind, s.contact, strings.Join(s.changes, ","))
+		changes := s.changes
+		if r.erased(s) { // but for what is no column, and might be any text
+			changes = slices.DeleteFunc(slices.Clone(changes), func(name string) bool { return name == "x_own" })
+		}
+		fact := fmt.Sprintf("%s %s %d {%s}", s.eventID(), s.kind, s.contact, strings.Join(changes, ","))
 		given := slices.DeleteFunc(slices.Clone(columns), func(name string) bool { _, ok := s.values[name]; return !ok })
 		switch {
 		case r.erased(s):

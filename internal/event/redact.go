@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"contactmirror/internal/contact"
 )
 
@@ -16,7 +18,8 @@ const redactedHeader = "contactmirror redacted body 1\n"
 
 // redacted is what [Redact] keeps of a contact event.
 type redacted struct {
-	// Event is the envelope as it was sent, without values.
+	// Event is the envelope as it was sent, without values, and without names in
+	// Changes that are of no column.
 	Event json.RawMessage `json:"event"`
 	// ErasedColumns are the columns to which the event gave a value, Unreadable
 	// those to which it gave one that can't be read, under SuperOffice's names.
@@ -64,11 +67,29 @@ func Redact(body []byte) (without []byte, ok bool) {
 func (s *Scanned) redactedEnvelope() []byte {
 	envelope := newObject(512)
 	for _, f := range envelopeFields {
-		if value, err := s.env.value(f); err == nil && value != nil {
+		value, err := s.env.value(f)
+		switch {
+		case err != nil || value == nil:
+		case f == changes:
+			envelope.add(fieldNames[f], s.env.columnChanges())
+		default:
 			envelope.add(fieldNames[f], value)
 		}
 	}
 	return envelope.bytes()
+}
+
+// columnChanges is the names in Changes that are of columns. Others may be any text.
+func (env *envelope) columnChanges() jsontext.Value {
+	names, _ := env.changes() // none where they can't be read
+	list := []byte{'['}
+	for i, name := range contact.OfColumns(names) {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list, _ = jsontext.AppendQuote(list, name) // the names of columns are valid UTF-8
+	}
+	return append(list, ']')
 }
 
 func (r *redacted) body() (body []byte, ok bool) {

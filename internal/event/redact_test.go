@@ -47,6 +47,10 @@ func checkRedacted(t interface {
 	if bytes.Equal(body, redacted) { // made by Redact before
 		return
 	}
+	want.Contact.Changes = slices.DeleteFunc(want.Contact.Changes, func(name string) bool {
+		_, isColumn := contact.BySource(name)
+		return !isColumn
+	})
 	given := []string{}
 	for _, cell := range want.Contact.Fact.Given {
 		given = append(given, cell.Column.Spec().Source)
@@ -84,7 +88,7 @@ func TestRedact_keepsTheEnvelope(t *testing.T) {
 		kind := rapid.SampledFrom([]string{"contact.created", "contact.changed", "contact.softdeleted", "contact.deleted"}).Draw(t, "kind")
 		members := map[string]string{
 			"Event": `"` + kind + `"`, "Extra": `"secret"`, "ContextIdentifier": rapid.SampledFrom([]string{"", "null", `"Cust1"`, `"C\u0075st1"`}).Draw(t, "tenant"),
-			"Changes":              rapid.SampledFrom([]string{"", "[]", `["name","x_own"]`, `["name","contact_id","deleted"]`}).Draw(t, "changes"),
+			"Changes":              rapid.SampledFrom([]string{"", "[]", `["name","x_own","secret","name"]`, `["name","contact_id","deleted"]`}).Draw(t, "changes"),
 			"ChangedByAssociateId": rapid.SampledFrom([]string{"", "null", "5", `"5"`}).Draw(t, "by"),
 			"WebhookName":          rapid.SampledFrom([]string{"", "null", `"hook"`}).Draw(t, "hook"),
 		}

@@ -122,6 +122,7 @@ func (r *logRow) targets() []any {
 
 // values writes what the commitment covers.
 func (r *logRow) values(e *chain.Encoder) error {
+	e.Texts(r.changedColumns)
 	err := e.JSON(r.fieldValues)
 	e.Int64(r.givenColumns)
 	return errors.Join(err, e.JSON(r.idValues), e.JSON(r.lastKnown))
@@ -151,7 +152,6 @@ func (r *logRow) fields(e *chain.Encoder, values chain.Commitment) {
 	e.Int64(r.occurredTicks)
 	e.Int64(micros(r.receivedAt))
 	e.Int64(micros(r.recordedAt))
-	e.Texts(r.changedColumns)
 	e.Texts(r.unreadableColumns)
 	e.OptionalBool(r.softDeleted)
 	e.Bool(r.hardDeleted)
@@ -160,6 +160,7 @@ func (r *logRow) fields(e *chain.Encoder, values chain.Commitment) {
 	e.OptionalInt64(r.changedBy)
 	e.OptionalText(r.webhookName)
 	e.Text(r.origin)
+	e.Texts(contact.OfColumns(r.changedColumns))
 	e.Texts(r.names())
 	e.Commitment(values)
 }
@@ -354,7 +355,8 @@ func (c *chains) follows(head chain.Head, r *logRow, link chain.Link) bool {
 			return false
 		}
 		values = c.plain.Commit(r.salt, c.fields.Bytes())
-	case r.erased && r.salt == nil && len(r.commitment) == len(values) && r.fieldValues == nil && r.idValues == nil && r.lastKnown == nil && r.givenColumns == 0:
+	case r.erased && r.salt == nil && len(r.commitment) == len(values) && r.fieldValues == nil && r.idValues == nil && r.lastKnown == nil && r.givenColumns == 0 &&
+		len(contact.OfColumns(r.changedColumns)) == len(r.changedColumns):
 		values = chain.Commitment(r.commitment)
 		c.found.Erased++
 	default:

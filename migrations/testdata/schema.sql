@@ -359,7 +359,7 @@ COMMENT ON COLUMN public.contact_audit_log.received_at IS 'When the event arrive
 
 COMMENT ON COLUMN public.contact_audit_log.recorded_at IS 'When it was applied, by the database''s clock.';
 
-COMMENT ON COLUMN public.contact_audit_log.changed_columns IS 'SuperOffice''s Changes: names of columns without values, verbatim.';
+COMMENT ON COLUMN public.contact_audit_log.changed_columns IS 'SuperOffice''s Changes, verbatim: names of columns, and others that the mirror does not have. Erasure removes the others, which may be any text.';
 
 COMMENT ON COLUMN public.contact_audit_log.field_values IS 'The readable values the event gave contact columns, under SuperOffice''s names, as sent; NULL where it gave none at all. A date before 0001-01-03, or from 1759-12-31 to 1760-01-02, means that none is set.';
 
@@ -389,7 +389,7 @@ COMMENT ON COLUMN public.contact_audit_log.chain_seq IS 'Place in the chain of t
 
 COMMENT ON COLUMN public.contact_audit_log.chain IS 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';
 
-COMMENT ON COLUMN public.contact_audit_log.salt IS 'Random bytes that the link''s commitment to field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
+COMMENT ON COLUMN public.contact_audit_log.salt IS 'Random bytes that the link''s commitment to changed_columns, field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
 
 COMMENT ON COLUMN public.contact_audit_log.commitment IS 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
 
@@ -1178,7 +1178,13 @@ begin
 
     perform set_config('contactmirror.erasing', 'on', true);
     update contact_audit_log a
-    set field_values = null, given_columns = 0, id_values = null, last_known = null, salt = null,
+    set changed_columns = array(
+            select n.name
+            from unnest(a.changed_columns) with ordinality as n (name, place)
+            where n.name in (select k.source_name from contact_columns k) -- others may be any text
+            order by n.place
+        ),
+        field_values = null, given_columns = 0, id_values = null, last_known = null, salt = null,
         commitment = c.commitment,
         erased_columns = array(
             select k from jsonb_object_keys(a.field_values) k order by k collate "C"
@@ -1504,7 +1510,7 @@ CREATE FUNCTION public.contactmirror_only_erasure() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 declare
-    erasable constant text[] := array['field_values', 'given_columns', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
+    erasable constant text[] := array['changed_columns', 'field_values', 'given_columns', 'id_values', 'last_known', 'salt', 'commitment', 'erased_columns'];
 begin
     if current_setting('contactmirror.erasing', true) is distinct from 'on' then
         raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
@@ -1515,6 +1521,12 @@ begin
             or old.erased_columns is not null or new.erased_columns is null
             or num_nonnulls(new.field_values, new.id_values, new.last_known, new.salt) > 0
             or new.commitment is null or new.given_columns <> 0
+            or new.changed_columns is distinct from array(
+                select c.name
+                from unnest(old.changed_columns) with ordinality as c (name, place)
+                where c.name in (select k.source_name from contact_columns k)
+                order by c.place
+            )
         then
             raise exception '% is append-only: this update is no erasure', tg_table_name
                 using errcode = 'insufficient_privilege';
