@@ -82,7 +82,7 @@ alter sequence webhook_events_event_seq_seq owned by webhook_events.event_seq;
 create unique index webhook_events_keyless_sha256 on webhook_events (keyless_sha256) where keyless_sha256 is not null;
 create index webhook_events_ignored on webhook_events (context_identifier, primary_key) where ignored;
 
-comment on table webhook_events is 'Every accepted event, once; never changed and never removed. The bytes it came in are in webhook_bodies.';
+comment on table webhook_events is 'Every accepted event, once; never removed, and never changed but for keyless_sha256 by an erasure. The bytes it came in are in webhook_bodies.';
 comment on column webhook_events.event_seq is 'The order in which events were stored. Numbers have gaps and may become visible out of order.';
 comment on column webhook_events.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant; empty where the event had none.';
 comment on column webhook_events.event_id is 'SuperOffice''s EventId. Not unique: its own samples give a created and a changed event the same one.';
@@ -93,15 +93,48 @@ comment on column webhook_events.occurred_at is 'SuperOffice''s Timestamp, cut t
 comment on column webhook_events.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 comment on column webhook_events.received_at is 'When the first delivery of the event arrived, by the receiver''s clock.';
 comment on column webhook_events.ignored is 'Not a contact event: never queued, no audit row.';
-comment on column webhook_events.keyless_sha256 is 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its idempotency key.';
+comment on column webhook_events.keyless_sha256 is 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its idempotency key. Of an erased contact a hash of what the other columns say, by which no body can be guessed; two events of which they say the same count as one.';
 comment on index webhook_events_pkey is 'For inbox_bodies, erasure and verify, which read events by number, and for seal_accounts, which counts them in order.';
 comment on index webhook_events_key is 'The idempotency key: inbox_put ignores a conflict on it, and inbox_duplicate finds the event by it.';
 comment on index webhook_events_keyless_sha256 is 'The idempotency key of ignored events without the other one, for the same statements.';
 comment on index webhook_events_ignored is 'For contactmirror_erase: ignored events may be about the contact, and no audit row leads to them.';
 
 create trigger webhook_events_append_only
-    before update or delete or truncate on webhook_events
+    before delete or truncate on webhook_events
     for each statement execute function contactmirror_append_only();
+
+-- An erasure may put another key in the place of a hash of a body. The setting
+-- contactmirror.erasing only prevents accidents, as in contactmirror_only_erasure.
+-- +goose StatementBegin
+create function contactmirror_only_new_key() returns trigger
+language plpgsql as $$
+begin
+    if current_setting('contactmirror.erasing', true) is distinct from 'on'
+        or tg_level = 'ROW' and (
+            to_jsonb(new) - 'keyless_sha256' is distinct from to_jsonb(old) - 'keyless_sha256'
+            or old.keyless_sha256 is null or new.keyless_sha256 is null
+        )
+    then
+        raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
+            using errcode = 'insufficient_privilege';
+    end if;
+    if tg_level = 'ROW' then
+        return new;
+    end if;
+    return null;
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_only_new_key() is 'Refuses updates of events but those by which an erasure replaces keyless_sha256.';
+
+create trigger webhook_events_only_new_key
+    before update on webhook_events
+    for each statement execute function contactmirror_only_new_key();
+
+create trigger webhook_events_only_new_key_of_rows
+    before update on webhook_events
+    for each row execute function contactmirror_only_new_key();
 
 -- Bodies are the only partitioned table, because they are the only rows that are
 -- dropped: contact events' bodies after one retention, ignored events' after
@@ -276,5 +309,6 @@ drop table duplicate_deliveries;
 drop function contactmirror_bodies(bigint[], timestamptz, timestamptz);
 drop table webhook_bodies;
 drop table webhook_events;
+drop function contactmirror_only_new_key();
 drop function contactmirror_require_read_committed();
 drop function contactmirror_append_only();

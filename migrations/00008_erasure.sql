@@ -96,6 +96,17 @@ return event like 'contact.%' or coalesce(lower(entity), '') = 'contact';
 
 comment on function contactmirror_is_of_contact(text, text) is 'Whether an ignored event (event, entity) is about a contact, so that its primary_key is a contact''s id.';
 
+-- An ignored event without an EventId is known by the hash of its body. That could let
+-- values be guessed, so of an erased contact it is known by what the event's row says.
+-- +goose StatementBegin
+create function contactmirror_envelope_key(context_identifier text, event text, entity text, primary_key bigint, occurred_ticks bigint) returns bytea
+language sql immutable as $$
+select sha256(convert_to(jsonb_build_array(context_identifier, event, entity, primary_key, occurred_ticks)::text, 'UTF8'))
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_envelope_key(text, text, text, bigint, bigint) is 'The idempotency key of an ignored event of an erased contact that has no EventId: a hash of what its row in webhook_events says (context_identifier, event, entity, primary_key, occurred_ticks).';
+
 -- What a hash is of can be guessed, so none is kept of an erased contact. Nothing has
 -- to be locked here: an erasure locks the table.
 -- +goose StatementBegin
@@ -288,6 +299,27 @@ begin
     where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2
         and a.outcome is not null and a.erased_columns is null;
     get diagnostics audit_rows = row_count;
+    -- The first of those of which the rows say the same is known by that from now on,
+    -- and what repeats one of them is a duplicate of it. Of the others the key only has
+    -- to be another one.
+    update webhook_events w
+    set keyless_sha256 = case
+            when k.twin = 1 and not exists (select from webhook_events o where o.keyless_sha256 = k.key) then k.key
+            else k.other_key
+        end
+    from (
+        select e.event_seq, e.key, e.other_key, row_number() over (partition by e.key order by e.event_seq) as twin
+        from (
+            select i.event_seq, i.keyless_sha256, y.key, sha256(y.key || int8send(i.event_seq)) as other_key
+            from webhook_events i
+            cross join lateral (
+                select contactmirror_envelope_key(i.context_identifier, i.event, i.entity, i.primary_key, i.occurred_ticks) as key
+            ) y
+            where i.ignored and i.context_identifier = $1 and i.primary_key = $2 and contactmirror_is_of_contact(i.event, i.entity)
+        ) e
+        where e.keyless_sha256 is not null and e.keyless_sha256 not in (e.key, e.other_key)
+    ) k
+    where w.event_seq = k.event_seq;
     perform set_config('contactmirror.erasing', 'off', true);
     if exists (
         select from contact_audit_log a
@@ -444,6 +476,7 @@ drop function contactmirror_redact_event(bigint, bytea);
 drop function contactmirror_strip_events(bigint[]);
 drop function contactmirror_entry_key(text, bigint, text, bytea);
 drop function contactmirror_reason_without_values(text);
+drop function contactmirror_envelope_key(text, text, text, bigint, bigint);
 drop function contactmirror_hash_kept(text, bigint, timestamptz, bytea);
 drop function contactmirror_is_of_contact(text, text);
 drop function contactmirror_erased(text, bigint, timestamptz);

@@ -17,6 +17,18 @@ with writer as materialized (
     select nextval('webhook_events_event_seq_seq') as event_seq, g.*
     from writer
     cross join given g
+), keyless as materialized (
+    -- Of an erased contact no hash of a body is kept.
+    select i.*,
+        case
+            when i.primary_key is not null and contactmirror_is_of_contact(i.event, i.entity)
+                and (select contactmirror_require_restored()) -- in a restore, erasures may still be missing
+                and contactmirror_erased(i.context_identifier, i.primary_key, i.received_at)
+            then contactmirror_envelope_key(i.context_identifier, i.event, i.entity, i.primary_key, i.occurred_ticks)
+            else i.keyless_sha256
+        end as kept_sha256
+    from incoming i
+    where i.keyless_sha256 is not null
 ), drawn as materialized (
     -- Numbers that the log is complete up to are taken, whether or not a row has them.
     select case when (select min(event_seq) from incoming) > noted_event_seq then true else contactmirror_number_taken('webhook_events') end as fine
@@ -41,10 +53,10 @@ with writer as materialized (
         occurred_at, occurred_ticks, received_at, ignored, keyless_sha256
     )
     select event_seq, context_identifier, event_id, event, entity, primary_key,
-        occurred_at, occurred_ticks, received_at, shard is null, keyless_sha256
-    from incoming
-    where keyless_sha256 is not null and (select fine from drawn)
-    order by place
+        occurred_at, occurred_ticks, received_at, shard is null, kept_sha256
+    from keyless
+    where (select fine from drawn)
+    order by kept_sha256
     on conflict (keyless_sha256) where keyless_sha256 is not null do nothing
     returning event_seq
 ), new as materialized (

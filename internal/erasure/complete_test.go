@@ -88,6 +88,70 @@ func TestErase_malformedBodyAgain(t *testing.T) {
 	}
 }
 
+// An ignored event without an EventId is known by its body, but not that of an erased
+// contact: nothing is kept by which a body can be recognized, and what repeats it is a
+// duplicate all the same.
+func TestErase_ignoredEventWithoutID(t *testing.T) {
+	t.Parallel()
+	key := contact.Key{Tenant: "Cust1", ID: 7}
+	body := func(second int, name string) []byte {
+		return fmt.Appendf(nil, `{"Timestamp":"2026-01-01T00:00:%02dZ","Event":"contact.merged","PrimaryKey":7,"ContextIdentifier":"Cust1","FieldValues":{"name":%q}}`, second, name)
+	}
+	for name, before := range map[string][][]byte{
+		"none before": nil, "one before": {body(1, "secret")}, "three before": {body(1, "secret"), body(1, "secret 2"), body(2, "secret")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1)
+			for _, body := range before {
+				r.put(body)
+			}
+			r.erase(key)
+			for range 3 {
+				var senders sync.WaitGroup
+				for _, body := range [][]byte{body(1, "secret"), body(1, "secret 2"), body(1, "secret 3"), body(2, "secret")} {
+					senders.Go(func() { r.put(body) })
+				}
+				senders.Wait()
+			}
+			events := max(2, len(before))
+			if got := r.texts(`select concat_ws(' ', (select count(*) from webhook_events), (select count(*) from duplicate_deliveries))`); got[0] != fmt.Sprintf("%d %d", events, len(before)+12-events) {
+				t.Errorf("events and duplicates: %s, want %d and %d", got[0], events, len(before)+12-events)
+			}
+			if a := r.erase(key); a.Bodies != 0 {
+				t.Errorf("again: %+v", a)
+			}
+			if got := r.mentions("secret"); len(got) > 0 {
+				t.Errorf("left in %q", got)
+			}
+			for _, body := range [][]byte{body(1, "secret"), body(1, "secret 2"), body(1, "secret 3"), body(2, "secret")} {
+				if got := r.hashed(body); len(got) > 0 {
+					t.Errorf("the hash of %s is left in %q", body, got)
+				}
+			}
+			// Lifted, they are kept again, each by its bytes; erased once more, they go.
+			if err := erasure.Lift(t.Context(), r.Pool, key, author); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				r.put(body(1, "secret"))
+				r.put(body(1, "secret 2"))
+			}
+			if got := r.texts(`select count(*)::text from webhook_bodies`); got[0] != "2" {
+				t.Errorf("%s bodies after the lifting, want 2", got[0])
+			}
+			r.erase(key)
+			for _, body := range [][]byte{body(1, "secret"), body(1, "secret 2")} {
+				if got := append(r.hashed(body), r.mentions("secret")...); len(got) > 0 {
+					t.Errorf("left in %q after the second erasure", got)
+				}
+			}
+			r.verify()
+			r.balanced()
+		})
+	}
+}
+
 // A delivery that names the contact by an escaped key is its own, whatever else it says
 // that looks like a key.
 func TestErase_escapedKeysAndDecoys(t *testing.T) {

@@ -6,7 +6,8 @@
 // times, names of columns, what became of the soft-delete flag, and who caused the
 // events. A column whose value was erased counts as changed to what is not known: it
 // is pending, so the row is the fold of the log as before. Each audit row keeps the
-// commitment to what it held, so the chain holds. Every event stays accounted for, and
+// commitment to what it held, so the chain holds. Names in Changes that are of no column
+// may be any text, and count as values. Every event stays accounted for, and
 // an event that was accepted is never lost to an erasure.
 //
 // The erasure is a row of the log, and so is its lifting; the table erasures is their
@@ -27,12 +28,21 @@
 //	                  still be applied
 //	malformed, open   redacted if it reads as an event,  the same: Subjects and
 //	                  else row and reason stay           sql/inbox_quarantine.sql
+//	... again         counted in that entry              the same
 //	retried           bytes go                           the same: Retried
 //	discarded         bytes go                           redacted while it was open
-//	ignored           the body goes, if the event is     not stored: sql/inbox_put.sql
-//	                  about a contact
+//	ignored           the body goes, and its hash where  not stored: sql/inbox_put.sql
+//	                  that is the event's key, if the
+//	                  event is about a contact
 //	duplicate         the hash goes                      not stored: sql/inbox_duplicate.sql
 //	in a spool        nothing, until it is stored        the same
+//	statistics        made again, after the commit       none of what has no values
+//
+// No hash of a body is kept, because values could be guessed by it. The same malformed
+// body again, or the same ignored event without an EventId, is known by what the kept row
+// says: contactmirror_entry_key, contactmirror_envelope_key. So two that differ in values
+// only count as one. Bodies of ignored events about others, such as persons, are not
+// searched: nothing tells which contact their values are of. Retention drops them.
 //
 // A malformed delivery is the contact's if it names its id and was verified under its
 // tenant; of others nobody can tell, and [Account] lists them. A redacted body is the

@@ -60,7 +60,9 @@ type duplicateArgs struct {
 	ContextIdentifiers []string
 	EventIDs           []pgtype.UUID
 	Events             []string
+	Entities           []*string
 	PrimaryKeys        []*int64
+	OccurredTicks      []*int64
 	KeylessSHA256      [][]byte
 	ReceivedAt         []time.Time
 	Retries            []*int32
@@ -71,12 +73,16 @@ func newDuplicateArgs(batch []*request) duplicateArgs {
 	n := len(batch)
 	args := duplicateArgs{
 		ContextIdentifiers: make([]string, n), EventIDs: make([]pgtype.UUID, n), Events: make([]string, n), PrimaryKeys: make([]*int64, n),
-		KeylessSHA256: make([][]byte, n), ReceivedAt: make([]time.Time, n), Retries: make([]*int32, n), BodySHA256: make([][]byte, n),
+		Entities: make([]*string, n), OccurredTicks: make([]*int64, n), KeylessSHA256: make([][]byte, n), ReceivedAt: make([]time.Time, n), Retries: make([]*int32, n), BodySHA256: make([][]byte, n),
 	}
 	for i, r := range batch {
 		e, hash := r.Event, sha256.Sum256(r.Body)
 		args.ContextIdentifiers[i], args.EventIDs[i], args.Events[i], args.PrimaryKeys[i] = e.Tenant, uuidOf(r), e.Name, e.PrimaryKey
 		args.KeylessSHA256[i], args.ReceivedAt[i], args.Retries[i], args.BodySHA256[i] = r.key.keyless, r.ReceivedAt, r.Retry, hash[:]
+		args.Entities[i] = e.Entity
+		if e.Occurred != nil {
+			args.OccurredTicks[i] = new(int64(*e.Occurred))
+		}
 	}
 	return args
 }

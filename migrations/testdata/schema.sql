@@ -1009,7 +1009,7 @@ CREATE TABLE public.webhook_events (
 WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
 ALTER TABLE ONLY public.webhook_events ALTER COLUMN keyless_sha256 SET STATISTICS 0;
 
-COMMENT ON TABLE public.webhook_events IS 'Every accepted event, once; never changed and never removed. The bytes it came in are in webhook_bodies.';
+COMMENT ON TABLE public.webhook_events IS 'Every accepted event, once; never removed, and never changed but for keyless_sha256 by an erasure. The bytes it came in are in webhook_bodies.';
 
 COMMENT ON COLUMN public.webhook_events.event_seq IS 'The order in which events were stored. Numbers have gaps and may become visible out of order.';
 
@@ -1031,7 +1031,7 @@ COMMENT ON COLUMN public.webhook_events.received_at IS 'When the first delivery 
 
 COMMENT ON COLUMN public.webhook_events.ignored IS 'Not a contact event: never queued, no audit row.';
 
-COMMENT ON COLUMN public.webhook_events.keyless_sha256 IS 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its idempotency key.';
+COMMENT ON COLUMN public.webhook_events.keyless_sha256 IS 'Of an ignored event without a usable EventId or PrimaryKey: SHA-256 of its body, its idempotency key. Of an erased contact a hash of what the other columns say, by which no body can be guessed; two events of which they say the same count as one.';
 
 CREATE FUNCTION public.contactmirror_database_identity() RETURNS text
     LANGUAGE sql STABLE
@@ -1150,6 +1150,14 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_entry_key(context_identifier text, contact_id bigint, reason text, redacted bytea) IS 'What stands for the hash of a body in the quarantine entry of an erased contact (context_identifier, contact_id): a hash of what the entry keeps (reason, redacted).';
 
+CREATE FUNCTION public.contactmirror_envelope_key(context_identifier text, event text, entity text, primary_key bigint, occurred_ticks bigint) RETURNS bytea
+    LANGUAGE sql IMMUTABLE
+    AS $$
+select sha256(convert_to(jsonb_build_array(context_identifier, event, entity, primary_key, occurred_ticks)::text, 'UTF8'))
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_envelope_key(context_identifier text, event text, entity text, primary_key bigint, occurred_ticks bigint) IS 'The idempotency key of an ignored event of an erased contact that has no EventId: a hash of what its row in webhook_events says (context_identifier, event, entity, primary_key, occurred_ticks).';
+
 CREATE FUNCTION public.contactmirror_erase(context_identifier text, contact_id bigint, audit_seq bigint, reason text, audit_seqs bigint[], commitments bytea[], event_seqs bigint[], redacted_events bytea[], quarantine_seqs bigint[], redacted_deliveries bytea[]) RETURNS TABLE(audit_rows bigint, bodies bigint, duplicates bigint, quarantined bigint, redacted bigint)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -1193,6 +1201,27 @@ begin
     where a.audit_seq = c.audit_seq and a.context_identifier = $1 and a.contact_id = $2
         and a.outcome is not null and a.erased_columns is null;
     get diagnostics audit_rows = row_count;
+    -- The first of those of which the rows say the same is known by that from now on,
+    -- and what repeats one of them is a duplicate of it. Of the others the key only has
+    -- to be another one.
+    update webhook_events w
+    set keyless_sha256 = case
+            when k.twin = 1 and not exists (select from webhook_events o where o.keyless_sha256 = k.key) then k.key
+            else k.other_key
+        end
+    from (
+        select e.event_seq, e.key, e.other_key, row_number() over (partition by e.key order by e.event_seq) as twin
+        from (
+            select i.event_seq, i.keyless_sha256, y.key, sha256(y.key || int8send(i.event_seq)) as other_key
+            from webhook_events i
+            cross join lateral (
+                select contactmirror_envelope_key(i.context_identifier, i.event, i.entity, i.primary_key, i.occurred_ticks) as key
+            ) y
+            where i.ignored and i.context_identifier = $1 and i.primary_key = $2 and contactmirror_is_of_contact(i.event, i.entity)
+        ) e
+        where e.keyless_sha256 is not null and e.keyless_sha256 not in (e.key, e.other_key)
+    ) k
+    where w.event_seq = k.event_seq;
     perform set_config('contactmirror.erasing', 'off', true);
     if exists (
         select from contact_audit_log a
@@ -1538,6 +1567,28 @@ end
 $$;
 
 COMMENT ON FUNCTION public.contactmirror_only_erasure() IS 'Refuses updates of the audit log that are not erasures.';
+
+CREATE FUNCTION public.contactmirror_only_new_key() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if current_setting('contactmirror.erasing', true) is distinct from 'on'
+        or tg_level = 'ROW' and (
+            to_jsonb(new) - 'keyless_sha256' is distinct from to_jsonb(old) - 'keyless_sha256'
+            or old.keyless_sha256 is null or new.keyless_sha256 is null
+        )
+    then
+        raise exception '% is append-only: % is not allowed', tg_table_name, lower(tg_op)
+            using errcode = 'insufficient_privilege';
+    end if;
+    if tg_level = 'ROW' then
+        return new;
+    end if;
+    return null;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_only_new_key() IS 'Refuses updates of events but those by which an erasure replaces keyless_sha256.';
 
 CREATE FUNCTION public.contactmirror_pending(given bigint[]) RETURNS TABLE(given_columns bigint, pending_columns text[])
     LANGUAGE sql IMMUTABLE
@@ -3904,9 +3955,13 @@ CREATE TRIGGER operator_actions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE 
 
 CREATE TRIGGER quarantined_deliveries_drawn AFTER INSERT ON public.quarantined_deliveries REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_require_drawn();
 
-CREATE TRIGGER webhook_events_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.webhook_events FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
+CREATE TRIGGER webhook_events_append_only BEFORE DELETE OR TRUNCATE ON public.webhook_events FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
 
 CREATE TRIGGER webhook_events_drawn AFTER INSERT ON public.webhook_events REFERENCING NEW TABLE AS inserted FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_require_drawn();
+
+CREATE TRIGGER webhook_events_only_new_key BEFORE UPDATE ON public.webhook_events FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_only_new_key();
+
+CREATE TRIGGER webhook_events_only_new_key_of_rows BEFORE UPDATE ON public.webhook_events FOR EACH ROW EXECUTE FUNCTION public.contactmirror_only_new_key();
 
 ALTER TABLE ONLY public.process_secrets
     ADD CONSTRAINT process_secrets_process_fkey FOREIGN KEY (process) REFERENCES public.processes(process) ON DELETE CASCADE;
