@@ -618,6 +618,10 @@ func TestAttribution(t *testing.T) {
 		{nil, `garbage`, "unknown"},
 		{tenant, `{"PrimaryKey": 77, "Event": "contact.changed", `, "other"},
 		{tenant, `{"PrimaryKey": 7, "Event": "person.changed", `, "other"},
+		{tenant, `{"Entity": "contact", "Event": "x.merged", "PrimaryKey": 7, "ContextIdentifier": "Cust1", `, "erased"},
+		{tenant, `{"Entity": "Contact", "Event": "x.merged", "Event": "x.merged", "PrimaryKey": 7, "ContextIdentifier": "Cust1"}`, "erased"},
+		{nil, `{"Entity": "contact", "Event": "x.merged", "PrimaryKey": 7, `, "unknown"},
+		{tenant, `{"Entity": "person", "Event": "x.merged", "PrimaryKey": 7, `, "other"},
 		{new("Cust2"), `{"PrimaryKey": 7, "Event": "contact.deleted", `, "other"},
 	}
 	var erased, unknown []int64

@@ -282,6 +282,8 @@ func TestErase_besidePut(t *testing.T) {
 		"ignored, without a time":         {[]byte(head + `,"Event":"contact.merged","Timestamp":"secret"}`), "webhook_bodies", ""},
 		"malformed":                       {[]byte(head + `,"Event":"contact.changed","Changes":"secret"}`), "quarantined_deliveries", "Changes (values erased) discarded 0"},
 		"not JSON":                        {[]byte(head + `,"Event":"contact.changed",secret`), "quarantined_deliveries", "the body (values erased) discarded 0"},
+		"malformed, by its entity":        {[]byte(head + `,"Event":"x.merged","Event":"x.merged","Entity":"Contact"}`), "quarantined_deliveries", "Event (values erased) discarded 0"},
+		"not JSON, by its entity":         {[]byte(head + `,"Event":"x.merged","Entity":"contact",secret`), "quarantined_deliveries", "the body (values erased) discarded 0"},
 		"to a receiver with a slow clock": {secretEvent("contact.deleted", "", received.Add(48*time.Hour)), "quarantined_deliveries", "Timestamp (values erased) 1"},
 		"repeated":                        {[]byte(head + `,"Event":"contact.merged"}`), "duplicate_deliveries", ""},
 	}

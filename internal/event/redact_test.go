@@ -224,3 +224,44 @@ func TestSubjects_readsKeysAsParseDoes(t *testing.T) {
 		}
 	}
 }
+
+// A body that can't be read is about a contact wherever the same event, whole, would
+// be: by its name or by its entity. What can't be read of the two may be a contact's.
+func TestSubjects_asksTheEntityToo(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"contact.changed", "contact.merged", "x.merged", "person.changed", ""} {
+		for _, entity := range []string{"contact", "Contact", "CONTACT", "c\\u006fntact", "person", "contacts", ""} {
+			var isEntity string
+			if err := json.Unmarshal([]byte(`"`+entity+`"`), &isEntity); err != nil {
+				t.Fatal(err)
+			}
+			ofContact := strings.HasPrefix(name, "contact.") || strings.EqualFold(isEntity, "contact")
+			head := fmt.Sprintf(`{"Entity":"%s","Event":"%s","PrimaryKey":7,"ContextIdentifier":"Cust1"`, entity, name)
+			tail := fmt.Sprintf(`{"ContextIdentifier":"Cust1","PrimaryKey":7,"Event" : "%s","Entity" : "%s"`, name, entity)
+			for what, body := range map[string]string{
+				"cut off": head, "cut off in a value": head + `,"FieldValues":{"name":"sec`, "the event twice": head + `,"Event":"x.merged"}`,
+				"the entity last": tail, "the entity last, the tenant twice": tail + `,"ContextIdentifier":"Cust2"}`,
+				"a NUL": head + `,"WebhookName":"\u0000"` + "\x00}",
+			} {
+				ids, told := event.Subjects([]byte(body))
+				if named := slices.Equal(ids, []int64{7}); named != ofContact || !told {
+					t.Errorf("%s: %s: names %v, %t; want it to be about contact 7: %t", what, body, ids, told, ofContact)
+				}
+			}
+		}
+	}
+	for body, ofContact := range map[string]bool{
+		`{"PrimaryKey":7,"Event":"x.merged","Entity":"con`:         true,
+		`{"PrimaryKey":7,"Event":"x.merged","Entity":"`:            true,
+		`{"PrimaryKey":7,"Event":"x.merged","Entity":`:             true,
+		`{"PrimaryKey":7,"Event":"x.merged","Entity":"per`:         false,
+		`{"PrimaryKey":7,"Event":"x.merged","Entity":"contacts`:    false,
+		`{"PrimaryKey":7,"Event":"x.mer`:                           true,
+		`{"PrimaryKey":7,"Event":"x.merged","Event":contact.x}`:    true,
+		`{"PrimaryKey":7,"Event":"x.merged","Event":5,"Entity":5}`: true,
+	} {
+		if ids, _ := event.Subjects([]byte(body)); slices.Equal(ids, []int64{7}) != ofContact {
+			t.Errorf("%s: names %v; want it to be about contact 7: %t", body, ids, ofContact)
+		}
+	}
+}

@@ -14,10 +14,10 @@ import (
 // What a body that is no acceptable event may yet say. It need not be JSON, so its
 // bytes are searched, after escapes were replaced by what they stand for.
 var (
-	namedKey   = regexp.MustCompile(`(?i)"PrimaryKey"\s*:\s*("[^"]*"?|[^\s",}\]]+)`)
-	namedEvent = regexp.MustCompile(`(?i)"Event"\s*:\s*("([^"]*)")?`)
-	ofContact  = regexp.MustCompile(`(?i)"Entity"\s*:\s*"contact"`)
-	escape     = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
+	namedKey    = regexp.MustCompile(`(?i)"PrimaryKey"\s*:\s*("[^"]*"?|[^\s",}\]]+)`)
+	namedEvent  = regexp.MustCompile(`(?i)"Event"\s*:\s*(?:"([^"]*)")?`)
+	namedEntity = regexp.MustCompile(`(?i)"Entity"\s*:\s*(?:"([^"]*)("?)|$)`)
+	escape      = regexp.MustCompile(`\\u00[0-7][0-9a-fA-F]`)
 )
 
 // mostSubjects is how many contacts a body may name and still be one that is
@@ -37,12 +37,7 @@ func Subjects(body []byte) (ids []int64, told bool) {
 		n, _ := strconv.ParseUint(string(e[2:]), 16, 8) // the expression lets only digits pass
 		return []byte{byte(n)}
 	})
-	names := namedEvent.FindAllSubmatch(body, -1)
-	ofContacts := len(names) == 0 || ofContact.Match(body)
-	for _, name := range names { // one that can't be read may be a contact event's
-		ofContacts = ofContacts || name[1] == nil || bytes.HasPrefix(bytes.ToLower(name[2]), []byte("contact."))
-	}
-	if !ofContacts {
+	if !mayBeOfContact(body) {
 		return nil, true
 	}
 	told = true
@@ -63,4 +58,27 @@ func Subjects(body []byte) (ids []int64, told bool) {
 		}
 	}
 	return ids, told && len(ids) > 0
+}
+
+// mayBeOfContact reports whether an Event or an Entity in body says that it is about a
+// contact, as contactmirror_is_of_contact asks of an event that could be read, or can't
+// be read and may say so: an Event that is no string, an Entity that is cut off. Where
+// body has no Event it may be about a contact too.
+func mayBeOfContact(body []byte) bool {
+	names := namedEvent.FindAllSubmatch(body, -1)
+	if len(names) == 0 {
+		return true
+	}
+	for _, name := range names {
+		if name[1] == nil || bytes.HasPrefix(bytes.ToLower(name[1]), []byte("contact.")) {
+			return true
+		}
+	}
+	for _, entity := range namedEntity.FindAllSubmatch(body, -1) {
+		value, closed := strings.ToLower(string(entity[1])), len(entity[2]) > 0
+		if value == "contact" || !closed && strings.HasPrefix("contact", value) {
+			return true
+		}
+	}
+	return false
 }
