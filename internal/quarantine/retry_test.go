@@ -91,7 +91,9 @@ func TestRetry_verifiesAgain(t *testing.T) {
 		{"no secret at all", "B", "b", quarantine.Verifier{}, false},
 		{"no signature", "B", "", quarantine.Verifier{Keyring: keyring}, false},
 		{"no signature, unsigned allowed", "B", "", quarantine.Verifier{Keyring: keyring, AllowUnsigned: true}, true},
-		{"no secret, unsigned allowed", "B", "b", quarantine.Verifier{AllowUnsigned: true}, true},
+		{"no secret, unsigned allowed", "B", "b", quarantine.Verifier{AllowUnsigned: true}, false},
+		{"no secret and no signature, unsigned allowed", "B", "", quarantine.Verifier{AllowUnsigned: true}, true},
+		{"no secret and no signature", "B", "", quarantine.Verifier{}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
