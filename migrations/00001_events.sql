@@ -240,7 +240,7 @@ comment on table duplicate_deliveries is 'One row for each delivery of an event 
 comment on column duplicate_deliveries.duplicate_seq is 'Key.';
 comment on column duplicate_deliveries.event_seq is 'The event in webhook_events.';
 comment on column duplicate_deliveries.received_at is 'When this delivery arrived, by the receiver''s clock.';
-comment on column duplicate_deliveries.retry is 'The X-SuperOffice-Retry header, 0 where absent, NULL where it is no number.';
+comment on column duplicate_deliveries.retry is 'The X-SuperOffice-Retry header, 0 where absent, NULL where it is no number, or of a delivery that was retried from quarantine.';
 comment on column duplicate_deliveries.body_sha256 is 'SHA-256 of this delivery''s body; differs from the stored body''s where the sender reused a key for other content. Empty where the contact has been erased.';
 comment on index duplicate_deliveries_pkey is 'Keeps numbers unique; no statement reads by it.';
 comment on index duplicate_deliveries_event_seq is 'For contactmirror_strip_events and contactmirror_redact_event, which blank the hashes of an erased contact''s events.';

@@ -123,7 +123,7 @@ type quarantineRetryCmd struct {
 
 // Help says what is checked.
 func (quarantineRetryCmd) Help() string {
-	return `An event that could not be applied is queued again; it needs no secret. A delivery that never became an event is read again, as this version understands it, with its Timestamp held against the later of its receipt and now, and its signature is verified again: under the tenant that it names now, against all secrets in CONTACTMIRROR_SECRET and CONTACTMIRROR_TENANT_SECRETS_FILE that were valid when it was received, expired ones too. Without a match it stays as it is, also where CONTACTMIRROR_ALLOW_UNSIGNED is set. An entry without a signature, from a time when CONTACTMIRROR_ALLOW_UNSIGNED was set, is taken only where it is set again.`
+	return `An event that could not be applied is queued again; it needs no secret. A delivery that never became an event is read again, as this version understands it, with its Timestamp held against the later of its receipt and now, and its signature is verified again: under the tenant that it names now, against all secrets in CONTACTMIRROR_SECRET and CONTACTMIRROR_TENANT_SECRETS_FILE that were valid when it was received, expired ones too. Without a match it stays as it is, also where CONTACTMIRROR_ALLOW_UNSIGNED is set. An entry without a signature, from a time when CONTACTMIRROR_ALLOW_UNSIGNED was set, is taken only where it is set again. If the event has been stored meanwhile, the delivery is recorded as a duplicate of it.`
 }
 
 // Run retries each entry and says what came of it. One that can't be understood

@@ -117,15 +117,28 @@ func (in *Inbox) accept(events []*request) (known, refused []*request) {
 	return known, nil
 }
 
-// PutIn stores the event of d within tx, and reports whether it was new. It is
-// for a delivery that an operator has sent on; requests share commits in
-// [Inbox.Put].
-func PutIn(ctx context.Context, tx pgx.Tx, d Delivery) (stored bool, err error) {
-	places, err := putStmt.All(ctx, tx, newPutArgs([]*request{{Delivery: d, key: keyOf(&d)}}))
-	if err != nil {
-		return false, fmt.Errorf("inbox: store an event: %w", err)
+// PutIn stores the event of d within tx, or notes d as a duplicate of the event that
+// is stored already. It is for a delivery that an operator has sent on; requests share
+// commits in [Inbox.Put]. The result is Accepted, Ignored or Duplicate.
+func PutIn(ctx context.Context, tx pgx.Tx, d Delivery) (Result, error) {
+	one := []*request{{Delivery: d, key: keyOf(&d)}}
+	places, err := putStmt.All(ctx, tx, newPutArgs(one))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("inbox: store an event: %w", err)
+	case len(places) == 1 && d.Event.Ignored():
+		return Ignored, nil
+	case len(places) == 1:
+		return Accepted, nil
 	}
-	return len(places) == 1, nil
+	noted, err := duplicateStmt.One(ctx, tx, newDuplicateArgs(one))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("inbox: note a duplicate: %w", err)
+	case noted != 1:
+		return "", errors.New("inbox: the event is neither stored nor new")
+	}
+	return Duplicate, nil
 }
 
 func (in *Inbox) noteDuplicates(again []*request) {

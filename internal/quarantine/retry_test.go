@@ -1,6 +1,7 @@
 package quarantine_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"contactmirror/internal/contact"
+	"contactmirror/internal/erasure"
 	"contactmirror/internal/event"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
@@ -118,6 +121,61 @@ func TestRetry_verifiesAgain(t *testing.T) {
 			}
 			if got, want := state(t, db), "for the test 1 0 0"; got != want {
 				t.Errorf("entry %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// A delivery whose event has come meanwhile is a repeated one when it is retried.
+func TestRetry_ofAnEventThatHasCome(t *testing.T) {
+	t.Parallel()
+	received := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	ignored := func(rest string) []byte {
+		return []byte(`{"Event":"person.changed","ContextIdentifier":"B"` + rest + `}`)
+	}
+	tests := map[string]struct {
+		body, came []byte
+		erased     bool
+	}{
+		"the same bytes":           {body: eventAt("B", received), came: eventAt("B", received)},
+		"other bytes":              {body: append([]byte("\ufeff"), eventAt("B", received)...), came: eventAt("B", received)},
+		"of an erased contact":     {body: eventAt("B", received), came: eventAt("B", received), erased: true},
+		"an ignored event":         {body: ignored(`,"EventId":"00000000-0000-0000-0000-000000000001","PrimaryKey":7`), came: ignored(`,"PrimaryKey":7,"EventId":"00000000-0000-0000-0000-000000000001"`)},
+		"an ignored one, by bytes": {body: ignored(``), came: ignored(``)},
+		"one without a PrimaryKey": {body: ignored(`,"EventId":"00000000-0000-0000-0000-000000000001"`), came: ignored(`,"EventId":"00000000-0000-0000-0000-000000000001"`)},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			d := inbox.Delivery{Body: test.body, ReceivedAt: received, Tenant: new("B"), Signature: signature.Sign(secret, test.body)}
+			keep(t, db, d)
+			in := inbox.New(db.Pool, func(...string) {})
+			run(t, in.Run)
+			if _, err := in.Put(t.Context(), inbox.Delivery{Body: test.came, ReceivedAt: time.Now(), Event: parsed(t, test.came)}); err != nil {
+				t.Fatal(err)
+			}
+			hash := sha256.Sum256(test.body)
+			want := fmt.Sprintf("%x", hash[:])
+			if test.erased {
+				_, err := erasure.Erase(t.Context(), db.Pool, contact.Key{Tenant: "B", ID: 7}, erasure.Options{Author: erasure.Author{Actor: "tester"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				want = ""
+			}
+			if err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, verifier); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			err := db.Pool.QueryRow(t.Context(), `
+				select string_agg(concat_ws(' ', event_seq = (select event_seq from webhook_events), received_at = $1, retry is null, encode(body_sha256, 'hex')), '; ')
+				from duplicate_deliveries`, received).Scan(&got)
+			if want = "t t t " + want; err != nil || got != want {
+				t.Errorf("repeated deliveries %q, %v, want %q", got, err, want)
+			}
+			if got := state(t, db); !strings.Contains(got, " retried 1 ") || !strings.HasSuffix(got, " t") {
+				t.Errorf("entry %q", got)
 			}
 		})
 	}

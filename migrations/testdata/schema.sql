@@ -2893,7 +2893,7 @@ COMMENT ON COLUMN public.duplicate_deliveries.event_seq IS 'The event in webhook
 
 COMMENT ON COLUMN public.duplicate_deliveries.received_at IS 'When this delivery arrived, by the receiver''s clock.';
 
-COMMENT ON COLUMN public.duplicate_deliveries.retry IS 'The X-SuperOffice-Retry header, 0 where absent, NULL where it is no number.';
+COMMENT ON COLUMN public.duplicate_deliveries.retry IS 'The X-SuperOffice-Retry header, 0 where absent, NULL where it is no number, or of a delivery that was retried from quarantine.';
 
 COMMENT ON COLUMN public.duplicate_deliveries.body_sha256 IS 'SHA-256 of this delivery''s body; differs from the stored body''s where the sender reused a key for other content. Empty where the contact has been erased.';
 
