@@ -256,6 +256,8 @@ create table quarantined_deliveries (
     vouched_except     text[],
     event_seq          bigint,
     headers            jsonb,
+    signatures         jsonb,
+    verified           boolean not null default false,
     body               bytea not null,
     body_sha256        bytea not null,
     deliveries         integer not null default 1,
@@ -269,7 +271,8 @@ create table quarantined_deliveries (
     constraint quarantined_deliveries_deliveries check (deliveries > 0),
     constraint quarantined_deliveries_attempts check (attempts > 0),
     constraint quarantined_deliveries_resolution check
-        (resolution in ('retried', 'discarded') and resolved_at is not null or resolution is null and resolved_at is null)
+        (resolution in ('retried', 'discarded') and resolved_at is not null or resolution is null and resolved_at is null),
+    constraint quarantined_deliveries_bytes_removed check (bytes_removed_at is null or headers is null and signatures is null)
 );
 
 alter sequence quarantined_deliveries_quarantine_seq_seq owned by quarantined_deliveries.quarantine_seq;
@@ -289,14 +292,16 @@ comment on column quarantined_deliveries.context_identifier is 'The tenant, wher
 comment on column quarantined_deliveries.vouched_for is 'Of a delivery whose tenant can''t be read: the tenants with a secret of their own that gives its signature; * for the tenants without one. NULL where the tenant is known, or the secret is not: then it may be any tenant''s.';
 comment on column quarantined_deliveries.vouched_except is 'Where vouched_for holds *: the tenants that had secrets of their own when the delivery came.';
 comment on column quarantined_deliveries.event_seq is 'The event in webhook_events; NULL where the delivery never became one.';
-comment on column quarantined_deliveries.headers is 'The request''s headers, credentials masked; of a delivery that the database refused as an event, its signature.';
+comment on column quarantined_deliveries.headers is 'The first request''s headers, credentials masked; of a delivery that the database refused as an event, its signature.';
+comment on column quarantined_deliveries.signatures is 'Of a delivery that never became an event: every signature that the same bytes were delivered with, with the time when it first came; an empty one for a delivery without. A retry verifies them again.';
+comment on column quarantined_deliveries.verified is 'Whether one of the signatures was verified under context_identifier when it came. Of a redacted entry this is all that is left of them.';
 comment on column quarantined_deliveries.body is 'The request body, byte for byte; or the redacted body of an event of an erased contact.';
 comment on column quarantined_deliveries.body_sha256 is 'SHA-256 of the body, so that the same bytes are counted in one entry. Once the body was removed, or redacted: random bytes, or of an erased contact a hash of what the entry keeps.';
 comment on column quarantined_deliveries.deliveries is 'How often the same bytes were delivered.';
 comment on column quarantined_deliveries.attempts is 'How often accepting or applying it was tried.';
 comment on column quarantined_deliveries.resolved_at is 'When an operator resolved it; NULL while open.';
 comment on column quarantined_deliveries.resolution is 'retried (put back to be applied) or discarded; NULL while open.';
-comment on column quarantined_deliveries.bytes_removed_at is 'When headers, hash and body were removed, by retention or by erasure; NULL while they are kept. An erasure leaves a redacted body, one without values, where an event can still be applied.';
+comment on column quarantined_deliveries.bytes_removed_at is 'When headers, signatures, hash and body were removed, by retention or by erasure; NULL while they are kept. An erasure leaves a redacted body, one without values, where an event can still be applied.';
 comment on index quarantined_deliveries_pkey is 'For quarantine_show and every other statement about one entry, quarantine_list, and contactmirror_prune_quarantine, which goes through the entries in order.';
 comment on index quarantined_deliveries_event is 'For inbox_blame, which updates the entry on a conflict, and for mirror_unquarantine, erasure and retention, which look entries up by event.';
 comment on index quarantined_deliveries_body is 'For inbox_quarantine, which counts the same bytes again by a conflict on it.';

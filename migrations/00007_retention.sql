@@ -267,7 +267,7 @@ begin
         limit batch
     ), emptied as (
         update quarantined_deliveries d
-        set headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
+        set headers = null, signatures = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
         from expired x
         where really and d.quarantine_seq = x.quarantine_seq and d.resolved_at is not null
     )

@@ -183,7 +183,7 @@ begin
     end loop;
     update duplicate_deliveries set body_sha256 = '' where event_seq = any (erased) and body_sha256 <> '';
     update quarantined_deliveries
-    set reason = contactmirror_reason_without_values(reason), headers = null, body = '', body_sha256 = '', bytes_removed_at = now()
+    set reason = contactmirror_reason_without_values(reason), headers = null, signatures = null, body = '', body_sha256 = '', bytes_removed_at = now()
     where event_seq = any (erased) and (bytes_removed_at is null or body <> '');
     return removed;
 end
@@ -206,7 +206,7 @@ begin
         raise exception 'this is no redacted body';
     end if;
     update quarantined_deliveries q
-    set reason = contactmirror_reason_without_values(q.reason), headers = null, body = coalesce(redacted, ''), body_sha256 = '', bytes_removed_at = now(),
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, signatures = null, body = coalesce(redacted, ''), body_sha256 = '', bytes_removed_at = now(),
         resolved_at = case when redacted is null then now() end, resolution = case when redacted is null then 'discarded' end
     where q.event_seq = $1 and q.resolved_at is null and q.bytes_removed_at is null
         and exists (
@@ -242,7 +242,7 @@ as $$
 begin
     perform contactmirror_require_read_committed();
     update quarantined_deliveries q
-    set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, signatures = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
     where q.quarantine_seq = $1 and q.event_seq is null and q.resolution = 'retried' and q.bytes_removed_at is null
         and contactmirror_is_erased($2, $3, q.received_at);
     return found;
@@ -368,7 +368,7 @@ begin
     end if;
 
     update quarantined_deliveries q
-    set reason = contactmirror_reason_without_values(q.reason), headers = null,
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, signatures = null,
         body = coalesce(d.body, ''), bytes_removed_at = now(),
         body_sha256 = case
             when d.twin = 1 and not exists (select from quarantined_deliveries o where o.event_seq is null and o.body_sha256 = d.key) then d.key

@@ -29,8 +29,8 @@ var rights = []right{
 	{"webhook_bodies", "select, insert", ""},
 	{"body_partitions", "select", "select"},
 	{"duplicate_deliveries", "select, insert (event_seq, received_at, retry, body_sha256)", "select"},
-	{"quarantined_deliveries", "select, insert (received_at, reason, context_identifier, vouched_for, vouched_except, event_seq, headers, body, body_sha256, " +
-		"deliveries, attempts, resolved_at, resolution, bytes_removed_at), update (reason, deliveries, attempts, resolved_at, resolution)", ""},
+	{"quarantined_deliveries", "select, insert (received_at, reason, context_identifier, vouched_for, vouched_except, event_seq, headers, signatures, verified, body, body_sha256, " +
+		"deliveries, attempts, resolved_at, resolution, bytes_removed_at), update (reason, signatures, verified, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
 	{"sync_shards", "select, update (audit_count, audit_head, audit_seal)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -96,6 +98,13 @@ func writeDelivery(w io.Writer, d quarantine.Delivery) error {
 	if d.ResolvedAt != nil {
 		rows = append(rows, []string{"resolved", when(time.Now(), *d.ResolvedAt)})
 	}
+	if len(d.Signatures) > 1 { // else it is among the headers
+		for _, s := range slices.SortedFunc(maps.Keys(d.Signatures), func(a, b string) int {
+			return cmp.Or(d.Signatures[a].Compare(d.Signatures[b]), strings.Compare(a, b))
+		}) {
+			rows = append(rows, []string{"signature", when(time.Now(), d.Signatures[s]) + " " + cmp.Or(plain(s), "none")})
+		}
+	}
 	if d.BytesRemovedAt != nil {
 		rows = append(rows, []string{"bytes removed", when(time.Now(), *d.BytesRemovedAt)})
 	}
@@ -123,7 +132,7 @@ type quarantineRetryCmd struct {
 
 // Help says what is checked.
 func (quarantineRetryCmd) Help() string {
-	return `An event that could not be applied is queued again; it needs no secret. A delivery that never became an event is read again, as this version understands it, with its Timestamp held against the later of its receipt and now, and its signature is verified again: under the tenant that it names now, against all secrets in CONTACTMIRROR_SECRET and CONTACTMIRROR_TENANT_SECRETS_FILE that were valid when it was received, expired ones too. Without a match it stays as it is, also where CONTACTMIRROR_ALLOW_UNSIGNED is set. An entry without a signature, from a time when CONTACTMIRROR_ALLOW_UNSIGNED was set, is taken only where it is set again. If the event has been stored meanwhile, the delivery is recorded as a duplicate of it.`
+	return `An event that could not be applied is queued again; it needs no secret. A delivery that never became an event is read again, as this version understands it, with its Timestamp held against the later of its receipt and now, and the signatures that it came with are verified again: under the tenant that it names now, against all secrets in CONTACTMIRROR_SECRET and CONTACTMIRROR_TENANT_SECRETS_FILE that were valid when each signature first came, expired ones too. One match is enough; without any, the entry stays as it is, also where CONTACTMIRROR_ALLOW_UNSIGNED is set. An entry without a signature, from a time when CONTACTMIRROR_ALLOW_UNSIGNED was set, is taken only where it is set again. If the event has been stored meanwhile, the delivery is recorded as a duplicate of it.`
 }
 
 // Run retries each entry and says what came of it. One that can't be understood

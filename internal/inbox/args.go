@@ -102,6 +102,8 @@ type quarantineArgs struct {
 	VouchedFor         []*string // as PostgreSQL writes arrays, for an array of arrays can't be ragged
 	VouchedExcept      []*string
 	Headers            []string // not bytes, which some query modes would send as bytea
+	Signatures         []string
+	Verified           []bool
 	Bodies             [][]byte
 	BodySHA256         [][]byte
 	Deliveries         []int32
@@ -111,22 +113,33 @@ type quarantineArgs struct {
 
 // newQuarantineArgs lays deliveries out in columns, the same bytes once.
 func newQuarantineArgs(batch []*request) (quarantineArgs, error) {
-	var args quarantineArgs
-	place := map[[sha256.Size]byte]int{}
+	var (
+		args       quarantineArgs
+		signatures []map[string]time.Time
+		place      = map[[sha256.Size]byte]int{}
+	)
 	for _, r := range batch {
 		hash := sha256.Sum256(r.Body)
+		tenant, kept := r.kept()
+		if tenant != nil && strings.IndexByte(*tenant, 0) >= 0 {
+			tenant = nil // a text can't hold a NUL; the bytes are kept
+		}
+		verified := r.Signature != "" && tenant != nil
 		if i, twice := place[hash]; twice {
 			args.Deliveries[i]++
+			if of := args.ContextIdentifiers[i]; verified && of != nil && *of == *tenant {
+				args.Verified[i] = true
+			}
+			if first, known := signatures[i][r.Signature]; !known || r.ReceivedAt.Before(first) {
+				signatures[i][r.Signature] = r.ReceivedAt
+			}
 			continue
 		}
 		place[hash] = len(args.Bodies)
-		tenant, kept := r.kept()
+		signatures = append(signatures, map[string]time.Time{r.Signature: r.ReceivedAt})
 		header, err := json.Marshal(kept)
 		if err != nil {
 			return quarantineArgs{}, fmt.Errorf("headers: %w", err)
-		}
-		if tenant != nil && strings.IndexByte(*tenant, 0) >= 0 {
-			tenant = nil // a text can't hold a NUL; the bytes are kept
 		}
 		ids, redacted := erasure.Subjects(tenant, r.Body)
 		var vouchers signature.Vouchers
@@ -139,11 +152,19 @@ func newQuarantineArgs(batch []*request) (quarantineArgs, error) {
 		args.VouchedFor = append(args.VouchedFor, textArray(vouchers.Tenants))
 		args.VouchedExcept = append(args.VouchedExcept, textArray(vouchers.Except))
 		args.Headers = append(args.Headers, string(header))
+		args.Verified = append(args.Verified, verified)
 		args.Bodies = append(args.Bodies, r.Body)
 		args.BodySHA256 = append(args.BodySHA256, hash[:])
 		args.Deliveries = append(args.Deliveries, 1)
 		args.Subjects = append(args.Subjects, arrayOf(ids))
 		args.Redacted = append(args.Redacted, redacted)
+	}
+	for _, s := range signatures {
+		text, err := json.Marshal(s)
+		if err != nil {
+			return quarantineArgs{}, fmt.Errorf("signatures: %w", err)
+		}
+		args.Signatures = append(args.Signatures, string(text))
 	}
 	return args, nil
 }

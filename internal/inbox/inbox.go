@@ -47,7 +47,8 @@ type Delivery struct {
 	// Retry is SuperOffice's retry counter, nil where it is no number.
 	Retry *int32
 	// Signature is the header that was verified, empty where none was. Quarantine
-	// keeps it: a delivery that is read as an event later is verified again then.
+	// keeps every one that the same bytes came with: a delivery that is read as an event
+	// later is verified again then.
 	Signature string
 	// Event is nil for a delivery that can't be understood. Then Reason says why,
 	// and Tenant and Headers are kept with the bytes.

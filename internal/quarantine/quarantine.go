@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -92,11 +91,15 @@ type Delivery struct {
 	ContextIdentifier *string             `json:"context_identifier"`
 	EventSeq          *int64              `json:"event_seq"`
 	Headers           map[string][]string `json:"headers"`
-	Body              []byte              `json:"body"`
-	Deliveries        int32               `json:"deliveries"`
-	Attempts          int32               `json:"attempts"`
-	ResolvedAt        *time.Time          `json:"resolved_at"`
-	Resolution        *string             `json:"resolution"`
+	// Signatures are those that the same bytes were delivered with, each with the time
+	// when it first came; "" for a delivery without. It is nil for an event, and once
+	// the bytes were removed.
+	Signatures map[string]time.Time `json:"signatures"`
+	Body       []byte               `json:"body"`
+	Deliveries int32                `json:"deliveries"`
+	Attempts   int32                `json:"attempts"`
+	ResolvedAt *time.Time           `json:"resolved_at"`
+	Resolution *string              `json:"resolution"`
 	// BytesRemovedAt is when headers and body were removed; nil while they are kept.
 	BytesRemovedAt *time.Time `json:"bytes_removed_at"`
 }
@@ -123,15 +126,22 @@ func (e *StillInvalidError) Error() string { return "still invalid: " + e.Reason
 type UnverifiedError struct {
 	// Tenant is the one that the body names now.
 	Tenant string
-	// ReceivedAt is when the secret had to be valid.
+	// ReceivedAt is when the entry was first delivered, and the secret of its first
+	// signature had to be valid.
 	ReceivedAt time.Time
 	// Unsigned is set where the entry has no signature.
 	Unsigned bool
+	// Signatures is how many the entry has; each came at a time of its own.
+	Signatures int
 }
 
 func (e *UnverifiedError) Error() string {
-	if e.Unsigned {
+	switch {
+	case e.Unsigned:
 		return fmt.Sprintf("reads as an event of tenant %q, but has no signature", e.Tenant)
+	case e.Signatures > 1:
+		return fmt.Sprintf("reads as an event of tenant %q, but none of its %d signatures matches a configured secret of that tenant that was valid when it came",
+			e.Tenant, e.Signatures)
 	}
 	return fmt.Sprintf("reads as an event of tenant %q, but its signature matches no configured secret of that tenant that was valid when it was received, %s",
 		e.Tenant, e.ReceivedAt.UTC().Format(time.RFC3339))
@@ -164,28 +174,38 @@ type Verifier struct {
 	// Keyring is all secrets, those that have expired too. A signature that was kept is
 	// always verified: without any secret, none passes.
 	Keyring *signature.Keyring
-	// AllowUnsigned lets entries without a signature pass.
+	// AllowUnsigned lets a delivery without a signature pass.
 	AllowUnsigned bool
 }
 
-// verify checks the signature that came with d under tenant, with the secrets that
-// were valid when it was received. A redacted body is no longer what was signed: it
-// was verified when it came, under the tenant that the entry has.
+// verify checks that d was delivered once under tenant: with a signature that a secret
+// makes that was valid when it came, or without one where that is allowed.
 func (v Verifier) verify(d *entry, tenant string) error {
-	if d.BytesRemovedAt != nil {
-		if d.ContextIdentifier == nil || *d.ContextIdentifier != tenant {
-			return &UnverifiedError{Tenant: tenant, ReceivedAt: d.ReceivedAt}
+	refusal := &UnverifiedError{Tenant: tenant, ReceivedAt: d.ReceivedAt}
+	if d.BytesRemovedAt != nil { // a redacted body is no longer what was signed
+		switch {
+		case d.ContextIdentifier == nil || *d.ContextIdentifier != tenant:
+			return refusal
+		case d.Verified || v.AllowUnsigned:
+			return nil
 		}
-		return nil
+		refusal.Unsigned = true
+		return refusal
 	}
-	header := http.Header(d.Headers).Get(signature.Header)
-	if header == "" && v.AllowUnsigned {
-		return nil
+	for header, at := range d.Signatures {
+		switch {
+		case header == "":
+			if v.AllowUnsigned {
+				return nil
+			}
+		case v.Keyring.Verify(tenant, true, header, d.Body, at) == nil:
+			return nil
+		default:
+			refusal.Signatures++
+		}
 	}
-	if err := v.Keyring.Verify(tenant, true, header, d.Body, d.ReceivedAt); err != nil {
-		return &UnverifiedError{Tenant: tenant, ReceivedAt: d.ReceivedAt, Unsigned: header == ""}
-	}
-	return nil
+	refusal.Unsigned = refusal.Signatures == 0
+	return refusal
 }
 
 // Retry puts an event back into the queue, and reads a delivery that never
@@ -271,7 +291,8 @@ type entry struct {
 	ReceivedAt        time.Time
 	ContextIdentifier *string
 	EventSeq          *int64
-	Headers           map[string][]string
+	Signatures        map[string]time.Time
+	Verified          bool
 	Body              []byte
 	ResolvedAt        *time.Time
 	BytesRemovedAt    *time.Time

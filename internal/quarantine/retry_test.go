@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/erasure"
@@ -46,6 +47,13 @@ func keep(t *testing.T, db *pgtest.DB, d inbox.Delivery) {
 	d.Reason = "for the test"
 	if result, err := in.Put(t.Context(), d); err != nil || result != inbox.Quarantined {
 		t.Fatal(result, err)
+	}
+}
+
+func execute(t *testing.T, db *pgtest.DB, statement string) {
+	t.Helper()
+	if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -121,6 +129,147 @@ func TestRetry_verifiesAgain(t *testing.T) {
 			}
 			if got, want := state(t, db), "for the test 1 0 0"; got != want {
 				t.Errorf("entry %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// The same bytes make one entry, but each of its signatures was verified and answered
+// 200 when it came: any of them is enough, at the time it first came.
+func TestRetry_verifiesEverySignature(t *testing.T) {
+	t.Parallel()
+	first := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	keyring := signature.NewKeyring(nil, map[string][]signature.Secret{
+		"A": {{Key: "a"}},
+		"B": {{Key: "b"}, {Key: "later", NotBefore: first.Add(90 * time.Minute)}, {Key: "expired before", NotAfter: first.Add(-time.Hour)}},
+	})
+	tests := []struct {
+		name string
+		keys []string // that it is signed with, an hour apart; empty for no signature
+		ok   [2]bool  // without and with unsigned deliveries allowed
+	}{
+		{"A's, then B's", []string{"a", "b"}, [2]bool{true, true}},
+		{"B's, then A's", []string{"b", "a"}, [2]bool{true, true}},
+		{"one of many", []string{"a", "x", "b", "y", "a"}, [2]bool{true, true}},
+		{"none, then B's", []string{"", "b"}, [2]bool{true, true}},
+		{"A's, then none", []string{"a", ""}, [2]bool{false, true}},
+		{"A's, then another", []string{"a", "x"}, [2]bool{false, false}},
+		{"A's, then B's that is valid by then", []string{"a", "x", "later"}, [2]bool{true, true}},
+		{"A's, then B's that is not valid yet", []string{"a", "later"}, [2]bool{false, false}},
+		{"A's, then B's that had expired", []string{"a", "expired before"}, [2]bool{false, false}},
+		{"the same again", []string{"a", "a"}, [2]bool{false, false}},
+	}
+	body := append([]byte("\ufeff"), eventAt("B", first)...)
+	for _, test := range tests {
+		for _, together := range []bool{false, true} { // one after another, or in one commit
+			t.Run(fmt.Sprintf("%s, together %t", test.name, together), func(t *testing.T) {
+				t.Parallel()
+				db := pgtest.New(t)
+				in := inbox.New(db.Pool, func(...string) {})
+				if !together {
+					run(t, in.Run)
+				}
+				var puts errgroup.Group
+				for i, key := range test.keys {
+					d := inbox.Delivery{Body: body, ReceivedAt: first.Add(time.Duration(i) * time.Hour), Reason: "for the test"}
+					if key != "" {
+						d.Signature = signature.Sign(key, body)
+					}
+					puts.Go(func() error {
+						_, err := in.Put(t.Context(), d)
+						return err
+					})
+					if !together {
+						if err := puts.Wait(); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if together {
+					run(t, in.Run)
+				}
+				if err := puts.Wait(); err != nil {
+					t.Fatal(err)
+				}
+				until(t, db.Pool, `select concat_ws(' ', count(*), sum(deliveries)) from quarantined_deliveries`, fmt.Sprint("1 ", len(test.keys)))
+				for allowed, ok := range test.ok {
+					err := quarantine.Retry(t.Context(), db.Pool, "tester", 1, quarantine.Verifier{Keyring: keyring, AllowUnsigned: allowed == 1})
+					if _, unverified := errors.AsType[*quarantine.UnverifiedError](err); unverified == ok || ok && err != nil {
+						t.Errorf("retry where unsigned deliveries are allowed: %t: %v, want it done: %t", allowed == 1, err, ok)
+					}
+					if ok {
+						until(t, db.Pool, account, "1 0 0 t")
+						break
+					}
+				}
+			})
+		}
+	}
+}
+
+// An erasure keeps of an entry neither signatures nor the signed bytes. What was
+// verified under its tenant can still be retried, and nothing else can that could not
+// be before.
+func TestRetry_ofARedactedEntry(t *testing.T) {
+	t.Parallel()
+	other := signature.NewKeyring(nil, map[string][]signature.Secret{"A": {{Key: "a"}}})
+	tests := []struct {
+		name     string
+		key      string // that it is signed with; empty for no signature
+		erased   bool   // before it comes
+		verifier quarantine.Verifier
+		ok       bool
+	}{
+		{"signed", secret, false, quarantine.Verifier{Keyring: other}, true},
+		{"signed, of a contact that was erased", secret, true, quarantine.Verifier{Keyring: other}, true},
+		{"unsigned", "", false, verifier, false},
+		{"unsigned, of a contact that was erased", "", true, verifier, false},
+		{"unsigned, as allowed", "", false, quarantine.Verifier{AllowUnsigned: true}, true},
+		{"unsigned, as allowed, of a contact that was erased", "", true, quarantine.Verifier{AllowUnsigned: true}, true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db := pgtest.New(t)
+			erase := func() {
+				_, err := erasure.Erase(t.Context(), db.Pool, contact.Key{Tenant: "B", ID: 7}, erasure.Options{Author: erasure.Author{Actor: "tester"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.erased {
+				erase()
+			}
+			execute(t, db, `alter table webhook_events add constraint poison check (primary_key <> 7)`)
+			in := inbox.New(db.Pool, func(...string) {})
+			run(t, in.Run)
+			body := eventAt("B", time.Now())
+			d := inbox.Delivery{Body: body, ReceivedAt: time.Now(), Event: parsed(t, body)}
+			if test.key != "" {
+				d.Signature = signature.Sign(test.key, body)
+			}
+			if result, err := in.Put(t.Context(), d); err != nil || result != inbox.Quarantined {
+				t.Fatal(result, err)
+			}
+			execute(t, db, `alter table webhook_events drop constraint poison`)
+			if !test.erased {
+				before := quarantine.Retry(t.Context(), db.Pool, "tester", 1, quarantine.Verifier{Keyring: other})
+				if _, unverified := errors.AsType[*quarantine.UnverifiedError](before); !unverified {
+					t.Errorf("before its erasure: %v", before)
+				}
+				erase()
+			}
+			entry, err := quarantine.Show(t.Context(), db.Pool, 1)
+			if err != nil || entry.BytesRemovedAt == nil || len(entry.Headers)+len(entry.Signatures) > 0 || len(entry.Body) == 0 {
+				t.Errorf("entry %+v, %v", entry, err)
+			}
+			err = quarantine.Retry(t.Context(), db.Pool, "tester", 1, test.verifier)
+			unverified, is := errors.AsType[*quarantine.UnverifiedError](err)
+			if test.ok && err != nil || !test.ok && (!is || !unverified.Unsigned) {
+				t.Errorf("retry: %v, want it done: %t", err, test.ok)
+			}
+			if test.ok {
+				until(t, db.Pool, account, "1 0 0 t")
 			}
 		})
 	}

@@ -1270,7 +1270,7 @@ begin
     end if;
 
     update quarantined_deliveries q
-    set reason = contactmirror_reason_without_values(q.reason), headers = null,
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, signatures = null,
         body = coalesce(d.body, ''), bytes_removed_at = now(),
         body_sha256 = case
             when d.twin = 1 and not exists (select from quarantined_deliveries o where o.event_seq is null and o.body_sha256 = d.key) then d.key
@@ -1635,7 +1635,7 @@ begin
         limit batch
     ), emptied as (
         update quarantined_deliveries d
-        set headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
+        set headers = null, signatures = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
         from expired x
         where really and d.quarantine_seq = x.quarantine_seq and d.resolved_at is not null
     )
@@ -1670,7 +1670,7 @@ begin
         raise exception 'this is no redacted body';
     end if;
     update quarantined_deliveries q
-    set reason = contactmirror_reason_without_values(q.reason), headers = null, body = coalesce(redacted, ''), body_sha256 = '', bytes_removed_at = now(),
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, signatures = null, body = coalesce(redacted, ''), body_sha256 = '', bytes_removed_at = now(),
         resolved_at = case when redacted is null then now() end, resolution = case when redacted is null then 'discarded' end
     where q.event_seq = $1 and q.resolved_at is null and q.bytes_removed_at is null
         and exists (
@@ -2157,7 +2157,7 @@ CREATE FUNCTION public.contactmirror_strip_delivery(quarantine_seq bigint, conte
 begin
     perform contactmirror_require_read_committed();
     update quarantined_deliveries q
-    set reason = contactmirror_reason_without_values(q.reason), headers = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
+    set reason = contactmirror_reason_without_values(q.reason), headers = null, signatures = null, body = '', body_sha256 = uuid_send(gen_random_uuid()), bytes_removed_at = now()
     where q.quarantine_seq = $1 and q.event_seq is null and q.resolution = 'retried' and q.bytes_removed_at is null
         and contactmirror_is_erased($2, $3, q.received_at);
     return found;
@@ -2204,7 +2204,7 @@ begin
     end loop;
     update duplicate_deliveries set body_sha256 = '' where event_seq = any (erased) and body_sha256 <> '';
     update quarantined_deliveries
-    set reason = contactmirror_reason_without_values(reason), headers = null, body = '', body_sha256 = '', bytes_removed_at = now()
+    set reason = contactmirror_reason_without_values(reason), headers = null, signatures = null, body = '', body_sha256 = '', bytes_removed_at = now()
     where event_seq = any (erased) and (bytes_removed_at is null or body <> '');
     return removed;
 end
@@ -2915,6 +2915,8 @@ CREATE TABLE public.quarantined_deliveries (
     vouched_except text[],
     event_seq bigint,
     headers jsonb,
+    signatures jsonb,
+    verified boolean DEFAULT false NOT NULL,
     body bytea NOT NULL,
     body_sha256 bytea NOT NULL,
     deliveries integer DEFAULT 1 NOT NULL,
@@ -2923,6 +2925,7 @@ CREATE TABLE public.quarantined_deliveries (
     resolution text,
     bytes_removed_at timestamp with time zone,
     CONSTRAINT quarantined_deliveries_attempts CHECK ((attempts > 0)),
+    CONSTRAINT quarantined_deliveries_bytes_removed CHECK (((bytes_removed_at IS NULL) OR ((headers IS NULL) AND (signatures IS NULL)))),
     CONSTRAINT quarantined_deliveries_deliveries CHECK ((deliveries > 0)),
     CONSTRAINT quarantined_deliveries_resolution CHECK ((((resolution = ANY (ARRAY['retried'::text, 'discarded'::text])) AND (resolved_at IS NOT NULL)) OR ((resolution IS NULL) AND (resolved_at IS NULL)))),
     CONSTRAINT quarantined_deliveries_vouched CHECK (((vouched_for IS NULL) OR ((context_identifier IS NULL) AND (event_seq IS NULL) AND (cardinality(vouched_for) > 0)))),
@@ -2949,7 +2952,11 @@ COMMENT ON COLUMN public.quarantined_deliveries.vouched_except IS 'Where vouched
 
 COMMENT ON COLUMN public.quarantined_deliveries.event_seq IS 'The event in webhook_events; NULL where the delivery never became one.';
 
-COMMENT ON COLUMN public.quarantined_deliveries.headers IS 'The request''s headers, credentials masked; of a delivery that the database refused as an event, its signature.';
+COMMENT ON COLUMN public.quarantined_deliveries.headers IS 'The first request''s headers, credentials masked; of a delivery that the database refused as an event, its signature.';
+
+COMMENT ON COLUMN public.quarantined_deliveries.signatures IS 'Of a delivery that never became an event: every signature that the same bytes were delivered with, with the time when it first came; an empty one for a delivery without. A retry verifies them again.';
+
+COMMENT ON COLUMN public.quarantined_deliveries.verified IS 'Whether one of the signatures was verified under context_identifier when it came. Of a redacted entry this is all that is left of them.';
 
 COMMENT ON COLUMN public.quarantined_deliveries.body IS 'The request body, byte for byte; or the redacted body of an event of an erased contact.';
 
@@ -2963,7 +2970,7 @@ COMMENT ON COLUMN public.quarantined_deliveries.resolved_at IS 'When an operator
 
 COMMENT ON COLUMN public.quarantined_deliveries.resolution IS 'retried (put back to be applied) or discarded; NULL while open.';
 
-COMMENT ON COLUMN public.quarantined_deliveries.bytes_removed_at IS 'When headers, hash and body were removed, by retention or by erasure; NULL while they are kept. An erasure leaves a redacted body, one without values, where an event can still be applied.';
+COMMENT ON COLUMN public.quarantined_deliveries.bytes_removed_at IS 'When headers, signatures, hash and body were removed, by retention or by erasure; NULL while they are kept. An erasure leaves a redacted body, one without values, where an event can still be applied.';
 
 CREATE TABLE public.sealed_accounts (
     context_identifier text NOT NULL,
