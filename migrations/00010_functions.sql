@@ -15,6 +15,10 @@
 
 -- +goose Up
 
+-- Functions with a search_path of their own find the tables whatever the caller's is.
+-- The setting lasts as long as the migration's transaction.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+
 -- +goose StatementBegin
 create function contactmirror_rank(event text) returns integer
 language sql immutable parallel safe
@@ -234,8 +238,73 @@ create aggregate contactmirror_last (jsonb) (sfunc = contactmirror_second, stype
 
 comment on aggregate contactmirror_last (jsonb) is 'The last of the values that are not SQL''s NULL, in order.';
 
+create aggregate contactmirror_values (jsonb) (sfunc = jsonb_concat, stype = jsonb, initcond = '{}', parallel = safe);
+
+comment on aggregate contactmirror_values (jsonb) is 'The last value given of each column, over field_values in order.';
+
+-- +goose StatementBegin
+create function contactmirror_settle(settled jsonb, named text[], given jsonb) returns jsonb
+language sql immutable parallel safe
+return (settled - named) || coalesce(given, '{}');
+-- +goose StatementEnd
+
+comment on function contactmirror_settle(jsonb, text[], jsonb) is 'What is settled after a fact: what it gives, and what it does not name.';
+
+create aggregate contactmirror_settled (text[], jsonb) (sfunc = contactmirror_settle, stype = jsonb, initcond = '{}', parallel = safe);
+
+comment on aggregate contactmirror_settled (text[], jsonb) is 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
+
+-- +goose StatementBegin
+create function contactmirror_given(given_columns bigint) returns text[]
+language sql immutable parallel safe
+begin atomic
+    select coalesce(array_agg(c.column_name order by c.bit), '{}')
+    from unnest(array[
+        'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+        'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+        'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+        'tz_location_id', 'ticket_priority_id', 'support_language_id', 'support_associate_id',
+        'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count', 'deleted',
+        'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated', 'deleted_date',
+        'dbi_last_syncronized', 'dbi_last_modified'
+    ]) with ordinality c (column_name, bit)
+    where contactmirror_given.given_columns & (1::bigint << c.bit::integer) <> 0;
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_given(bigint) is 'The columns of contacts in a bit set, as given_columns of contact_audit_log is one.';
+
+-- +goose StatementBegin
+create function contactmirror_require_tenant(tenant text) returns boolean
+language plpgsql stable parallel safe
+set search_path from current
+set enable_seqscan = off -- which a plan for any tenant would choose, and read the whole log for an unknown one
+set enable_bitmapscan = off
+as $$
+begin
+    if tenant is null
+        or exists (select from contact_audit_log a where a.context_identifier = tenant and a.outcome is not null)
+        or exists (select from contacts c where c.context_identifier = tenant)
+        or exists (select from webhook_events e where e.context_identifier = tenant and e.event <> 'test')
+    then
+        return true;
+    end if;
+    raise exception 'unknown tenant %', quote_literal(tenant)
+        using errcode = 'invalid_parameter_value',
+            hint = 'The name is SuperOffice''s ContextIdentifier, upper and lower case as there. mirror_freshness lists the tenants.';
+end
+$$;
+-- +goose StatementEnd
+
+comment on function contactmirror_require_tenant(text) is 'Fails with invalid_parameter_value for a tenant of which no event was accepted, or only the test events of a webhook''s registration. Otherwise, and for NULL, true.';
+
 -- +goose Down
 
+drop function contactmirror_require_tenant(text);
+drop function contactmirror_given(bigint);
+drop aggregate contactmirror_settled (text[], jsonb);
+drop function contactmirror_settle(jsonb, text[], jsonb);
+drop aggregate contactmirror_values (jsonb);
 drop aggregate contactmirror_last (jsonb);
 drop function contactmirror_second(jsonb, jsonb);
 drop function contactmirror_value(text, text, jsonb);

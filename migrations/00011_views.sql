@@ -12,6 +12,12 @@
 create view contact_timeline as
 select a.context_identifier, a.contact_id, a.occurred_at, a.event,
     case
+        when exists (
+            select
+            from contact_tombstones t
+            where t.context_identifier = a.context_identifier and t.contact_id = a.contact_id
+                and (t.occurred_ticks, contactmirror_rank('contact.deleted'), t.event_id) < (a.occurred_ticks, contactmirror_rank(a.event), a.event_id)
+        ) then null
         when a.hard_deleted then 'hard_deleted'
         -- Against what was said of the flag before, by events that say anything of it.
         when a.soft_deleted <> coalesce((
@@ -24,7 +30,15 @@ select a.context_identifier, a.contact_id, a.occurred_at, a.event,
             order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
             limit 1
         ), false) then case when a.soft_deleted then 'soft_deleted' else 'restored' end
-    end as turn,
+        when a.event = 'contact.created' and not exists (
+            select
+            from contact_audit_log b
+            where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id
+                and b.outcome is not null and b.event = 'contact.created'
+                and b.occurred_ticks <= a.occurred_ticks
+                and (b.occurred_ticks, b.event_id) < (a.occurred_ticks, a.event_id)
+        ) then 'created'
+    end as transition,
     a.changed_by_associate_id, a.changed_columns, a.field_values, a.unreadable_columns, a.id_values,
     a.soft_deleted, a.hard_deleted, a.outcome, a.effect, a.origin, a.webhook_name,
     a.received_at, a.recorded_at, a.last_known, a.erased_columns, a.event_id, a.event_seq, a.audit_seq,
@@ -37,7 +51,7 @@ comment on column contact_timeline.context_identifier is 'SuperOffice''s Context
 comment on column contact_timeline.contact_id is 'The contact.';
 comment on column contact_timeline.occurred_at is 'SuperOffice''s Timestamp, cut to microseconds.';
 comment on column contact_timeline.event is 'SuperOffice''s name of the event.';
-comment on column contact_timeline.turn is 'The lifecycle transition that it was: soft_deleted, restored, hard_deleted; NULL for any other event.';
+comment on column contact_timeline.transition is 'The lifecycle transition that the event was, in the source''s order: created (the first contact.created), soft_deleted, restored, hard_deleted. NULL for any other event, and for all after the first hard delete. A contact.created that sets or clears the flag is soft_deleted or restored. Each soft_deleted and hard_deleted is a line of deleted_contacts, and each restored a restored_at there.';
 comment on column contact_timeline.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
 comment on column contact_timeline.changed_columns is 'SuperOffice''s Changes: names of columns, verbatim.';
 comment on column contact_timeline.field_values is 'The values the event gave contact columns, under SuperOffice''s names, as sent.';
@@ -51,7 +65,7 @@ comment on column contact_timeline.origin is 'Where the fact came from: webhook,
 comment on column contact_timeline.webhook_name is 'Name of the webhook definition at SuperOffice.';
 comment on column contact_timeline.received_at is 'When the event arrived, by the receiver''s clock.';
 comment on column contact_timeline.recorded_at is 'When it was applied, by the database''s clock.';
-comment on column contact_timeline.last_known is 'On a hard delete: the row that contacts held until then.';
+comment on column contact_timeline.last_known is 'On a hard delete: the row that contacts held when the event was applied. deleted_contacts has the contact as it was at the source.';
 comment on column contact_timeline.erased_columns is 'The columns that it gave values which were erased since; NULL where nothing was.';
 comment on column contact_timeline.event_id is 'SuperOffice''s EventId.';
 comment on column contact_timeline.event_seq is 'The event in webhook_events; NULL where the fact did not come by webhook.';
@@ -118,42 +132,108 @@ comment on column contact_changes.audit_seq is 'The row in contact_audit_log.';
 comment on column contact_changes.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 comment on column contact_changes.event_rank is 'Order of the event''s kind among events of the same instant.';
 
+-- +goose StatementBegin
+create function contactmirror_known_before(tenant text, contact bigint, ticks bigint, event text, event_id uuid) returns jsonb
+language sql stable parallel safe
+cost 10000 -- so that it is called for the rows of a page only
+set jit = off
+begin atomic
+    with facts as (
+        select f.*, row_number() over (order by f.occurred_ticks, contactmirror_rank(f.event), f.event_id) as place
+        from (
+            select a.event, a.event_id, a.occurred_at, a.occurred_ticks, a.changed_by_associate_id, a.soft_deleted, a.field_values,
+                a.changed_columns || a.unreadable_columns || coalesce(a.erased_columns, '{}') as named
+            from contact_audit_log a
+            where a.context_identifier = contactmirror_known_before.tenant and a.contact_id = contactmirror_known_before.contact
+                and a.outcome is not null and a.occurred_ticks <= contactmirror_known_before.ticks
+                and (a.occurred_ticks, contactmirror_rank(a.event), a.event_id)
+                    < (contactmirror_known_before.ticks, contactmirror_rank(contactmirror_known_before.event), contactmirror_known_before.event_id)
+            offset 0 -- stays a subquery, and so an index scan
+        ) f
+    ), folded as (
+        select contactmirror_values(f.field_values order by f.place) as known,
+            contactmirror_settled(f.named, f.field_values order by f.place) as settled,
+            coalesce(max(f.place) filter (where not f.soft_deleted), 0) as restored
+        from facts f
+        having count(*) > 0
+    )
+    select jsonb_build_object(
+            'context_identifier', contactmirror_known_before.tenant, 'contact_id', contactmirror_known_before.contact,
+            'soft_deleted', bin.since is not null, 'soft_deleted_at', contactmirror_utc(bin.since), 'pending_columns', c.pending,
+            'last_event', l.event, 'last_event_id', l.event_id, 'last_event_at', contactmirror_utc(l.occurred_at),
+            'last_event_ticks', l.occurred_ticks, 'last_changed_by_associate_id', l.changed_by_associate_id
+        ) || c.known
+    from folded d
+    cross join lateral (
+        select f.*
+        from facts f
+        order by f.place desc
+        limit 1
+    ) l
+    cross join lateral (
+        -- The stretch in the recycle bin that has not ended.
+        select coalesce(
+            (array_agg(s.deleted_date order by s.place desc) filter (where s.deleted_date is not null))[1],
+            (array_agg(s.occurred_at order by s.place))[1]
+        ) as since
+        from (
+            select f.place, f.occurred_at, contactmirror_time(f.field_values ->> 'DeletedDate') at time zone 'UTC' as deleted_date
+            from facts f
+            where f.soft_deleted and f.place > d.restored
+        ) s
+    ) bin
+    cross join lateral (
+        select jsonb_object_agg(n.column_name, coalesce(contactmirror_value(n.type, n.source_name, d.known -> n.source_name), 'null')) as known,
+            coalesce(to_jsonb(array_agg(n.column_name order by n.place) filter (where not d.settled ? n.source_name)), '[]') as pending
+        from (select column_name, source_name, type, row_number() over () as place from contact_columns) n
+        where n.column_name <> 'contact_id'
+    ) c;
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_known_before(text, bigint, bigint, text, uuid) is 'A contact as its facts before an event (ticks, event, event_id) say it was, in the source''s order: a row of contacts as JSON, without first_seen_at and mirrored_at. NULL where there is no fact before it.';
+
 create view deleted_contacts as
 select d.context_identifier, d.contact_id, d.occurred_at as deleted_at,
     case when d.hard_deleted then 'hard' else 'soft' end as deletion,
     d.changed_by_associate_id as deleted_by_associate_id,
-    coalesce(k.last_known ->> 'name', c.name) as name,
-    coalesce(k.last_known, contactmirror_row(c)) as last_known,
-    r.occurred_at as restored_at, t.deleted_at as hard_deleted_at,
+    case when t.contact_id is null then c.name else (
+        select n.field_values ->> 'name'
+        from contact_audit_log n
+        where n.context_identifier = d.context_identifier and n.contact_id = d.contact_id
+            and n.outcome is not null and n.field_values ? 'name'
+            and n.occurred_ticks <= t.occurred_ticks
+            and (n.occurred_ticks, contactmirror_rank(n.event), n.event_id) < (t.occurred_ticks, contactmirror_rank('contact.deleted'), t.event_id)
+        order by n.occurred_ticks desc, contactmirror_rank(n.event) desc, n.event_id desc
+        limit 1
+    ) end as name,
+    case when t.contact_id is null then contactmirror_row(c)
+        else contactmirror_known_before(d.context_identifier, d.contact_id, t.occurred_ticks, 'contact.deleted', t.event_id)
+    end as last_known,
+    case when d.soft_deleted then (
+        select n.occurred_at
+        from contact_audit_log n
+        where n.context_identifier = d.context_identifier and n.contact_id = d.contact_id
+            and n.outcome is not null and not n.soft_deleted
+            and n.occurred_ticks >= d.occurred_ticks
+            and (n.occurred_ticks, contactmirror_rank(n.event), n.event_id) > (d.occurred_ticks, contactmirror_rank(d.event), d.event_id)
+            and (t.occurred_ticks is null or (n.occurred_ticks, contactmirror_rank(n.event), n.event_id)
+                < (t.occurred_ticks, contactmirror_rank('contact.deleted'), t.event_id))
+        order by n.occurred_ticks, contactmirror_rank(n.event), n.event_id
+        limit 1
+    ) end as restored_at,
+    t.deleted_at as hard_deleted_at,
     d.event, d.event_id, d.event_seq, d.audit_seq, d.origin,
     d.occurred_at, d.occurred_ticks, contactmirror_rank(d.event) as event_rank
 from contact_audit_log d
 left join contact_tombstones t on t.context_identifier = d.context_identifier and t.contact_id = d.contact_id
 left join contacts c on c.context_identifier = d.context_identifier and c.contact_id = d.contact_id
-left join lateral (
-    -- Of several hard deletes the first to arrive took the row away.
-    select h.last_known
-    from contact_audit_log h
-    where t.contact_id is not null and h.outcome is not null
-        and h.context_identifier = d.context_identifier and h.contact_id = d.contact_id and h.hard_deleted and h.last_known is not null
-    limit 1
-) k on true
-left join lateral (
-    select n.occurred_at
-    from contact_audit_log n
-    where not d.hard_deleted and n.outcome is not null
-        and n.context_identifier = d.context_identifier and n.contact_id = d.contact_id and not n.soft_deleted
-        and n.occurred_ticks >= d.occurred_ticks
-        and (n.occurred_ticks, contactmirror_rank(n.event), n.event_id) > (d.occurred_ticks, contactmirror_rank(d.event), d.event_id)
-        and (t.occurred_ticks is null or (n.occurred_ticks, contactmirror_rank(n.event), n.event_id) < (t.occurred_ticks, 3, t.event_id))
-    order by n.occurred_ticks, contactmirror_rank(n.event), n.event_id
-    limit 1
-) r on true
 where (d.soft_deleted or d.hard_deleted)
     and case
         when d.hard_deleted then (d.occurred_ticks, d.event_id) = (t.occurred_ticks, t.event_id)
         -- The first of a stretch in the recycle bin, and not said of a dead contact.
-        else (t.occurred_ticks is null or (d.occurred_ticks, contactmirror_rank(d.event), d.event_id) < (t.occurred_ticks, 3, t.event_id))
+        else (t.occurred_ticks is null or (d.occurred_ticks, contactmirror_rank(d.event), d.event_id)
+                < (t.occurred_ticks, contactmirror_rank('contact.deleted'), t.event_id))
             and not coalesce((
                 select b.soft_deleted
                 from contact_audit_log b
@@ -172,8 +252,8 @@ comment on column deleted_contacts.contact_id is 'The contact.';
 comment on column deleted_contacts.deleted_at is 'When: SuperOffice''s Timestamp of the event, cut to microseconds.';
 comment on column deleted_contacts.deletion is 'soft: into the recycle bin; hard: permanently.';
 comment on column deleted_contacts.deleted_by_associate_id is 'Who caused the event; NULL where it does not say.';
-comment on column deleted_contacts.name is 'The contact''s name as last known; NULL where it never was.';
-comment on column deleted_contacts.last_known is 'The contact''s row as last known, by column name: as it is in contacts, or was there until the hard delete; NULL where there was none.';
+comment on column deleted_contacts.name is 'The contact''s name, as in last_known; NULL where it was never known.';
+comment on column deleted_contacts.last_known is 'The contact''s row, by column name: as it is in contacts, or as it was just before the hard delete in the source''s order, from all facts that have arrived by now. NULL where there is none before it. contact_audit_log.last_known is what was known when the delete was applied.';
 comment on column deleted_contacts.restored_at is 'Of a soft deletion: when the contact came back out of the recycle bin; NULL where it did not.';
 comment on column deleted_contacts.hard_deleted_at is 'When the contact was hard-deleted; NULL where it was not.';
 comment on column deleted_contacts.event is 'SuperOffice''s name of the event that says so.';
@@ -186,12 +266,13 @@ comment on column deleted_contacts.occurred_ticks is 'SuperOffice''s Timestamp i
 comment on column deleted_contacts.event_rank is 'Order of the event''s kind among events of the same instant.';
 
 create view restorable_contacts as
-select context_identifier, contact_id, name, department, soft_deleted_at,
-    soft_deleted_at + interval '14 days' as expires_at,
-    greatest(0, extract(epoch from soft_deleted_at + interval '14 days' - now()) / 86400)::numeric(9, 1) as days_left,
-    last_changed_by_associate_id, pending_columns
-from contacts
-where soft_deleted;
+select c.context_identifier, c.contact_id, c.name, c.department, c.soft_deleted_at,
+    -- A day of an interval is as long as the session's zone makes it; hours are not.
+    c.soft_deleted_at + interval '336 hours' as expires_at,
+    least(14, greatest(0, ceil(extract(epoch from c.soft_deleted_at + interval '336 hours' - now()) / 8640) / 10))::numeric(3, 1) as days_left,
+    c.last_changed_by_associate_id, c.pending_columns
+from contacts c
+where c.soft_deleted;
 
 comment on view restorable_contacts is 'Contacts in the recycle bin, from which SuperOffice can restore them. It empties the bin after 14 days, unless its preference SoftDeleteRetention says otherwise.';
 comment on column restorable_contacts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
@@ -199,24 +280,35 @@ comment on column restorable_contacts.contact_id is 'The contact.';
 comment on column restorable_contacts.name is 'Its name, as far as known.';
 comment on column restorable_contacts.department is 'Its department, as far as known.';
 comment on column restorable_contacts.soft_deleted_at is 'Since when in the recycle bin.';
-comment on column restorable_contacts.expires_at is 'When the 14 days are over.';
-comment on column restorable_contacts.days_left is 'How many of them are left; 0 where they are over and SuperOffice has not said that it deleted the contact.';
+comment on column restorable_contacts.expires_at is '14 times 24 hours after soft_deleted_at.';
+comment on column restorable_contacts.days_left is 'Days until expires_at, rounded up to a tenth of 24 hours; at most 14. 0 once it has passed: then SuperOffice has not said yet that it deleted the contact.';
 comment on column restorable_contacts.last_changed_by_associate_id is 'Who caused the newest event; NULL where it does not say.';
 comment on column restorable_contacts.pending_columns is 'Columns whose current value is not known here.';
 
 create view pending_contacts as
-select context_identifier, contact_id, name, department, cardinality(pending_columns) as pending, pending_columns,
-    soft_deleted, last_event_at, last_changed_by_associate_id
-from contacts
-where pending_columns <> '{}';
+select c.context_identifier, c.contact_id, c.name, c.department, p.stale_columns, p.unknown_columns,
+    c.soft_deleted, c.last_event_at, c.last_changed_by_associate_id
+from contacts c
+cross join lateral (
+    select contactmirror_given(bit_or(a.given_columns)) as given
+    from contact_audit_log a
+    where a.context_identifier = c.context_identifier and a.contact_id = c.contact_id and a.outcome is not null
+    offset 0
+) g
+cross join lateral (
+    select coalesce(array_agg(n.column_name order by n.place) filter (where n.column_name = any (g.given)), '{}') as stale_columns,
+        coalesce(array_agg(n.column_name order by n.place) filter (where n.column_name <> all (g.given)), '{}') as unknown_columns
+    from unnest(c.pending_columns) with ordinality n (column_name, place)
+) p
+where c.pending_columns <> '{}' and c.pending_columns && g.given;
 
-comment on view pending_contacts is 'Contacts with a column that changed to a value that is not known here.';
+comment on view pending_contacts is 'Contacts with a stale column: one that an event named, or gave a value that can''t be read, since the value in contacts was given.';
 comment on column pending_contacts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column pending_contacts.contact_id is 'The contact.';
 comment on column pending_contacts.name is 'Its name, as far as known.';
 comment on column pending_contacts.department is 'Its department, as far as known.';
-comment on column pending_contacts.pending is 'How many columns are pending.';
-comment on column pending_contacts.pending_columns is 'Which.';
+comment on column pending_contacts.stale_columns is 'The stale columns: contacts has an older value, which may be NULL.';
+comment on column pending_contacts.unknown_columns is 'Columns of which no value was ever known, or none since the contact was erased.';
 comment on column pending_contacts.soft_deleted is 'In SuperOffice''s recycle bin.';
 comment on column pending_contacts.last_event_at is 'Timestamp of the newest event.';
 comment on column pending_contacts.last_changed_by_associate_id is 'Who caused it; NULL where it does not say.';
@@ -234,7 +326,8 @@ begin atomic
     with live as (
         select
         from contacts c
-        where c.context_identifier = column_provenance.context_identifier and c.contact_id = column_provenance.contact_id
+        where contactmirror_require_tenant(column_provenance.context_identifier)
+            and c.context_identifier = column_provenance.context_identifier and c.contact_id = column_provenance.contact_id
         limit 1
     ), facts as (
         select a.*, row_number() over (order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id) as place
@@ -273,7 +366,7 @@ begin atomic
 end;
 -- +goose StatementEnd
 
-comment on function column_provenance(text, bigint) is 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
+comment on function column_provenance(text, bigint) is 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given. No rows where the contact has none in contacts; fails for an unknown tenant.';
 
 -- +goose StatementBegin
 create function contactmirror_vouched(tenant text, vouched_for text[], vouched_except text[]) returns boolean
@@ -555,5 +648,6 @@ drop function column_provenance(text, bigint);
 drop view pending_contacts;
 drop view restorable_contacts;
 drop view deleted_contacts;
+drop function contactmirror_known_before(text, bigint, bigint, text, uuid);
 drop view contact_changes;
 drop view contact_timeline;

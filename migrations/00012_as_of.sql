@@ -13,22 +13,6 @@
 -- The setting lasts as long as the migration's transaction.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
-create aggregate contactmirror_values (jsonb) (sfunc = jsonb_concat, stype = jsonb, initcond = '{}', parallel = safe);
-
-comment on aggregate contactmirror_values (jsonb) is 'The last value given of each column, over field_values in order.';
-
--- +goose StatementBegin
-create function contactmirror_settle(settled jsonb, named text[], given jsonb) returns jsonb
-language sql immutable parallel safe
-return (settled - named) || coalesce(given, '{}');
--- +goose StatementEnd
-
-comment on function contactmirror_settle(jsonb, text[], jsonb) is 'What is settled after a fact: what it gives, and what it does not name.';
-
-create aggregate contactmirror_settled (text[], jsonb) (sfunc = contactmirror_settle, stype = jsonb, initcond = '{}', parallel = safe);
-
-comment on aggregate contactmirror_settled (text[], jsonb) is 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
-
 create type contactmirror_fact as (
     event                   text,
     event_id                uuid,
@@ -247,6 +231,7 @@ declare
     given  bigint[]; -- few
     others text[];
 begin
+    perform contactmirror_require_tenant(tenant);
     -- Of most contacts the newest fact says everything. It is found in an index, in
     -- whose order the log is grouped; the log itself is read once, and never sorted.
     if contact is null then
@@ -517,7 +502,7 @@ begin atomic
 end;
 -- +goose StatementEnd
 
-comment on function contacts_as_of(timestamptz, text, bigint) is 'contacts_as_of(at, context_identifier, contact_id): the mirror as it was at the source at a time, from all facts that occurred by then, whenever they arrived. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
+comment on function contacts_as_of(timestamptz, text, bigint) is 'contacts_as_of(at, context_identifier, contact_id): the mirror as it was at the source at a time, from all facts that occurred by then, whenever they arrived. A fact occurred at its occurred_at, which is cut to microseconds: so one whose occurred_ticks are up to 900 ns later than at is included. context_identifier and contact_id may be left out: then of all tenants, or all contacts. Fails for an unknown tenant.';
 
 -- +goose StatementBegin
 create function contacts_as_known_at(at timestamptz, context_identifier text default null, contact_id bigint default null)
@@ -530,7 +515,7 @@ begin atomic
 end;
 -- +goose StatementEnd
 
-comment on function contacts_as_known_at(timestamptz, text, bigint) is 'contacts_as_known_at(at, context_identifier, contact_id): the mirror as this database knew it at a time, from all facts recorded by then, exact to the longest apply transaction. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
+comment on function contacts_as_known_at(timestamptz, text, bigint) is 'contacts_as_known_at(at, context_identifier, contact_id): the mirror as this database knew it at a time, from all facts recorded by then, exact to the longest apply transaction. context_identifier and contact_id may be left out: then of all tenants, or all contacts. Fails for an unknown tenant.';
 
 -- +goose Down
 
@@ -544,6 +529,3 @@ drop function contactmirror_known(timestamptz);
 drop function contactmirror_sent();
 drop type contact_as_of;
 drop type contactmirror_fact;
-drop aggregate contactmirror_settled (text[], jsonb);
-drop function contactmirror_settle(jsonb, text[], jsonb);
-drop aggregate contactmirror_values (jsonb);

@@ -110,7 +110,12 @@ func TestReportingSees(t *testing.T) {
 	if err := as(t, db, roles.Reporting, "select quarantined, balanced from event_accounting", "select * from changes_since(0)"); err != nil {
 		t.Error(err)
 	}
-	for _, query := range []string{"contacts_as_of(now())", "contacts_as_of(now(), 'Cust1', 7)", "contacts_as_known_at(now())", "column_provenance('', 7)"} {
+	if _, err := db.Pool.Exec(t.Context(), `
+		insert into webhook_events (context_identifier, event_id, event, primary_key, occurred_at, occurred_ticks, received_at, ignored)
+		values ('Cust1', gen_random_uuid(), 'person.changed', 7, now(), 0, now(), true)`); err != nil {
+		t.Fatal(err)
+	}
+	for _, query := range []string{"contacts_as_of(now())", "contacts_as_of(now(), 'Cust1', 7)", "contacts_as_known_at(now())", "column_provenance('Cust1', 7)"} {
 		if err := as(t, db, roles.Reporting, "select * from "+query); err != nil {
 			t.Error(err)
 		}

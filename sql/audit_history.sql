@@ -1,5 +1,5 @@
 -- Everything logged of a contact, in the source's order.
-select t.turn,
+select t.transition,
     -- generated: audit.Shown of t
     t.audit_seq, t.event_seq, t.event, t.event_id, t.occurred_at, t.received_at, t.recorded_at,
     t.changed_columns, t.field_values, t.id_values, t.unreadable_columns, t.soft_deleted, t.hard_deleted,

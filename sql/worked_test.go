@@ -103,7 +103,7 @@ var answers = map[string][]string{
 		"(country_id,826,contact.changed,5,f)", "(name,Acme,contact.created,5,t)",
 	},
 	"What happened to a contact, in order?": {
-		"(2026-01-01 00:00:00+00,contact.created,,applied,5,{})",
+		"(2026-01-01 00:00:00+00,contact.created,created,applied,5,{})",
 		"(2026-05-01 00:00:00+00,contact.changed,,applied,5,{country_id})",
 		"(2026-06-09 08:00:00+00,contact.changed,,applied,7,{name})",
 	},

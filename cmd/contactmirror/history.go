@@ -121,14 +121,13 @@ func author(e audit.Entry) string {
 	return fmt.Sprint("associate ", *e.ChangedByAssociateID)
 }
 
-// verdict is the entry's outcome, and the turn of the contact's life that it
-// was.
+// verdict is the entry's outcome, and the lifecycle transition that it was.
 func verdict(e audit.Entry) string {
 	outcome := strings.ReplaceAll(*e.Outcome, "_", " ") // of a fact, as all of the timeline are
-	if e.Turn == nil {
+	if e.Transition == nil {
 		return outcome
 	}
-	return outcome + ": " + strings.ReplaceAll(*e.Turn, "_", "-")
+	return outcome + ": " + strings.ReplaceAll(*e.Transition, "_", "-")
 }
 
 // changes lists the columns that an entry names, with their values where it

@@ -16,8 +16,8 @@ var (
 	changesStmt = pg.NewQuery[keyArgs, Change](sql.AuditChanges)
 	currentStmt = pg.NewQuery[keyArgs, Current](sql.AuditContact)
 	historyStmt = pg.NewStream[keyArgs](sql.AuditHistory,
-		func(e *Entry) []any { return append([]any{&e.Turn}, e.Targets(Shown)...) },
-		append([]string{"turn"}, Columns(Shown)...)...)
+		func(e *Entry) []any { return append([]any{&e.Transition}, e.Targets(Shown)...) },
+		append([]string{"transition"}, Columns(Shown)...)...)
 )
 
 type (
@@ -31,9 +31,9 @@ type (
 // Entry is a row of the log, with the columns of [Shown].
 type Entry struct {
 	Row
-	// Turn is the turn of the contact's life that it was: soft_deleted, restored or
-	// hard_deleted; nil for any other.
-	Turn *string `json:"turn"`
+	// Transition is the lifecycle transition that it was: created, soft_deleted,
+	// restored or hard_deleted; nil for any other.
+	Transition *string `json:"transition"`
 	// Changes is how the contact's columns changed by it, as seen from all that is
 	// logged now.
 	Changes []Change `json:"changes"`

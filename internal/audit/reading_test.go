@@ -307,7 +307,7 @@ func TestDelivery_deletedDate(t *testing.T) {
 			continue
 		}
 		current, entries, err := audit.History(t.Context(), db.Pool, contact.Key{Tenant: "Cust1", ID: contactID})
-		if err != nil || current.SoftDeleted || current.SoftDeletedAt != nil || len(entries) != 1 || entries[0].Turn != nil {
+		if err != nil || current.SoftDeleted || current.SoftDeletedAt != nil || len(entries) != 1 || *entries[0].Transition != "created" {
 			t.Errorf("%s: history %+v %+v, %v", d.date, current, entries, err)
 		}
 		break

@@ -1,12 +1,15 @@
 package audit_test
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"contactmirror/internal/pgtest"
 )
@@ -55,9 +58,9 @@ func want(t testing.TB, db *pgtest.DB, query string, lines ...string) {
 func TestTimeline(t *testing.T) {
 	t.Parallel()
 	db := story(t)
-	want(t, db, `select concat_ws(' ', contact_id, occurred_at at time zone 'UTC', event, turn, outcome, changed_by_associate_id, changed_columns, origin)
+	want(t, db, `select concat_ws(' ', contact_id, occurred_at at time zone 'UTC', event, transition, outcome, changed_by_associate_id, changed_columns, origin)
 		from contact_timeline where context_identifier = 'Cust1' and contact_id <> 9 order by contact_id, occurred_ticks, event_rank, event_id`,
-		"7 2026-01-01 00:00:00 contact.created applied 1 {} webhook",
+		"7 2026-01-01 00:00:00 contact.created created applied 1 {} webhook",
 		"7 2026-01-03 00:00:00 contact.changed superseded 3 {} webhook",
 		"7 2026-01-05 00:00:00 contact.changed applied 5 {name,x_own} webhook",
 		"7 2026-01-07 00:00:00 contact.softdeleted soft_deleted applied 7 {deleted} webhook",
@@ -67,7 +70,7 @@ func TestTimeline(t *testing.T) {
 		"8 2026-01-04 00:00:00 contact.softdeleted soft_deleted applied 4 {} webhook",
 		"8 2026-01-15 00:00:00 contact.deleted hard_deleted applied 15 {} webhook",
 		"8 2026-01-16 00:00:00 contact.changed after_delete 16 {} webhook",
-		"8 2026-01-20 00:00:00 contact.deleted hard_deleted applied 20 {} webhook")
+		"8 2026-01-20 00:00:00 contact.deleted applied 20 {} webhook")
 }
 
 func TestChanges(t *testing.T) {
@@ -105,17 +108,42 @@ func TestDeletions(t *testing.T) {
 		"8 | hard | 2026-01-15 00:00:00 | 15 | Gone Ltd | hard 15 | contact.softdeleted")
 	want(t, db, `select concat_ws(' ', contact_id, name, soft_deleted_at at time zone 'UTC', expires_at at time zone 'UTC', days_left) from restorable_contacts`,
 		"7 Acme 2026-01-10 12:00:00 2026-01-24 12:00:00 0.0")
-	want(t, db, `select concat_ws(' ', contact_id, pending, name) from pending_contacts order by 1`, "7 33 Acme", "9 36")
+	want(t, db, `select concat_ws(' ', contact_id, name, stale_columns, cardinality(unknown_columns)) from pending_contacts order by 1`, "7 Acme {name} 32")
 }
 
-// The days left count down from fourteen.
-func TestDaysLeft(t *testing.T) {
+// A contact can be restored for 14 times 24 hours, wherever the clocks of the session
+// are, and as long as a minute is left it is not said to be over.
+func TestRestorable_expiry(t *testing.T) {
 	t.Parallel()
 	db := story(t)
-	if _, err := db.Pool.Exec(t.Context(), `update contacts set soft_deleted_at = now() - interval '3 days' where soft_deleted`); err != nil {
+	conn, err := db.Pool.Acquire(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	want(t, db, `select days_left::text from restorable_contacts`, "11.0")
+	defer conn.Release()
+	check := func(zone, since, query, want string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), `set time zone '`+zone+`'; update contacts set soft_deleted_at = `+since+` where soft_deleted`, pgx.QueryExecModeSimpleProtocol); err != nil {
+			t.Fatal(zone, since, err)
+		}
+		var got string
+		if err := conn.QueryRow(t.Context(), query).Scan(&got); err != nil || got != want {
+			t.Errorf("%s, since %s: got %s, %v, want %s", zone, since, got, err, want)
+		}
+	}
+	for _, zone := range []string{"UTC", "Europe/Oslo", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata"} {
+		// Clocks change in Oslo on 29 March and 25 October 2026, in New York on 8 March
+		// and 1 November, on Lord Howe Island on 5 April and 4 October.
+		for _, since := range []string{"2026-03-01T01:30:00Z", "2026-03-20T00:59:59.999999Z", "2026-03-28T16:00:00Z", "2026-10-01T00:30:00Z", "2026-10-12T01:30:00Z", "2026-10-25T00:30:00Z"} {
+			check(zone, "'"+since+"'", `select extract(epoch from expires_at - soft_deleted_at)::bigint::text from restorable_contacts`, fmt.Sprint(14*24*3600))
+		}
+		for left, days := range map[string]string{
+			"336 hours": "14.0", "350 hours": "14.0", "335 hours 59 minutes": "14.0", "264 hours": "11.0", "262 hours": "11.0", "261 hours": "10.9",
+			"2 hours 30 minutes": "0.2", "55 minutes": "0.1", "1 minute": "0.1", "-1 second": "0.0", "-400 hours": "0.0",
+		} {
+			check(zone, `now() - interval '336 hours' + interval '`+left+`'`, `select days_left::text from restorable_contacts`, days)
+		}
+	}
 }
 
 func TestProvenance(t *testing.T) {
@@ -220,32 +248,136 @@ func TestViews_placeFacts(t *testing.T) {
 			)`, []string{}...)
 }
 
-// Times in JSON are in UTC, whatever the session's zone.
-func TestJSON_timesInUTC(t *testing.T) {
+// Times in JSON are in UTC with a Z, and nothing in it depends on the settings of the
+// session.
+func TestJSON_sameInAllSessions(t *testing.T) {
 	t.Parallel()
 	db := story(t)
-	for _, statement := range []string{
-		`do $$ begin execute format('alter database %I set timezone = ''Asia/Kolkata''', current_database()); end $$`,
-	} {
-		if _, err := db.Pool.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-	}
-	db.Pool.Reset()
 	for rows(t, db, `select concat(settled) from advance_log_horizon()`)[0] != "t" { // other tests' transactions hold it back
 	}
-	want(t, db, `
-		with shown (document) as (
-			select contact from changes_since(0)
-			union all
-			select last_known from deleted_contacts
-			union all
-			select jsonb_build_object('new_value', new_value, 'old_value', old_value) from contact_changes
-			union all
-			select jsonb_build_object('value', value) from column_provenance('Cust1', 7)
-		)
-		select concat_ws(' ', bool_or(value ->> 0 like '2026-%') , string_agg(distinct key || ' ' || value, ', ')
-			filter (where value ->> 0 ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}T' and value ->> 0 not like '%Z'))
-		from shown cross join jsonb_each(document)`, "t")
+	// Every jsonb column of a view or table, and what functions return in one.
+	shown := rows(t, db, `
+		select format('select %L as producer, row_number() over (order by %s) as place, %I as document from %I', c.table_name || '.' || c.column_name,
+			case when c.table_name = 'contact_changes' then 'context_identifier, contact_id, occurred_ticks, event_rank, event_id, column_name' else 'audit_seq' end,
+			c.column_name, c.table_name)
+		from information_schema.columns c
+		where c.table_schema = current_schema() and c.data_type = 'jsonb' and c.table_name not in ('operator_actions', 'quarantined_deliveries')`)
+	if len(shown) < 8 {
+		t.Fatalf("%d columns of JSON: the test tests little", len(shown))
+	}
+	shown = append(shown,
+		`select 'changes_since', audit_seq, contact from changes_since(0)`,
+		`select 'column_provenance', row_number() over (order by column_name), value from column_provenance('Cust1', 7)`,
+		`select 'contactmirror_row', contact_id, contactmirror_row(c) from contacts c`)
+	query := `select concat_ws(' ', producer, place, document) from (` + strings.Join(shown, " union all ") + `) s order by 1`
+	inUTC := rows(t, db, query)
+	for _, settings := range []string{
+		`set time zone 'Asia/Kolkata'; set datestyle = 'SQL, DMY'`, `set time zone '<-0330>+03:30'; set datestyle = 'German'; set intervalstyle = 'iso_8601'`,
+		`set time zone 'America/St_Johns'; set datestyle = 'Postgres, MDY'; set intervalstyle = 'sql_standard'; set extra_float_digits = 0; set bytea_output = 'escape'`,
+	} {
+		conn, err := db.Pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Exec(t.Context(), settings, pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, _ := conn.Query(t.Context(), query)
+		got, err := pgx.CollectRows(found, pgx.RowTo[string])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(inUTC, got); diff != "" {
+			t.Errorf("%s (-UTC +then):\n%s", settings, diff)
+		}
+		_ = conn.Hijack().Close(t.Context())
+	}
+	// field_values are as sent, and times without a zone at the source have none.
+	zoneless := regexp.MustCompile(`"(dbi_last_\w+)": "[^"]*"`)
+	instant := regexp.MustCompile(`"\d{4}-\d\d-\d\d[T ][^"]*"`)
+	spelled := regexp.MustCompile(`^"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,5}[1-9])?Z"$`)
+	times := 0
+	for _, line := range inUTC {
+		if strings.Contains(line, ".field_values ") {
+			continue
+		}
+		for _, found := range instant.FindAllString(zoneless.ReplaceAllString(line, ""), -1) {
+			times++
+			if !spelled.MatchString(found) {
+				t.Errorf("%s in %s", found, line)
+			}
+		}
+	}
+	if times < 50 {
+		t.Errorf("%d times in JSON: the test tests little", times)
+	}
 	want(t, db, `select contact ->> 'soft_deleted_at' from changes_since(0) where contact ->> 'soft_deleted_at' is not null limit 1`, "2026-01-10T12:00:00Z")
+}
+
+// A report of a tenant that does not exist is an error, since an empty one says that
+// it has no contacts. A webhook's registration alone makes no tenant.
+func TestFunctions_refuseUnknownTenants(t *testing.T) {
+	t.Parallel()
+	db := story(t)
+	put(t, db, []byte(`{"EventId":"00000000-0000-4000-8000-000000000099","Timestamp":"2026-01-01T00:00:00Z","Event":"test","PrimaryKey":0,"ContextIdentifier":"Tested"}`))
+	put(t, db, []byte(`{"EventId":"00000000-0000-4000-8000-000000000098","Timestamp":"2026-01-01T00:00:00Z","Event":"person.changed","PrimaryKey":7,"ContextIdentifier":"Persons"}`))
+	put(t, db, []byte(`{"EventId":"00000000-0000-4000-8000-000000000097","Timestamp":"2026-01-01T00:00:00Z","Event":"contact.changed","PrimaryKey":7,"ContextIdentifier":"Queued"}`))
+	calls := []string{
+		"contacts_as_of(now(), %s)", "contacts_as_of(now(), %s, 7)", "contacts_as_of('2001-01-01', %s)", "contacts_as_known_at(now(), %s)", "contacts_as_known_at(now(), %s, 7)",
+		"column_provenance(%s, 7)",
+	}
+	for _, call := range calls {
+		for _, tenant := range []string{"'cust1'", "'Cust'", "''", "'Tested'"} {
+			_, err := db.Pool.Exec(t.Context(), "select count(*) from "+fmt.Sprintf(call, tenant))
+			refused, ok := errors.AsType[*pgconn.PgError](err)
+			if !ok || refused.Code != "22023" || refused.Message != "unknown tenant "+tenant || strings.Contains(refused.Hint, "Cust1") {
+				t.Errorf("%s of %s: %v", call, tenant, err)
+			}
+		}
+		for _, tenant := range []string{"'Cust1'", "'Persons'", "'Queued'", "null"} {
+			if _, err := db.Pool.Exec(t.Context(), "select count(*) from "+fmt.Sprintf(call, tenant)); err != nil {
+				t.Errorf("%s of %s: %v", call, tenant, err)
+			}
+		}
+		// Contacts that a known tenant does not have are no error.
+		if strings.Contains(call, "7)") {
+			want(t, db, `select count(*)::text from `+fmt.Sprintf(strings.Replace(call, "7)", "7777)", 1), "'Cust1'"), "0")
+		}
+	}
+	// In no list, but in the account.
+	for _, list := range []string{
+		"contacts", "contact_timeline", "contact_changes", "deleted_contacts", "restorable_contacts", "pending_contacts", "contacts_as_of(now())", "contacts_as_known_at(now())",
+	} {
+		want(t, db, `select distinct context_identifier from `+list+` where context_identifier in ('Tested', 'Persons', 'Queued')`, []string{}...)
+	}
+	want(t, db, `select concat_ws(' ', accepted, ignored, balanced) from event_accounting where context_identifier = 'Tested'`, "1 1 t")
+}
+
+// As of an instant is as of its microsecond: so as of an event's occurred_at that
+// event has happened, whatever its seventh digit.
+func TestAsOf_wholeMicroseconds(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	const at = "2026-01-01T10:00:00.000000"
+	for i, event := range []string{
+		`"Timestamp":"2026-01-01T09:59:59.9999999Z","Event":"contact.created","FieldValues":{"country_id":1,"deleted":0}`,
+		`"Timestamp":"2026-01-01T10:00:00.0000000Z","Event":"contact.changed","FieldValues":{"country_id":2,"deleted":0}`,
+		`"Timestamp":"2026-01-01T10:00:00.0000009Z","Event":"contact.changed","FieldValues":{"country_id":3,"deleted":0}`,
+		`"Timestamp":"2026-01-01T10:00:00.0000010Z","Event":"contact.changed","FieldValues":{"country_id":4,"deleted":0}`,
+		`"Timestamp":"2026-01-01T10:00:00.0000019Z","Event":"contact.deleted"`,
+	} {
+		put(t, db, fmt.Appendf(nil, `{"EventId":"00000000-0000-4000-8000-%012d","PrimaryKey":7,"ContextIdentifier":"Cust1",%s}`, i, event))
+		drain(t, db)
+		// As of each event's own time it is in, through the row and through the log.
+		want(t, db, `select concat_ws(' ', t.event_id, c.last_event_id, c.country_id) from contact_timeline t
+			left join lateral contacts_as_of(t.occurred_at, 'Cust1') c on true
+			where not exists (select from contact_timeline n where n.occurred_at = t.occurred_at and n.occurred_ticks > t.occurred_ticks)
+				and c.last_event_id is distinct from t.event_id and not t.hard_deleted`, []string{}...)
+	}
+	for after, country := range map[string]string{"-1": "1", "0": "3", "1": "", "2": ""} {
+		want(t, db, fmt.Sprintf(`select concat((select country_id from contacts_as_of('%s Z'::timestamptz + interval '%s microseconds', 'Cust1')))`, at, after), country)
+		want(t, db, fmt.Sprintf(`select concat((select country_id from contacts_as_of('%s Z'::timestamptz + interval '%s microseconds', 'Cust1', 7)))`, at, after), country)
+	}
+	want(t, db, `select concat(obj_description('contacts_as_of(timestamptz, text, bigint)'::regprocedure) like '%cut to microseconds: so one whose occurred_ticks are up to 900 ns later than at is included%')`, "t")
 }

@@ -77,7 +77,7 @@ func accept(t *testing.T, tx pgx.Tx, id int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stored, err := inbox.PutIn(t.Context(), tx, inbox.Delivery{Body: body, ReceivedAt: received, Event: &e}); err != nil || !stored {
+	if stored, err := inbox.PutIn(t.Context(), tx, inbox.Delivery{Body: body, ReceivedAt: received, Event: &e}); err != nil || stored != inbox.Accepted {
 		t.Fatal(stored, err)
 	}
 }

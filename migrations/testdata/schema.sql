@@ -606,6 +606,28 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_read_time(value text) IS 'The date that value is, in UTC, cut to microseconds; -infinity where it means that no date is set, NULL for any other text.';
 
+CREATE FUNCTION public.contactmirror_require_tenant(tenant text) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $$
+begin
+    if tenant is null
+        or exists (select from contact_audit_log a where a.context_identifier = tenant and a.outcome is not null)
+        or exists (select from contacts c where c.context_identifier = tenant)
+        or exists (select from webhook_events e where e.context_identifier = tenant and e.event <> 'test')
+    then
+        return true;
+    end if;
+    raise exception 'unknown tenant %', quote_literal(tenant)
+        using errcode = 'invalid_parameter_value',
+            hint = 'The name is SuperOffice''s ContextIdentifier, upper and lower case as there. mirror_freshness lists the tenants.';
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_require_tenant(tenant text) IS 'Fails with invalid_parameter_value for a tenant of which no event was accepted, or only the test events of a webhook''s registration. Otherwise, and for NULL, true.';
+
 CREATE FUNCTION public.contactmirror_usual_clock(value text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ((value ~~ '20__-__-__T__:__:__%'::text) AND (substr(value, 3, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])) AND (substr(value, 6, 2) = ANY ('{01,02,03,04,05,06,07,08,09,10,11,12}'::text[])) AND ((substr(value, 9, 2) = ANY ('{01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28}'::text[])) OR (substr(value, 6, 5) = ANY ('{01-29,01-30,01-31,03-29,03-30,03-31,04-29,04-30,05-29,05-30,05-31,06-29,06-30,07-29,07-30,07-31,08-29,08-30,08-31,09-29,09-30,10-29,10-30,10-31,11-29,11-30,12-29,12-30,12-31}'::text[]))) AND (substr(value, 12, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23}'::text[])) AND (substr(value, 15, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])) AND (substr(value, 18, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])));
@@ -639,7 +661,7 @@ CREATE FUNCTION public.column_provenance(context_identifier text, contact_id big
  WITH live AS (
           SELECT
             FROM public.contacts c
-           WHERE ((c.context_identifier = column_provenance.context_identifier) AND (c.contact_id = column_provenance.contact_id))
+           WHERE (public.contactmirror_require_tenant(column_provenance.context_identifier) AND (c.context_identifier = column_provenance.context_identifier) AND (c.contact_id = column_provenance.contact_id))
           LIMIT 1
          ), facts AS (
           SELECT a.event,
@@ -705,7 +727,7 @@ CREATE FUNCTION public.column_provenance(context_identifier text, contact_id big
    WHERE (s.column_name <> 'contact_id'::text);
 END;
 
-COMMENT ON FUNCTION public.column_provenance(context_identifier text, contact_id bigint) IS 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given.';
+COMMENT ON FUNCTION public.column_provenance(context_identifier text, contact_id bigint) IS 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given. No rows where the contact has none in contacts; fails for an unknown tenant.';
 
 CREATE FUNCTION public.contactmirror_advance_freshness() RETURNS boolean
     LANGUAGE plpgsql
@@ -1344,6 +1366,16 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_extend_bodies() IS 'Makes the partitions of webhook_bodies from the newest day that has one to a week ahead, and returns how many it made. Costs a look into the catalog when there is nothing to do.';
 
+CREATE FUNCTION public.contactmirror_given(given_columns bigint) RETURNS text[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT COALESCE(array_agg(c.column_name ORDER BY c."bit"), '{}'::text[]) AS "coalesce"
+    FROM unnest(ARRAY['name'::text, 'kananame'::text, 'department'::text, 'number1'::text, 'number2'::text, 'org_nr'::text, 'sound_ex'::text, 'dbi_key'::text, 'associate_id'::text, 'country_id'::text, 'business_idx'::text, 'category_idx'::text, 'registered_associate_id'::text, 'updated_associate_id'::text, 'text_id'::text, 'mother_id'::text, 'userdef_id'::text, 'userdef2_id'::text, 'group_id'::text, 'tz_location_id'::text, 'ticket_priority_id'::text, 'support_language_id'::text, 'support_associate_id'::text, 'support_person_id'::text, 'dbi_agent_id'::text, 'source'::text, 'active_interests'::text, 'updated_count'::text, 'deleted'::text, 'active_erp_links'::text, 'xstop'::text, 'nomailing'::text, 'registered'::text, 'updated'::text, 'deleted_date'::text, 'dbi_last_syncronized'::text, 'dbi_last_modified'::text]) WITH ORDINALITY c(column_name, "bit")
+   WHERE ((contactmirror_given.given_columns & ((1)::bigint << (c."bit")::integer)) <> 0);
+END;
+
+COMMENT ON FUNCTION public.contactmirror_given(given_columns bigint) IS 'The columns of contacts in a bit set, as given_columns of contact_audit_log is one.';
+
 CREATE TABLE public.erasures (
     audit_seq bigint NOT NULL,
     context_identifier text NOT NULL,
@@ -1417,6 +1449,94 @@ end
 $$;
 
 COMMENT ON FUNCTION public.contactmirror_known(at timestamp with time zone) IS 'Of the log at a time: before which row all had been written, and after which none. Rows between them belong to transactions that ran concurrently then.';
+
+CREATE FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((settled - named) || COALESCE(given, '{}'::jsonb));
+
+COMMENT ON FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) IS 'What is settled after a fact: what it gives, and what it does not name.';
+
+CREATE AGGREGATE public.contactmirror_settled(text[], jsonb) (
+    SFUNC = public.contactmirror_settle,
+    STYPE = jsonb,
+    INITCOND = '{}',
+    PARALLEL = safe
+);
+
+COMMENT ON AGGREGATE public.contactmirror_settled(text[], jsonb) IS 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
+
+CREATE AGGREGATE public.contactmirror_values(jsonb) (
+    SFUNC = jsonb_concat,
+    STYPE = jsonb,
+    INITCOND = '{}',
+    PARALLEL = safe
+);
+
+COMMENT ON AGGREGATE public.contactmirror_values(jsonb) IS 'The last value given of each column, over field_values in order.';
+
+CREATE FUNCTION public.contactmirror_known_before(tenant text, contact bigint, ticks bigint, event text, event_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE COST 10000 PARALLEL SAFE
+    SET jit TO 'off'
+    BEGIN ATOMIC
+ WITH facts AS (
+          SELECT f.event,
+             f.event_id,
+             f.occurred_at,
+             f.occurred_ticks,
+             f.changed_by_associate_id,
+             f.soft_deleted,
+             f.field_values,
+             f.named,
+             row_number() OVER (ORDER BY f.occurred_ticks, (public.contactmirror_rank(f.event)), f.event_id) AS place
+            FROM ( SELECT a.event,
+                     a.event_id,
+                     a.occurred_at,
+                     a.occurred_ticks,
+                     a.changed_by_associate_id,
+                     a.soft_deleted,
+                     a.field_values,
+                     ((a.changed_columns || a.unreadable_columns) || COALESCE(a.erased_columns, '{}'::text[])) AS named
+                    FROM public.contact_audit_log a
+                   WHERE ((a.context_identifier = contactmirror_known_before.tenant) AND (a.contact_id = contactmirror_known_before.contact) AND (a.outcome IS NOT NULL) AND (a.occurred_ticks <= contactmirror_known_before.ticks) AND (ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id) < ROW(contactmirror_known_before.ticks, public.contactmirror_rank(contactmirror_known_before.event), contactmirror_known_before.event_id)))
+                  OFFSET 0) f
+         ), folded AS (
+          SELECT public.contactmirror_values(f.field_values ORDER BY f.place) AS known,
+             public.contactmirror_settled(f.named, f.field_values ORDER BY f.place) AS settled,
+             COALESCE(max(f.place) FILTER (WHERE (NOT f.soft_deleted)), (0)::bigint) AS restored
+            FROM facts f
+          HAVING (count(*) > 0)
+         )
+  SELECT (jsonb_build_object('context_identifier', contactmirror_known_before.tenant, 'contact_id', contactmirror_known_before.contact, 'soft_deleted', (bin.since IS NOT NULL), 'soft_deleted_at', public.contactmirror_utc(bin.since), 'pending_columns', c.pending, 'last_event', l.event, 'last_event_id', l.event_id, 'last_event_at', public.contactmirror_utc(l.occurred_at), 'last_event_ticks', l.occurred_ticks, 'last_changed_by_associate_id', l.changed_by_associate_id) || c.known)
+    FROM (((folded d
+      CROSS JOIN LATERAL ( SELECT f.event,
+             f.event_id,
+             f.occurred_at,
+             f.occurred_ticks,
+             f.changed_by_associate_id,
+             f.soft_deleted,
+             f.field_values,
+             f.named,
+             f.place
+            FROM facts f
+           ORDER BY f.place DESC
+          LIMIT 1) l)
+      CROSS JOIN LATERAL ( SELECT COALESCE((array_agg(s.deleted_date ORDER BY s.place DESC) FILTER (WHERE (s.deleted_date IS NOT NULL)))[1], (array_agg(s.occurred_at ORDER BY s.place))[1]) AS since
+            FROM ( SELECT f.place,
+                     f.occurred_at,
+                     (public.contactmirror_time((f.field_values ->> 'DeletedDate'::text)) AT TIME ZONE 'UTC'::text) AS deleted_date
+                    FROM facts f
+                   WHERE (f.soft_deleted AND (f.place > d.restored))) s) bin)
+      CROSS JOIN LATERAL ( SELECT jsonb_object_agg(n.column_name, COALESCE(public.contactmirror_value(n.type, n.source_name, (d.known -> n.source_name)), 'null'::jsonb)) AS known,
+             COALESCE(to_jsonb(array_agg(n.column_name ORDER BY n.place) FILTER (WHERE (NOT (d.settled ? n.source_name)))), '[]'::jsonb) AS pending
+            FROM ( SELECT contact_columns.column_name,
+                     contact_columns.source_name,
+                     contact_columns.type,
+                     row_number() OVER () AS place
+                    FROM public.contact_columns) n
+           WHERE (n.column_name <> 'contact_id'::text)) c);
+END;
+
+COMMENT ON FUNCTION public.contactmirror_known_before(tenant text, contact bigint, ticks bigint, event text, event_id uuid) IS 'A contact as its facts before an event (ticks, event, event_id) say it was, in the source''s order: a row of contacts as JSON, without first_seen_at and mirrored_at. NULL where there is no fact before it.';
 
 CREATE FUNCTION public.contactmirror_lift_erasure(context_identifier text, contact_id bigint, audit_seq bigint) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1712,6 +1832,7 @@ declare
     given  bigint[]; -- few
     others text[];
 begin
+    perform contactmirror_require_tenant(tenant);
     -- Of most contacts the newest fact says everything. It is found in an index, in
     -- whose order the log is grouped; the log itself is read once, and never sorted.
     if contact is null then
@@ -2039,12 +2160,6 @@ CREATE FUNCTION public.contactmirror_sent() RETURNS bigint
 
 COMMENT ON FUNCTION public.contactmirror_sent() IS 'The columns whose values SuperOffice 11 sends with its events, as in given_columns. Others are only read faster for knowing it: no result depends on it.';
 
-CREATE FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((settled - named) || COALESCE(given, '{}'::jsonb));
-
-COMMENT ON FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) IS 'What is settled after a fact: what it gives, and what it does not name.';
-
 CREATE FUNCTION public.contactmirror_standing(at timestamp with time zone, by_arrival boolean, tenant text, contact bigint) RETURNS SETOF public.contact_as_of
     LANGUAGE sql STABLE ROWS 100000 PARALLEL RESTRICTED
     BEGIN ATOMIC
@@ -2310,7 +2425,7 @@ CREATE FUNCTION public.contacts_as_known_at(at timestamp with time zone, context
     FROM public.contactmirror_standing(contacts_as_known_at.at, true, contacts_as_known_at.context_identifier, contacts_as_known_at.contact_id) contactmirror_standing(context_identifier, contact_id, name, kananame, department, number1, number2, org_nr, sound_ex, dbi_key, associate_id, country_id, business_idx, category_idx, registered_associate_id, updated_associate_id, text_id, mother_id, userdef_id, userdef2_id, group_id, tz_location_id, ticket_priority_id, support_language_id, support_associate_id, support_person_id, dbi_agent_id, source, active_interests, updated_count, deleted, active_erp_links, xstop, nomailing, registered, updated, deleted_date, dbi_last_syncronized, dbi_last_modified, soft_deleted, soft_deleted_at, pending_columns, last_event, last_event_id, last_event_at, last_event_ticks, last_changed_by_associate_id);
 END;
 
-COMMENT ON FUNCTION public.contacts_as_known_at(at timestamp with time zone, context_identifier text, contact_id bigint) IS 'contacts_as_known_at(at, context_identifier, contact_id): the mirror as this database knew it at a time, from all facts recorded by then, exact to the longest apply transaction. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
+COMMENT ON FUNCTION public.contacts_as_known_at(at timestamp with time zone, context_identifier text, contact_id bigint) IS 'contacts_as_known_at(at, context_identifier, contact_id): the mirror as this database knew it at a time, from all facts recorded by then, exact to the longest apply transaction. context_identifier and contact_id may be left out: then of all tenants, or all contacts. Fails for an unknown tenant.';
 
 CREATE FUNCTION public.contacts_as_of(at timestamp with time zone, context_identifier text DEFAULT NULL::text, contact_id bigint DEFAULT NULL::bigint) RETURNS SETOF public.contact_as_of
     LANGUAGE sql STABLE ROWS 100000 PARALLEL RESTRICTED
@@ -2365,7 +2480,7 @@ CREATE FUNCTION public.contacts_as_of(at timestamp with time zone, context_ident
     FROM public.contactmirror_standing(contacts_as_of.at, false, contacts_as_of.context_identifier, contacts_as_of.contact_id) contactmirror_standing(context_identifier, contact_id, name, kananame, department, number1, number2, org_nr, sound_ex, dbi_key, associate_id, country_id, business_idx, category_idx, registered_associate_id, updated_associate_id, text_id, mother_id, userdef_id, userdef2_id, group_id, tz_location_id, ticket_priority_id, support_language_id, support_associate_id, support_person_id, dbi_agent_id, source, active_interests, updated_count, deleted, active_erp_links, xstop, nomailing, registered, updated, deleted_date, dbi_last_syncronized, dbi_last_modified, soft_deleted, soft_deleted_at, pending_columns, last_event, last_event_id, last_event_at, last_event_ticks, last_changed_by_associate_id);
 END;
 
-COMMENT ON FUNCTION public.contacts_as_of(at timestamp with time zone, context_identifier text, contact_id bigint) IS 'contacts_as_of(at, context_identifier, contact_id): the mirror as it was at the source at a time, from all facts that occurred by then, whenever they arrived. context_identifier and contact_id may be left out: then of all tenants, or all contacts.';
+COMMENT ON FUNCTION public.contacts_as_of(at timestamp with time zone, context_identifier text, contact_id bigint) IS 'contacts_as_of(at, context_identifier, contact_id): the mirror as it was at the source at a time, from all facts that occurred by then, whenever they arrived. A fact occurred at its occurred_at, which is cut to microseconds: so one whose occurred_ticks are up to 900 ns later than at is included. context_identifier and contact_id may be left out: then of all tenants, or all contacts. Fails for an unknown tenant.';
 
 CREATE FUNCTION public.seal_accounts(max_rows integer) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2465,24 +2580,6 @@ CREATE AGGREGATE public.contactmirror_last(jsonb) (
 );
 
 COMMENT ON AGGREGATE public.contactmirror_last(jsonb) IS 'The last of the values that are not SQL''s NULL, in order.';
-
-CREATE AGGREGATE public.contactmirror_settled(text[], jsonb) (
-    SFUNC = public.contactmirror_settle,
-    STYPE = jsonb,
-    INITCOND = '{}',
-    PARALLEL = safe
-);
-
-COMMENT ON AGGREGATE public.contactmirror_settled(text[], jsonb) IS 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
-
-CREATE AGGREGATE public.contactmirror_values(jsonb) (
-    SFUNC = jsonb_concat,
-    STYPE = jsonb,
-    INITCOND = '{}',
-    PARALLEL = safe
-);
-
-COMMENT ON AGGREGATE public.contactmirror_values(jsonb) IS 'The last value given of each column, over field_values in order.';
 
 CREATE TABLE public.accounting_seal (
     id smallint NOT NULL,
@@ -2678,12 +2775,39 @@ COMMENT ON COLUMN public.contact_changes.occurred_ticks IS 'SuperOffice''s Times
 
 COMMENT ON COLUMN public.contact_changes.event_rank IS 'Order of the event''s kind among events of the same instant.';
 
+CREATE TABLE public.contact_tombstones (
+    context_identifier text NOT NULL,
+    contact_id bigint NOT NULL,
+    deleted_at timestamp with time zone NOT NULL,
+    event_seq bigint NOT NULL,
+    occurred_ticks bigint NOT NULL,
+    event_id uuid NOT NULL,
+    CONSTRAINT contact_tombstones_contact_id CHECK ((contact_id > 0))
+);
+
+COMMENT ON TABLE public.contact_tombstones IS 'Contacts that were hard-deleted. No later event brings one back into contacts.';
+
+COMMENT ON COLUMN public.contact_tombstones.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
+
+COMMENT ON COLUMN public.contact_tombstones.contact_id IS 'The contact.';
+
+COMMENT ON COLUMN public.contact_tombstones.deleted_at IS 'When it was hard-deleted, cut to microseconds: of several hard deletes the earliest.';
+
+COMMENT ON COLUMN public.contact_tombstones.event_seq IS 'The event that says so, in webhook_events.';
+
+COMMENT ON COLUMN public.contact_tombstones.occurred_ticks IS 'When it was hard-deleted, in units of 100 ns since 1970-01-01 UTC.';
+
+COMMENT ON COLUMN public.contact_tombstones.event_id IS 'EventId of that event.';
+
 CREATE VIEW public.contact_timeline AS
  SELECT a.context_identifier,
     a.contact_id,
     a.occurred_at,
     a.event,
         CASE
+            WHEN (EXISTS ( SELECT
+               FROM public.contact_tombstones t
+              WHERE ((t.context_identifier = a.context_identifier) AND (t.contact_id = a.contact_id) AND (ROW(t.occurred_ticks, public.contactmirror_rank('contact.deleted'::text), t.event_id) < ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id))))) THEN NULL::text
             WHEN a.hard_deleted THEN 'hard_deleted'::text
             WHEN (a.soft_deleted <> COALESCE(( SELECT b.soft_deleted
                FROM public.contact_audit_log b
@@ -2694,8 +2818,11 @@ CREATE VIEW public.contact_timeline AS
                 WHEN a.soft_deleted THEN 'soft_deleted'::text
                 ELSE 'restored'::text
             END
+            WHEN ((a.event = 'contact.created'::text) AND (NOT (EXISTS ( SELECT
+               FROM public.contact_audit_log b
+              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.event = 'contact.created'::text) AND (b.occurred_ticks <= a.occurred_ticks) AND (ROW(b.occurred_ticks, b.event_id) < ROW(a.occurred_ticks, a.event_id))))))) THEN 'created'::text
             ELSE NULL::text
-        END AS turn,
+        END AS transition,
     a.changed_by_associate_id,
     a.changed_columns,
     a.field_values,
@@ -2729,7 +2856,7 @@ COMMENT ON COLUMN public.contact_timeline.occurred_at IS 'SuperOffice''s Timesta
 
 COMMENT ON COLUMN public.contact_timeline.event IS 'SuperOffice''s name of the event.';
 
-COMMENT ON COLUMN public.contact_timeline.turn IS 'The lifecycle transition that it was: soft_deleted, restored, hard_deleted; NULL for any other event.';
+COMMENT ON COLUMN public.contact_timeline.transition IS 'The lifecycle transition that the event was, in the source''s order: created (the first contact.created), soft_deleted, restored, hard_deleted. NULL for any other event, and for all after the first hard delete. A contact.created that sets or clears the flag is soft_deleted or restored. Each soft_deleted and hard_deleted is a line of deleted_contacts, and each restored a restored_at there.';
 
 COMMENT ON COLUMN public.contact_timeline.changed_by_associate_id IS 'Who caused the event; NULL where it does not say.';
 
@@ -2757,7 +2884,7 @@ COMMENT ON COLUMN public.contact_timeline.received_at IS 'When the event arrived
 
 COMMENT ON COLUMN public.contact_timeline.recorded_at IS 'When it was applied, by the database''s clock.';
 
-COMMENT ON COLUMN public.contact_timeline.last_known IS 'On a hard delete: the row that contacts held until then.';
+COMMENT ON COLUMN public.contact_timeline.last_known IS 'On a hard delete: the row that contacts held when the event was applied. deleted_contacts has the contact as it was at the source.';
 
 COMMENT ON COLUMN public.contact_timeline.erased_columns IS 'The columns that it gave values which were erased since; NULL where nothing was.';
 
@@ -2771,30 +2898,6 @@ COMMENT ON COLUMN public.contact_timeline.occurred_ticks IS 'SuperOffice''s Time
 
 COMMENT ON COLUMN public.contact_timeline.event_rank IS 'Order of the event''s kind among events of the same instant.';
 
-CREATE TABLE public.contact_tombstones (
-    context_identifier text NOT NULL,
-    contact_id bigint NOT NULL,
-    deleted_at timestamp with time zone NOT NULL,
-    event_seq bigint NOT NULL,
-    occurred_ticks bigint NOT NULL,
-    event_id uuid NOT NULL,
-    CONSTRAINT contact_tombstones_contact_id CHECK ((contact_id > 0))
-);
-
-COMMENT ON TABLE public.contact_tombstones IS 'Contacts that were hard-deleted. No later event brings one back into contacts.';
-
-COMMENT ON COLUMN public.contact_tombstones.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
-
-COMMENT ON COLUMN public.contact_tombstones.contact_id IS 'The contact.';
-
-COMMENT ON COLUMN public.contact_tombstones.deleted_at IS 'When it was hard-deleted, cut to microseconds: of several hard deletes the earliest.';
-
-COMMENT ON COLUMN public.contact_tombstones.event_seq IS 'The event that says so, in webhook_events.';
-
-COMMENT ON COLUMN public.contact_tombstones.occurred_ticks IS 'When it was hard-deleted, in units of 100 ns since 1970-01-01 UTC.';
-
-COMMENT ON COLUMN public.contact_tombstones.event_id IS 'EventId of that event.';
-
 CREATE VIEW public.deleted_contacts AS
  SELECT d.context_identifier,
     d.contact_id,
@@ -2804,9 +2907,26 @@ CREATE VIEW public.deleted_contacts AS
             ELSE 'soft'::text
         END AS deletion,
     d.changed_by_associate_id AS deleted_by_associate_id,
-    COALESCE((k.last_known ->> 'name'::text), c.name) AS name,
-    COALESCE(k.last_known, public.contactmirror_row(c.*)) AS last_known,
-    r.occurred_at AS restored_at,
+        CASE
+            WHEN (t.contact_id IS NULL) THEN c.name
+            ELSE ( SELECT (n.field_values ->> 'name'::text)
+               FROM public.contact_audit_log n
+              WHERE ((n.context_identifier = d.context_identifier) AND (n.contact_id = d.contact_id) AND (n.outcome IS NOT NULL) AND (n.field_values ? 'name'::text) AND (n.occurred_ticks <= t.occurred_ticks) AND (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) < ROW(t.occurred_ticks, public.contactmirror_rank('contact.deleted'::text), t.event_id)))
+              ORDER BY n.occurred_ticks DESC, (public.contactmirror_rank(n.event)) DESC, n.event_id DESC
+             LIMIT 1)
+        END AS name,
+        CASE
+            WHEN (t.contact_id IS NULL) THEN public.contactmirror_row(c.*)
+            ELSE public.contactmirror_known_before(d.context_identifier, d.contact_id, t.occurred_ticks, 'contact.deleted'::text, t.event_id)
+        END AS last_known,
+        CASE
+            WHEN d.soft_deleted THEN ( SELECT n.occurred_at
+               FROM public.contact_audit_log n
+              WHERE ((n.context_identifier = d.context_identifier) AND (n.contact_id = d.contact_id) AND (n.outcome IS NOT NULL) AND (NOT n.soft_deleted) AND (n.occurred_ticks >= d.occurred_ticks) AND (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) > ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id)) AND ((t.occurred_ticks IS NULL) OR (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) < ROW(t.occurred_ticks, public.contactmirror_rank('contact.deleted'::text), t.event_id))))
+              ORDER BY n.occurred_ticks, (public.contactmirror_rank(n.event)), n.event_id
+             LIMIT 1)
+            ELSE NULL::timestamp with time zone
+        END AS restored_at,
     t.deleted_at AS hard_deleted_at,
     d.event,
     d.event_id,
@@ -2816,22 +2936,13 @@ CREATE VIEW public.deleted_contacts AS
     d.occurred_at,
     d.occurred_ticks,
     public.contactmirror_rank(d.event) AS event_rank
-   FROM ((((public.contact_audit_log d
+   FROM ((public.contact_audit_log d
      LEFT JOIN public.contact_tombstones t ON (((t.context_identifier = d.context_identifier) AND (t.contact_id = d.contact_id))))
      LEFT JOIN public.contacts c ON (((c.context_identifier = d.context_identifier) AND (c.contact_id = d.contact_id))))
-     LEFT JOIN LATERAL ( SELECT h.last_known
-           FROM public.contact_audit_log h
-          WHERE ((t.contact_id IS NOT NULL) AND (h.outcome IS NOT NULL) AND (h.context_identifier = d.context_identifier) AND (h.contact_id = d.contact_id) AND h.hard_deleted AND (h.last_known IS NOT NULL))
-         LIMIT 1) k ON (true))
-     LEFT JOIN LATERAL ( SELECT n.occurred_at
-           FROM public.contact_audit_log n
-          WHERE ((NOT d.hard_deleted) AND (n.outcome IS NOT NULL) AND (n.context_identifier = d.context_identifier) AND (n.contact_id = d.contact_id) AND (NOT n.soft_deleted) AND (n.occurred_ticks >= d.occurred_ticks) AND (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) > ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id)) AND ((t.occurred_ticks IS NULL) OR (ROW(n.occurred_ticks, public.contactmirror_rank(n.event), n.event_id) < ROW(t.occurred_ticks, 3, t.event_id))))
-          ORDER BY n.occurred_ticks, (public.contactmirror_rank(n.event)), n.event_id
-         LIMIT 1) r ON (true))
   WHERE ((d.soft_deleted OR d.hard_deleted) AND
         CASE
             WHEN d.hard_deleted THEN ((d.occurred_ticks = t.occurred_ticks) AND (d.event_id = t.event_id))
-            ELSE (((t.occurred_ticks IS NULL) OR (ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id) < ROW(t.occurred_ticks, 3, t.event_id))) AND (NOT COALESCE(( SELECT b.soft_deleted
+            ELSE (((t.occurred_ticks IS NULL) OR (ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id) < ROW(t.occurred_ticks, public.contactmirror_rank('contact.deleted'::text), t.event_id))) AND (NOT COALESCE(( SELECT b.soft_deleted
                FROM public.contact_audit_log b
               WHERE ((b.context_identifier = d.context_identifier) AND (b.contact_id = d.contact_id) AND (b.outcome IS NOT NULL) AND (b.soft_deleted IS NOT NULL) AND (b.occurred_ticks <= d.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(d.occurred_ticks, public.contactmirror_rank(d.event), d.event_id)))
               ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
@@ -2850,9 +2961,9 @@ COMMENT ON COLUMN public.deleted_contacts.deletion IS 'soft: into the recycle bi
 
 COMMENT ON COLUMN public.deleted_contacts.deleted_by_associate_id IS 'Who caused the event; NULL where it does not say.';
 
-COMMENT ON COLUMN public.deleted_contacts.name IS 'The contact''s name as last known; NULL where it never was.';
+COMMENT ON COLUMN public.deleted_contacts.name IS 'The contact''s name, as in last_known; NULL where it was never known.';
 
-COMMENT ON COLUMN public.deleted_contacts.last_known IS 'The contact''s row as last known, by column name: as it is in contacts, or was there until the hard delete; NULL where there was none.';
+COMMENT ON COLUMN public.deleted_contacts.last_known IS 'The contact''s row, by column name: as it is in contacts, or as it was just before the hard delete in the source''s order, from all facts that have arrived by now. NULL where there is none before it. contact_audit_log.last_known is what was known when the delete was applied.';
 
 COMMENT ON COLUMN public.deleted_contacts.restored_at IS 'Of a soft deletion: when the contact came back out of the recycle bin; NULL where it did not.';
 
@@ -3533,19 +3644,26 @@ ALTER SEQUENCE public.operator_actions_action_seq_seq OWNED BY public.operator_a
 COMMENT ON SEQUENCE public.operator_actions_action_seq_seq IS 'Numbers operator_actions.action_seq.';
 
 CREATE VIEW public.pending_contacts AS
- SELECT contacts.context_identifier,
-    contacts.contact_id,
-    contacts.name,
-    contacts.department,
-    cardinality(contacts.pending_columns) AS pending,
-    contacts.pending_columns,
-    contacts.soft_deleted,
-    contacts.last_event_at,
-    contacts.last_changed_by_associate_id
-   FROM public.contacts
-  WHERE (contacts.pending_columns <> '{}'::text[]);
+ SELECT c.context_identifier,
+    c.contact_id,
+    c.name,
+    c.department,
+    p.stale_columns,
+    p.unknown_columns,
+    c.soft_deleted,
+    c.last_event_at,
+    c.last_changed_by_associate_id
+   FROM ((public.contacts c
+     CROSS JOIN LATERAL ( SELECT public.contactmirror_given(bit_or(a.given_columns)) AS given
+           FROM public.contact_audit_log a
+          WHERE ((a.context_identifier = c.context_identifier) AND (a.contact_id = c.contact_id) AND (a.outcome IS NOT NULL))
+         OFFSET 0) g)
+     CROSS JOIN LATERAL ( SELECT COALESCE(array_agg(n.column_name ORDER BY n.place) FILTER (WHERE (n.column_name = ANY (g.given))), '{}'::text[]) AS stale_columns,
+            COALESCE(array_agg(n.column_name ORDER BY n.place) FILTER (WHERE (n.column_name <> ALL (g.given))), '{}'::text[]) AS unknown_columns
+           FROM unnest(c.pending_columns) WITH ORDINALITY n(column_name, place)) p)
+  WHERE ((c.pending_columns <> '{}'::text[]) AND (c.pending_columns && g.given));
 
-COMMENT ON VIEW public.pending_contacts IS 'Contacts with a column that changed to a value that is not known here.';
+COMMENT ON VIEW public.pending_contacts IS 'Contacts with a stale column: one that an event named, or gave a value that can''t be read, since the value in contacts was given.';
 
 COMMENT ON COLUMN public.pending_contacts.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
 
@@ -3555,9 +3673,9 @@ COMMENT ON COLUMN public.pending_contacts.name IS 'Its name, as far as known.';
 
 COMMENT ON COLUMN public.pending_contacts.department IS 'Its department, as far as known.';
 
-COMMENT ON COLUMN public.pending_contacts.pending IS 'How many columns are pending.';
+COMMENT ON COLUMN public.pending_contacts.stale_columns IS 'The stale columns: contacts has an older value, which may be NULL.';
 
-COMMENT ON COLUMN public.pending_contacts.pending_columns IS 'Which.';
+COMMENT ON COLUMN public.pending_contacts.unknown_columns IS 'Columns of which no value was ever known, or none since the contact was erased.';
 
 COMMENT ON COLUMN public.pending_contacts.soft_deleted IS 'In SuperOffice''s recycle bin.';
 
@@ -3603,17 +3721,17 @@ CREATE SEQUENCE public.quarantined_deliveries_quarantine_seq_seq
 ALTER SEQUENCE public.quarantined_deliveries_quarantine_seq_seq OWNED BY public.quarantined_deliveries.quarantine_seq;
 
 CREATE VIEW public.restorable_contacts AS
- SELECT contacts.context_identifier,
-    contacts.contact_id,
-    contacts.name,
-    contacts.department,
-    contacts.soft_deleted_at,
-    (contacts.soft_deleted_at + '14 days'::interval) AS expires_at,
-    (GREATEST((0)::numeric, (EXTRACT(epoch FROM ((contacts.soft_deleted_at + '14 days'::interval) - now())) / (86400)::numeric)))::numeric(9,1) AS days_left,
-    contacts.last_changed_by_associate_id,
-    contacts.pending_columns
-   FROM public.contacts
-  WHERE contacts.soft_deleted;
+ SELECT c.context_identifier,
+    c.contact_id,
+    c.name,
+    c.department,
+    c.soft_deleted_at,
+    (c.soft_deleted_at + '336:00:00'::interval) AS expires_at,
+    (LEAST((14)::numeric, GREATEST((0)::numeric, (ceil((EXTRACT(epoch FROM ((c.soft_deleted_at + '336:00:00'::interval) - now())) / (8640)::numeric)) / (10)::numeric))))::numeric(3,1) AS days_left,
+    c.last_changed_by_associate_id,
+    c.pending_columns
+   FROM public.contacts c
+  WHERE c.soft_deleted;
 
 COMMENT ON VIEW public.restorable_contacts IS 'Contacts in the recycle bin, from which SuperOffice can restore them. It empties the bin after 14 days, unless its preference SoftDeleteRetention says otherwise.';
 
@@ -3627,9 +3745,9 @@ COMMENT ON COLUMN public.restorable_contacts.department IS 'Its department, as f
 
 COMMENT ON COLUMN public.restorable_contacts.soft_deleted_at IS 'Since when in the recycle bin.';
 
-COMMENT ON COLUMN public.restorable_contacts.expires_at IS 'When the 14 days are over.';
+COMMENT ON COLUMN public.restorable_contacts.expires_at IS '14 times 24 hours after soft_deleted_at.';
 
-COMMENT ON COLUMN public.restorable_contacts.days_left IS 'How many of them are left; 0 where they are over and SuperOffice has not said that it deleted the contact.';
+COMMENT ON COLUMN public.restorable_contacts.days_left IS 'Days until expires_at, rounded up to a tenth of 24 hours; at most 14. 0 once it has passed: then SuperOffice has not said yet that it deleted the contact.';
 
 COMMENT ON COLUMN public.restorable_contacts.last_changed_by_associate_id IS 'Who caused the newest event; NULL where it does not say.';
 
