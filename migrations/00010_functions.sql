@@ -255,6 +255,14 @@ create aggregate contactmirror_settled (text[], jsonb) (sfunc = contactmirror_se
 comment on aggregate contactmirror_settled (text[], jsonb) is 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
 
 -- +goose StatementBegin
+create function contactmirror_sent() returns bigint
+language sql immutable parallel safe
+return 60868148736;
+-- +goose StatementEnd
+
+comment on function contactmirror_sent() is 'The columns whose values SuperOffice 11 sends with its events, as in given_columns. Others are only read faster for knowing it: no result depends on it.';
+
+-- +goose StatementBegin
 create function contactmirror_given(given_columns bigint) returns text[]
 language sql immutable parallel safe
 begin atomic
@@ -302,6 +310,7 @@ comment on function contactmirror_require_tenant(text) is 'Fails with invalid_pa
 
 drop function contactmirror_require_tenant(text);
 drop function contactmirror_given(bigint);
+drop function contactmirror_sent();
 drop aggregate contactmirror_settled (text[], jsonb);
 drop function contactmirror_settle(jsonb, text[], jsonb);
 drop aggregate contactmirror_values (jsonb);

@@ -289,18 +289,30 @@ create view pending_contacts as
 select c.context_identifier, c.contact_id, c.name, c.department, p.stale_columns, p.unknown_columns,
     c.soft_deleted, c.last_event_at, c.last_changed_by_associate_id
 from contacts c
-cross join lateral (
-    select contactmirror_given(bit_or(a.given_columns)) as given
+join (
+    -- Grouped in the order of an index that holds these columns, and of the contacts.
+    select a.context_identifier, a.contact_id, bit_or(a.given_columns) as columns
     from contact_audit_log a
-    where a.context_identifier = c.context_identifier and a.contact_id = c.contact_id and a.outcome is not null
-    offset 0
-) g
+    where a.outcome is not null
+    group by a.context_identifier, a.contact_id
+) given on given.context_identifier = c.context_identifier and given.contact_id = c.contact_id
 cross join lateral (
-    select coalesce(array_agg(n.column_name order by n.place) filter (where n.column_name = any (g.given)), '{}') as stale_columns,
-        coalesce(array_agg(n.column_name order by n.place) filter (where n.column_name <> all (g.given)), '{}') as unknown_columns
-    from unnest(c.pending_columns) with ordinality n (column_name, place)
+    select coalesce(array_agg(n.column_name order by n.place) filter (where n.column_name = any (g.names)), '{}') as stale_columns,
+        coalesce(array_agg(n.column_name order by n.place) filter (where n.column_name <> all (g.names)), '{}') as unknown_columns
+    from (select contactmirror_given(given.columns) as names) g
+    cross join unnest(c.pending_columns) with ordinality n (column_name, place)
 ) p
-where c.pending_columns <> '{}' and c.pending_columns && g.given;
+where c.pending_columns <> '{}'
+    -- Most contacts were given what SuperOffice 11 sends, and the rest is pending: these
+    -- have no stale column, which comparing the two lists finds out faster.
+    and (given.columns & ~contactmirror_sent() <> 0 or c.pending_columns <> array[
+        'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+        'updated_associate_id', 'text_id', 'mother_id', 'group_id', 'tz_location_id',
+        'ticket_priority_id', 'support_language_id', 'support_associate_id', 'support_person_id',
+        'dbi_agent_id', 'updated_count', 'active_erp_links', 'xstop', 'nomailing',
+        'dbi_last_syncronized', 'dbi_last_modified'
+    ])
+    and c.pending_columns && contactmirror_given(given.columns);
 
 comment on view pending_contacts is 'Contacts with a stale column: one that an event named, or gave a value that can''t be read, since the value in contacts was given.';
 comment on column pending_contacts.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';

@@ -79,14 +79,6 @@ create type contact_as_of as (
 comment on type contact_as_of is 'A row of contacts as of another time: its columns, but first_seen_at and mirrored_at, which are about this database.';
 
 -- +goose StatementBegin
-create function contactmirror_sent() returns bigint
-language sql immutable parallel safe
-return 60868148736;
--- +goose StatementEnd
-
-comment on function contactmirror_sent() is 'The columns whose values SuperOffice 11 sends with its events, as in given_columns. Others are only read faster for knowing it: no result depends on it.';
-
--- +goose StatementBegin
 create function contactmirror_known(at timestamptz) returns table (before bigint, through bigint)
 language plpgsql stable parallel restricted
 rows 1
@@ -526,6 +518,5 @@ drop function contactmirror_refold(timestamptz, boolean, text, bigint);
 drop function contactmirror_pending(bigint[]);
 drop function contactmirror_newest(timestamptz, boolean, text);
 drop function contactmirror_known(timestamptz);
-drop function contactmirror_sent();
 drop type contact_as_of;
 drop type contactmirror_fact;

@@ -3654,14 +3654,17 @@ CREATE VIEW public.pending_contacts AS
     c.last_event_at,
     c.last_changed_by_associate_id
    FROM ((public.contacts c
-     CROSS JOIN LATERAL ( SELECT public.contactmirror_given(bit_or(a.given_columns)) AS given
+     JOIN ( SELECT a.context_identifier,
+            a.contact_id,
+            bit_or(a.given_columns) AS columns
            FROM public.contact_audit_log a
-          WHERE ((a.context_identifier = c.context_identifier) AND (a.contact_id = c.contact_id) AND (a.outcome IS NOT NULL))
-         OFFSET 0) g)
-     CROSS JOIN LATERAL ( SELECT COALESCE(array_agg(n.column_name ORDER BY n.place) FILTER (WHERE (n.column_name = ANY (g.given))), '{}'::text[]) AS stale_columns,
-            COALESCE(array_agg(n.column_name ORDER BY n.place) FILTER (WHERE (n.column_name <> ALL (g.given))), '{}'::text[]) AS unknown_columns
-           FROM unnest(c.pending_columns) WITH ORDINALITY n(column_name, place)) p)
-  WHERE ((c.pending_columns <> '{}'::text[]) AND (c.pending_columns && g.given));
+          WHERE (a.outcome IS NOT NULL)
+          GROUP BY a.context_identifier, a.contact_id) given ON (((given.context_identifier = c.context_identifier) AND (given.contact_id = c.contact_id))))
+     CROSS JOIN LATERAL ( SELECT COALESCE(array_agg(n.column_name ORDER BY n.place) FILTER (WHERE (n.column_name = ANY (g.names))), '{}'::text[]) AS stale_columns,
+            COALESCE(array_agg(n.column_name ORDER BY n.place) FILTER (WHERE (n.column_name <> ALL (g.names))), '{}'::text[]) AS unknown_columns
+           FROM (( SELECT public.contactmirror_given(given.columns) AS names) g
+             CROSS JOIN unnest(c.pending_columns) WITH ORDINALITY n(column_name, place))) p)
+  WHERE ((c.pending_columns <> '{}'::text[]) AND (((given.columns & (~ public.contactmirror_sent())) <> 0) OR (c.pending_columns <> ARRAY['name'::text, 'kananame'::text, 'department'::text, 'number1'::text, 'number2'::text, 'org_nr'::text, 'sound_ex'::text, 'dbi_key'::text, 'updated_associate_id'::text, 'text_id'::text, 'mother_id'::text, 'group_id'::text, 'tz_location_id'::text, 'ticket_priority_id'::text, 'support_language_id'::text, 'support_associate_id'::text, 'support_person_id'::text, 'dbi_agent_id'::text, 'updated_count'::text, 'active_erp_links'::text, 'xstop'::text, 'nomailing'::text, 'dbi_last_syncronized'::text, 'dbi_last_modified'::text])) AND (c.pending_columns && public.contactmirror_given(given.columns)));
 
 COMMENT ON VIEW public.pending_contacts IS 'Contacts with a stale column: one that an event named, or gave a value that can''t be read, since the value in contacts was given.';
 
