@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -51,6 +52,7 @@ func Open(url string, conns int32) (*pgxpool.Pool, error) {
 		config.ConnConfig.RuntimeParams["application_name"] = "contactmirror"
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		readInUTC(conn)
 		useFastArrays(conn)
 		return check(ctx, conn)
 	}
@@ -59,6 +61,15 @@ func Open(url string, conns int32) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("database pool: %w", err)
 	}
 	return pool, nil
+}
+
+// readInUTC has conn read times in UTC, and not in the zone of this process: so they are
+// written into JSON as PostgreSQL's functions write them.
+func readInUTC(conn *pgx.Conn) {
+	m := conn.TypeMap()
+	element := &pgtype.Type{Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC}}
+	m.RegisterType(element)
+	m.RegisterType(&pgtype.Type{Name: "_timestamptz", OID: pgtype.TimestamptzArrayOID, Codec: &pgtype.ArrayCodec{ElementType: element}})
 }
 
 // closeTime is how long [Close] waits.

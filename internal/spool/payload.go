@@ -35,7 +35,7 @@ func decode(b []byte) (r Record, ok bool) {
 	if len(b) < 9 || b[8] > 1 {
 		return Record{}, false
 	}
-	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(b)))
+	r.At = time.UnixMicro(int64(binary.LittleEndian.Uint64(b))).UTC()
 	hasTenant := b[8] == 1
 	b = b[9:]
 	if hasTenant {
