@@ -32,6 +32,8 @@ create table contact_audit_log (
     given_columns           bigint not null,
     id_values               jsonb,
     unreadable_columns      text[] not null,
+    noticed_columns         text[],
+    irregular               boolean not null default false,
     soft_deleted            boolean,
     hard_deleted            boolean not null,
     outcome                 text,
@@ -75,6 +77,8 @@ create index contact_audit_log_contact on contact_audit_log (context_identifier,
     include (audit_seq, given_columns, soft_deleted, hard_deleted)
     where outcome is not null;
 
+create index contact_audit_log_irregular on contact_audit_log (context_identifier, contact_id) where irregular;
+
 -- One entry for each event that soft- or hard-deletes, or is about a contact in the
 -- recycle bin. Other events cost the test of two booleans.
 create index contact_audit_log_deletions on contact_audit_log (context_identifier, occurred_at) where soft_deleted or hard_deleted;
@@ -104,6 +108,8 @@ comment on column contact_audit_log.field_values is 'The readable values the eve
 comment on column contact_audit_log.given_columns is 'The columns to which field_values gives a readable value, as a bit set: 1 << n is the n-th row of contact_columns, counted from 0; contact_id is never in it. 0 once the values were erased.';
 comment on column contact_audit_log.id_values is 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
 comment on column contact_audit_log.unreadable_columns is 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
+comment on column contact_audit_log.noticed_columns is 'For contact_changes: the columns that changed although no event said so, as the facts recorded by then tell: the event gives them a value without naming them, and the last fact that named them or gave them a value gave another one. NULL where there are none, and of an irregular row.';
+comment on column contact_audit_log.irregular is 'For contact_changes: the fact was not later than all facts of the contact recorded before, or it names a column twice, or gives a column that it does not name a value that can''t be read or was erased. What the facts of such a contact notice is computed from all of them, and not read from noticed_columns.';
 comment on column contact_audit_log.soft_deleted is 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
 comment on column contact_audit_log.hard_deleted is 'The event is a hard delete.';
 comment on column contact_audit_log.outcome is 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete. NULL of an erasure and a lifting, which are no facts.';
@@ -120,6 +126,7 @@ comment on column contact_audit_log.erased_columns is 'Of a row whose values wer
 comment on index contact_audit_log_pkey is 'For changes_since, seal_accounts, verify_chain and the feed''s cursors, which read the log in the order of writing.';
 comment on index contact_audit_log_event_seq is 'One row for each event. For verify_events, verify_lost and contactmirror_strip_events, which look rows up by event.';
 comment on index contact_audit_log_contact is 'For audit_facts, refold_facts_of, contact_timeline, contact_changes, column_provenance, erasure and the as-of functions, which read the rows of some contacts, and for audit_tenants, which jumps from tenant to tenant.';
+comment on index contact_audit_log_irregular is 'For contact_changes: whether a contact has an irregular row.';
 comment on index contact_audit_log_deletions is 'For deleted_contacts, which lists a tenant''s newest deletions or those of some time.';
 comment on index contact_audit_log_occurred_at is 'For contact_timeline and reports on the log of some time, such as a day, which read a few ranges of pages.';
 comment on index contact_audit_log_recorded_at is 'For refold_facts (replay, rebuild --since) and contactmirror_known, which read what was written in some time.';

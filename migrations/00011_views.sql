@@ -73,55 +73,152 @@ comment on column contact_timeline.audit_seq is 'The row in contact_audit_log.';
 comment on column contact_timeline.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 comment on column contact_timeline.event_rank is 'Order of the event''s kind among events of the same instant.';
 
+-- The facts of one Timestamp are taken together: what an event names at a Timestamp is
+-- named there. noticed_columns is right for contacts without irregular rows. Values
+-- are subqueries in the select list, so that they cost only queries that read them.
 create view contact_changes as
-select context_identifier, contact_id, column_name, occurred_at, old_value, old_known, new_value, value_known,
-    changed_by_associate_id, event, event_id, outcome, origin, recorded_at, event_seq, audit_seq, occurred_ticks, event_rank
+select c.context_identifier, c.contact_id, c.column_name, c.kind, c.occurred_at,
+    case when c.kind = 'noticed' then (
+        select b.occurred_at
+        from contact_audit_log b
+        where b.context_identifier = c.context_identifier and b.contact_id = c.contact_id and b.outcome is not null
+            and b.occurred_ticks < c.occurred_ticks and b.field_values ? c.source_name
+        order by b.occurred_ticks desc
+        limit 1
+    ) end as not_before,
+    c.old_value,
+    (
+        select b.field_values ? c.source_name
+        from contact_audit_log b
+        where b.context_identifier = c.context_identifier and b.contact_id = c.contact_id and b.outcome is not null
+            and b.occurred_ticks <= c.occurred_ticks
+            and (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (c.occurred_ticks, c.event_rank, c.event_id)
+            and (
+                c.source_name = any (b.changed_columns)
+                or b.occurred_ticks < c.occurred_ticks
+                    and (b.field_values ? c.source_name or c.source_name = any (b.unreadable_columns || b.erased_columns))
+            )
+        order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
+        limit 1
+    ) is true as old_known,
+    c.new_value, c.old_value #>> '{}' as old_text, c.new_value #>> '{}' as new_text, c.value_known,
+    case when c.value_known then 'event' end as value_from,
+    case when c.kind = 'changed' then c.changed_by_associate_id end as changed_by_associate_id,
+    c.event, c.event_id, c.outcome, c.origin, c.recorded_at, c.event_seq, c.audit_seq, c.occurred_ticks, c.event_rank
 from (
-    select said.*,
-        contactmirror_last(new_value) over before as old_value,
-        coalesce(lag(value_known) over in_order, false) as old_known
-    from (
-        select a.context_identifier, a.contact_id, a.event, a.event_id, a.occurred_at, a.occurred_ticks, contactmirror_rank(a.event) as event_rank,
-            a.changed_by_associate_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, s.column_name, s.new_value,
-            s.new_value is not null as value_known
+    select a.context_identifier, a.contact_id, s.column_name, s.source_name, n.kind, a.occurred_at,
+        (
+            select contactmirror_value(s.type, s.source_name, b.field_values -> s.source_name)
+            from contact_audit_log b
+            where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
+                and b.occurred_ticks <= a.occurred_ticks
+                and (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (a.occurred_ticks, contactmirror_rank(a.event), a.event_id)
+                and b.field_values ? s.source_name
+                and (b.occurred_ticks < a.occurred_ticks or s.source_name = any (b.changed_columns))
+            order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
+            limit 1
+        ) as old_value,
+        contactmirror_value(s.type, s.source_name, a.field_values -> s.source_name) as new_value,
+        coalesce(a.field_values ? s.source_name, false) as value_known,
+        a.changed_by_associate_id, a.event, a.event_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, a.occurred_ticks,
+        contactmirror_rank(a.event) as event_rank
+    from contact_audit_log a
+    left join contact_tombstones t on t.context_identifier = a.context_identifier and t.contact_id = a.contact_id
+    left join lateral (
+        select true as irregular
+        from contact_audit_log i
+        where i.irregular and i.context_identifier = a.context_identifier and i.contact_id = a.contact_id
+        limit 1
+    ) i on true
+    cross join lateral (
+        select unnest(a.changed_columns) as source_name, 'changed' as kind
+        where i.irregular is null
+        union all
+        select unnest(a.noticed_columns), 'noticed'
+        where i.irregular is null and a.noticed_columns is not null and a.erased_columns is null
+        union all
+        select e.source_name, e.kind
         from (
-            select l.context_identifier, l.contact_id, l.event, l.event_id, l.occurred_at, l.occurred_ticks, l.changed_by_associate_id,
-                l.outcome, l.origin, l.recorded_at, l.event_seq, l.audit_seq, l.changed_columns, l.field_values, l.unreadable_columns, l.erased_columns,
-                bool_or(l.hard_deleted) over (
-                    partition by l.context_identifier, l.contact_id
-                    order by l.occurred_ticks, contactmirror_rank(l.event), l.event_id
-                ) as gone
-            from contact_audit_log l
-            where l.outcome is not null
-        ) a
-        cross join lateral (
-            select c.column_name, contactmirror_value(c.type, c.source_name, g.value) as new_value
-            from jsonb_each(a.field_values) g (source_name, value)
-            join contact_columns c using (source_name)
-            where c.column_name <> 'contact_id'
+            -- The fact right before.
+            select p.field_values, p.occurred_ticks
+            from contact_audit_log p
+            where p.context_identifier = a.context_identifier and p.contact_id = a.contact_id and p.outcome is not null
+                and p.occurred_ticks <= a.occurred_ticks
+                and (p.occurred_ticks, contactmirror_rank(p.event), p.event_id) < (a.occurred_ticks, contactmirror_rank(a.event), a.event_id)
+            order by p.occurred_ticks desc, contactmirror_rank(p.event) desc, p.event_id desc
+            limit 1
+        ) p
+        right join lateral (
+            select distinct unnest(a.changed_columns) as source_name, 'changed' as kind, null::jsonb as value
             union all
-            select distinct c.column_name, null::jsonb
-            from unnest(a.changed_columns || a.unreadable_columns || coalesce(a.erased_columns, '{}')) n (source_name)
-            join contact_columns c using (source_name)
-            where c.column_name <> 'contact_id' and not coalesce(a.field_values ? n.source_name, false)
-        ) s
-        where not a.gone
-    ) said
-    window in_order as (partition by context_identifier, contact_id, column_name order by occurred_ticks, event_rank, event_id),
-        before as (in_order rows between unbounded preceding and 1 preceding)
-) changed
-where not (value_known and old_known and new_value = old_value);
+            select v.key, 'noticed', v.value
+            from jsonb_each(a.field_values - a.changed_columns) v
+        ) e on true
+        cross join contact_columns k
+        where i.irregular and k.source_name = e.source_name
+            and case e.kind
+                -- Not what another event at the same Timestamp has said.
+                when 'changed' then p.occurred_ticks is distinct from a.occurred_ticks or not exists (
+                    select
+                    from contact_audit_log b
+                    where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
+                        and b.occurred_ticks = a.occurred_ticks
+                        and (contactmirror_rank(b.event), b.event_id) < (contactmirror_rank(a.event), a.event_id)
+                        and e.source_name = any (b.changed_columns)
+                        and b.changed_by_associate_id is not distinct from a.changed_by_associate_id
+                        and (
+                            b.erased_columns is not null or a.erased_columns is not null
+                            or contactmirror_value(k.type, k.source_name, b.field_values -> k.source_name)
+                                is not distinct from contactmirror_value(k.type, k.source_name, a.field_values -> k.source_name)
+                        )
+                )
+                -- Most facts give what the fact right before gives.
+                else p.field_values -> e.source_name is distinct from e.value
+                    and contactmirror_value(k.type, k.source_name, e.value) <> contactmirror_value(k.type, k.source_name, (
+                        -- The last mention before this Timestamp.
+                        select b.field_values -> e.source_name
+                        from contact_audit_log b
+                        where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
+                            and b.occurred_ticks < a.occurred_ticks
+                            and (b.field_values ? e.source_name or e.source_name = any (b.changed_columns || b.erased_columns))
+                        order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
+                        limit 1
+                    ))
+                    and not exists (
+                        -- Another event at the same Timestamp names it, or gives the same value.
+                        select
+                        from contact_audit_log b
+                        where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
+                            and b.occurred_ticks = a.occurred_ticks and b.audit_seq <> a.audit_seq
+                            and (
+                                e.source_name = any (b.changed_columns)
+                                or (contactmirror_rank(b.event), b.event_id) < (contactmirror_rank(a.event), a.event_id)
+                                    and contactmirror_value(k.type, k.source_name, b.field_values -> k.source_name)
+                                        = contactmirror_value(k.type, k.source_name, e.value)
+                            )
+                    )
+            end
+    ) n
+    join contact_columns s on s.source_name = n.source_name and s.column_name <> 'contact_id'
+    -- A hard delete is the last fact at its Timestamp.
+    where a.outcome is not null and not a.hard_deleted and (t.contact_id is null or a.occurred_ticks <= t.occurred_ticks)
+) c;
 
-comment on view contact_changes is 'One line for each change of a column of a contact, in the source''s order also after late events. Name the tenant and the contact: then it reads that contact''s events only.';
+comment on view contact_changes is 'One line for each column that an event says has changed, and for each that changed although no event said so, in the source''s order also after late events, and up to the hard delete. Two events that say the same at the same Timestamp make one line. Name the tenant and the contact, or use contact_changes_between.';
 comment on column contact_changes.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
 comment on column contact_changes.contact_id is 'The contact.';
 comment on column contact_changes.column_name is 'The column of contacts.';
-comment on column contact_changes.occurred_at is 'When it changed: SuperOffice''s Timestamp of the event that says so, cut to microseconds.';
+comment on column contact_changes.kind is 'changed: the event names the column in its Changes; noticed: it gives a value other than the last one known, and no event named the column. An event was lost, or SuperOffice changed the column without one.';
+comment on column contact_changes.occurred_at is 'SuperOffice''s Timestamp of the event, cut to microseconds. What was noticed changed after not_before and not later than this.';
+comment on column contact_changes.not_before is 'Of a noticed change: the Timestamp of the last event that gave the old value.';
 comment on column contact_changes.old_value is 'The value last known before; SQL''s NULL where none was, JSON''s null where it was NULL. Dates are in UTC.';
 comment on column contact_changes.old_known is 'Whether that was the value right before, rather than an older one.';
-comment on column contact_changes.new_value is 'The value that the event gives; SQL''s NULL where the event only says that it changed.';
-comment on column contact_changes.value_known is 'Whether the event gives a value.';
-comment on column contact_changes.changed_by_associate_id is 'Who caused the event; NULL where it does not say.';
+comment on column contact_changes.new_value is 'The value that it changed to; SQL''s NULL where it is not known.';
+comment on column contact_changes.old_text is 'old_value as text.';
+comment on column contact_changes.new_text is 'new_value as text.';
+comment on column contact_changes.value_known is 'Whether new_value is known.';
+comment on column contact_changes.value_from is 'Where new_value comes from: event, the event itself; NULL where it is not known.';
+comment on column contact_changes.changed_by_associate_id is 'Who caused the event; NULL where it does not say, and of a noticed change: it is not known who made it.';
 comment on column contact_changes.event is 'SuperOffice''s name of the event.';
 comment on column contact_changes.event_id is 'SuperOffice''s EventId.';
 comment on column contact_changes.outcome is 'What became of the event: applied, no_op, superseded, after_delete.';
@@ -192,6 +289,19 @@ end;
 -- +goose StatementEnd
 
 comment on function contactmirror_known_before(text, bigint, bigint, text, uuid) is 'A contact as its facts before an event (ticks, event, event_id) say it was, in the source''s order: a row of contacts as JSON, without first_seen_at and mirrored_at. NULL where there is no fact before it.';
+
+-- +goose StatementBegin
+create function contact_changes_between(context_identifier text, "from" timestamptz, "to" timestamptz) returns setof contact_changes
+language sql stable parallel safe
+begin atomic
+    select c.*
+    from contact_changes c
+    where c.context_identifier = contact_changes_between.context_identifier
+        and c.occurred_at >= contact_changes_between."from" and c.occurred_at < contact_changes_between."to";
+end;
+-- +goose StatementEnd
+
+comment on function contact_changes_between(text, timestamptz, timestamptz) is 'contact_changes_between(context_identifier, from, to): the lines of contact_changes of a tenant whose event occurred from one time on and before another. Reads only the events between, and what their contacts'' values were before.';
 
 create view deleted_contacts as
 select d.context_identifier, d.contact_id, d.occurred_at as deleted_at,
@@ -661,5 +771,6 @@ drop view pending_contacts;
 drop view restorable_contacts;
 drop view deleted_contacts;
 drop function contactmirror_known_before(text, bigint, bigint, text, uuid);
+drop function contact_changes_between(text, timestamptz, timestamptz);
 drop view contact_changes;
 drop view contact_timeline;

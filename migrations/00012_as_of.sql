@@ -1,5 +1,5 @@
 -- As of: the mirror as it was at another time, at the source (contacts_as_of) or here
--- (contacts_as_known_at).
+-- (contacts_as_known_at), and all of its versions (contact_history).
 --
 -- A contact about which nothing happened since is a row of contacts. The others are
 -- folded from their facts up to that time. For most of those the newest fact says
@@ -509,8 +509,165 @@ end;
 
 comment on function contacts_as_known_at(timestamptz, text, bigint) is 'contacts_as_known_at(at, context_identifier, contact_id): the mirror as this database knew it at a time, from all facts recorded by then, exact to the longest apply transaction. context_identifier and contact_id may be left out: then of all tenants, or all contacts. Fails for an unknown tenant.';
 
+-- Facts within one microsecond make one version, for valid_from tells no more. Each
+-- window is partitioned by the contact, so that a condition on it reads one contact.
+create view contact_history as
+select v.context_identifier, v.contact_id, v.occurred_at as valid_from,
+    coalesce(lead(v.occurred_at) over in_order, v.hard_deleted_at) as valid_to,
+    v.name, v.kananame, v.department, v.number1, v.number2, v.org_nr, v.sound_ex, v.dbi_key, v.associate_id,
+    v.country_id, v.business_idx, v.category_idx, v.registered_associate_id, v.updated_associate_id, v.text_id,
+    v.mother_id, v.userdef_id, v.userdef2_id, v.group_id, v.tz_location_id, v.ticket_priority_id,
+    v.support_language_id, v.support_associate_id, v.support_person_id, v.dbi_agent_id, v.source,
+    v.active_interests, v.updated_count, v.deleted, v.active_erp_links, v.xstop, v.nomailing, v.registered,
+    v.updated, v.deleted_date, v.dbi_last_syncronized, v.dbi_last_modified,
+    v.soft_deleted, v.soft_deleted_at, v.pending_columns, v.changed_by_associate_id,
+    v.event, v.event_id, v.audit_seq, v.occurred_at, v.occurred_ticks, v.event_rank
+from (
+    select f.context_identifier, f.contact_id, f.occurred_at, f.occurred_ticks, f.event_rank, f.event, f.event_id, f.audit_seq,
+        f.changed_by_associate_id, f.hard_deleted_at,
+        x.name, x.kananame, x.department, x.number1, x.number2, x.org_nr, x.sound_ex, x.dbi_key, x.associate_id,
+        x.country_id, x.business_idx, x.category_idx, x.registered_associate_id, x.updated_associate_id,
+        x.text_id, x.mother_id, x.userdef_id, x.userdef2_id, x.group_id, x.tz_location_id, x.ticket_priority_id,
+        x.support_language_id, x.support_associate_id, x.support_person_id, x.dbi_agent_id, x.source,
+        x.active_interests, x.updated_count, x.deleted, x.active_erp_links, x.xstop, x.nomailing, x.registered,
+        x.updated, x.deleted_date, x.dbi_last_syncronized, x.dbi_last_modified,
+        b.soft_deleted, b.soft_deleted_at, p.pending_columns,
+        row(x.*, b.*, p.*) is distinct from lag(row(x.*, b.*, p.*)) over (
+            partition by f.context_identifier, f.contact_id
+            order by f.occurred_at
+        ) as differs
+    from (
+        select f.*,
+            contactmirror_last(f.deleted_date) over in_stretch as last_deleted_date,
+            min(f.occurred_at) filter (where f.soft_deleted) over in_stretch as first_deleted_at
+        from (
+            select a.context_identifier, a.contact_id, a.occurred_at, a.occurred_ticks, contactmirror_rank(a.event) as event_rank,
+                a.event, a.event_id, a.audit_seq, a.changed_by_associate_id, a.soft_deleted,
+                case when a.soft_deleted then to_jsonb(contactmirror_time(a.field_values ->> 'DeletedDate') at time zone 'UTC') end as deleted_date,
+                contactmirror_values(a.field_values) over in_order as known,
+                contactmirror_settled(a.changed_columns || a.unreadable_columns || a.erased_columns, a.field_values) over in_order as settled,
+                count(*) filter (where not a.soft_deleted) over in_order as stretch,
+                bool_or(a.hard_deleted) over in_order as gone,
+                min(a.occurred_at) filter (where a.hard_deleted) over (partition by a.context_identifier, a.contact_id) as hard_deleted_at,
+                lead(a.occurred_at) over in_order as next_at
+            from contact_audit_log a
+            where a.outcome is not null
+            window in_order as (
+                partition by a.context_identifier, a.contact_id
+                order by a.occurred_ticks, contactmirror_rank(a.event), a.event_id
+                rows unbounded preceding
+            )
+        ) f
+        -- What follows a restore, up to the next one: at most one stay in the recycle bin.
+        window in_stretch as (
+            partition by f.context_identifier, f.contact_id, f.stretch
+            order by f.occurred_ticks, f.event_rank, f.event_id
+            rows unbounded preceding
+        )
+    ) f
+    cross join lateral jsonb_to_record(f.known) as r (
+        name text, kananame text, department text, number1 text, number2 text, "orgNr" text, "soundEx" text,
+        dbi_key text, associate_id text, country_id text, business_idx text, category_idx text,
+        registered_associate_id text, updated_associate_id text, text_id text, mother_id text, userdef_id text,
+        userdef2_id text, group_id text, "tzLocationId" text, "ticketPriorityId" text, "supportLanguageId" text,
+        "supportAssociateId" text, "supportPersonId" text, dbi_agent_id text, source text,
+        "activeInterests" text, "updatedCount" text, deleted text, "activeErpLinks" text, xstop text,
+        nomailing text, registered text, updated text, "DeletedDate" text, dbi_last_syncronized text,
+        dbi_last_modified text
+    )
+    -- "offset 0" takes each value out once, however often its function looks at it.
+    cross join lateral (
+        select
+            r.name as name, r.kananame as kananame, r.department as department, r.number1 as number1,
+            r.number2 as number2, r."orgNr" as org_nr, r."soundEx" as sound_ex, r.dbi_key as dbi_key,
+            contactmirror_bigint(r.associate_id) as associate_id,
+            contactmirror_bigint(r.country_id) as country_id,
+            contactmirror_bigint(r.business_idx) as business_idx,
+            contactmirror_bigint(r.category_idx) as category_idx,
+            contactmirror_bigint(r.registered_associate_id) as registered_associate_id,
+            contactmirror_bigint(r.updated_associate_id) as updated_associate_id,
+            contactmirror_bigint(r.text_id) as text_id, contactmirror_bigint(r.mother_id) as mother_id,
+            contactmirror_bigint(r.userdef_id) as userdef_id,
+            contactmirror_bigint(r.userdef2_id) as userdef2_id, contactmirror_bigint(r.group_id) as group_id,
+            contactmirror_bigint(r."tzLocationId") as tz_location_id,
+            contactmirror_bigint(r."ticketPriorityId") as ticket_priority_id,
+            contactmirror_bigint(r."supportLanguageId") as support_language_id,
+            contactmirror_bigint(r."supportAssociateId") as support_associate_id,
+            contactmirror_bigint(r."supportPersonId") as support_person_id,
+            contactmirror_bigint(r.dbi_agent_id) as dbi_agent_id, contactmirror_integer(r.source) as source,
+            contactmirror_integer(r."activeInterests") as active_interests,
+            contactmirror_integer(r."updatedCount") as updated_count,
+            contactmirror_deleted(r.deleted) as deleted,
+            contactmirror_integer(r."activeErpLinks") as active_erp_links,
+            contactmirror_boolean(r.xstop) as xstop, contactmirror_boolean(r.nomailing) as nomailing,
+            contactmirror_time(r.registered) at time zone 'UTC' as registered,
+            contactmirror_time(r.updated) at time zone 'UTC' as updated,
+            contactmirror_time(r."DeletedDate") at time zone 'UTC' as deleted_date,
+            contactmirror_time(r.dbi_last_syncronized) as dbi_last_syncronized,
+            contactmirror_time(r.dbi_last_modified) as dbi_last_modified
+        offset 0
+    ) x
+    cross join lateral (
+        select f.first_deleted_at is not null as soft_deleted,
+            case when f.first_deleted_at is not null then coalesce((f.last_deleted_date #>> '{}')::timestamptz, f.first_deleted_at) end as soft_deleted_at
+    ) b
+    cross join lateral (
+        select coalesce(array_agg(c.column_name order by c.place) filter (where not f.settled ? c.source_name), '{}') as pending_columns
+        from unnest(array[
+            'name', 'kananame', 'department', 'number1', 'number2', 'orgNr', 'soundEx', 'dbi_key',
+            'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+            'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+            'tzLocationId', 'ticketPriorityId', 'supportLanguageId', 'supportAssociateId', 'supportPersonId',
+            'dbi_agent_id', 'source', 'activeInterests', 'updatedCount', 'deleted', 'activeErpLinks', 'xstop',
+            'nomailing', 'registered', 'updated', 'DeletedDate', 'dbi_last_syncronized', 'dbi_last_modified'
+        ], array[
+            'name', 'kananame', 'department', 'number1', 'number2', 'org_nr', 'sound_ex', 'dbi_key',
+            'associate_id', 'country_id', 'business_idx', 'category_idx', 'registered_associate_id',
+            'updated_associate_id', 'text_id', 'mother_id', 'userdef_id', 'userdef2_id', 'group_id',
+            'tz_location_id', 'ticket_priority_id', 'support_language_id', 'support_associate_id',
+            'support_person_id', 'dbi_agent_id', 'source', 'active_interests', 'updated_count', 'deleted',
+            'active_erp_links', 'xstop', 'nomailing', 'registered', 'updated', 'deleted_date',
+            'dbi_last_syncronized', 'dbi_last_modified'
+        ]) with ordinality c (source_name, column_name, place)
+    ) p
+    where not f.gone and f.next_at is distinct from f.occurred_at
+) v
+where v.differs
+window in_order as (partition by v.context_identifier, v.contact_id order by v.occurred_at);
+
+comment on view contact_history is 'One line for each version of a contact at the source, in which some column, the soft-delete flag or pending_columns differs from the version before: a slowly changing dimension of type 2. Name the tenant and the contact, or use the function of the same name.';
+comment on column contact_history.context_identifier is 'SuperOffice''s ContextIdentifier, the tenant.';
+comment on column contact_history.contact_id is 'The contact.';
+comment on column contact_history.valid_from is 'Since when the contact was so: the Timestamp of the event that made the version, cut to microseconds.';
+comment on column contact_history.valid_to is 'Until when, not included: the next version''s valid_from, or the time of the hard delete; NULL while it is still so.';
+comment on column contact_history.soft_deleted is 'Whether it was in the recycle bin.';
+comment on column contact_history.soft_deleted_at is 'Since when; NULL where it was not.';
+comment on column contact_history.pending_columns is 'Columns whose value then is not known; an older value may stand in the version.';
+comment on column contact_history.changed_by_associate_id is 'Who caused the event that made the version; NULL where it does not say.';
+comment on column contact_history.event is 'SuperOffice''s name of that event.';
+comment on column contact_history.event_id is 'Its EventId.';
+comment on column contact_history.audit_seq is 'Its row in contact_audit_log.';
+comment on column contact_history.occurred_at is 'The same as valid_from.';
+comment on column contact_history.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+comment on column contact_history.event_rank is 'Order of the event''s kind among events of the same instant.';
+
+-- +goose StatementBegin
+create function contact_history(context_identifier text, contact_id bigint) returns setof contact_history
+language sql stable parallel safe
+rows 10
+begin atomic
+    select h.*
+    from contact_history h
+    where h.context_identifier = contact_history.context_identifier and h.contact_id = contact_history.contact_id;
+end;
+-- +goose StatementEnd
+
+comment on function contact_history(text, bigint) is 'contact_history(context_identifier, contact_id): the versions of one contact.';
+
 -- +goose Down
 
+drop function contact_history(text, bigint);
+drop view contact_history;
 drop function contacts_as_known_at(timestamptz, text, bigint);
 drop function contacts_as_of(timestamptz, text, bigint);
 drop function contactmirror_standing(timestamptz, boolean, text, bigint);

@@ -44,6 +44,7 @@ var rights = []right{
 	{"log_horizon", "select", "select"},
 	{"contact_timeline", "select", "select"},
 	{"contact_changes", "select", "select"},
+	{"contact_history", "select", "select"},
 	{"deleted_contacts", "select", "select"},
 	{"restorable_contacts", "select", "select"},
 	{"pending_contacts", "select", "select"},

@@ -86,10 +86,10 @@ var answers = map[string][]string{
 		"(2026-W20,5,1,1,0)", "(2026-W23,5,1,0,0)", "(2026-W23,6,1,0,0)", "(2026-W24,,0,0,1)",
 	},
 	"How often each column changes, and how often to a value that is known.": {
-		"(name,2,0)", "(country_id,1,100)", "(deleted,1,100)",
+		"(name,2,0)", "(country_id,1,100)",
 	},
-	"Contacts that nobody has touched for a year.": {"(20,Old,2024-01-01 00:00:00+00)"},
-	"Who changed what yesterday.":                  {"(7,18,name,Acme,,f)", "(7,19,name,Beta,,f)"},
+	"Contacts that nobody has touched for a year.":                                  {"(20,Old,2024-01-01 00:00:00+00)"},
+	"Who changed what yesterday. By nobody: noticed, and changed since not_before.": {"(7,18,changed,,name,Acme,,f)", "(7,19,changed,,name,Beta,,f)"},
 	"Why is this contact gone?": {
 		"(soft,2026-06-02 00:00:00+00,6,contact.softdeleted,Gone Ltd,)",
 		"(hard,2026-06-08 00:00:00+00,,contact.deleted,Gone Ltd,)",
@@ -101,6 +101,11 @@ var answers = map[string][]string{
 	"What do we know today that last month's report did not?": {"(18,578,826)"},
 	"Where does each value of a contact come from?": {
 		"(country_id,826,contact.changed,5,f)", "(name,Acme,contact.created,5,t)",
+	},
+	"How did a contact change over time?": {
+		"(2026-01-01 00:00:00+00,2026-05-01 00:00:00+00,5,Acme,578,f)",
+		"(2026-05-01 00:00:00+00,2026-06-09 08:00:00+00,5,Acme,826,f)",
+		"(2026-06-09 08:00:00+00,,7,Acme,826,f)",
 	},
 	"What happened to a contact, in order?": {
 		"(2026-01-01 00:00:00+00,contact.created,created,applied,5,{})",

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -84,11 +83,18 @@ func (t timeline) write(w io.Writer, now time.Time) error {
 	}
 	for _, e := range t.Entries {
 		fmt.Fprintf(w, "\n%s   %s   by %s   %s\n", when(now, e.OccurredAt), plain(strings.TrimPrefix(e.Event, "contact.")), author(e), verdict(e))
-		if details := changes(e); len(details) > 0 {
-			writeList(w, "    changed  ", details)
-		}
-		if len(e.UnreadableColumns) > 0 {
-			writeList(w, "    unreadable  ", quoted(e.UnreadableColumns))
+		for _, part := range []struct {
+			label   string
+			details []string
+		}{
+			{"changed", changes(now, e, "changed")},
+			{"noticed, changed by unknown", changes(now, e, "noticed")},
+			{"names no mirrored column", quoted(others(e))},
+			{"unreadable", quoted(e.UnreadableColumns)},
+		} {
+			if len(part.details) > 0 {
+				writeList(w, "    "+part.label+"  ", part.details)
+			}
 		}
 	}
 	return nil
@@ -130,40 +136,40 @@ func verdict(e audit.Entry) string {
 	return outcome + ": " + strings.ReplaceAll(*e.Transition, "_", "-")
 }
 
-// changes lists the columns that an entry names, with their values where it
-// gives them and those last known before, and then others that it changed or
-// that decide on deletion.
-func changes(e audit.Entry) []string {
-	var values map[string]json.RawMessage
-	_ = json.Unmarshal(e.FieldValues, &values) // null, or what the mirror itself wrote
-	was := map[string]string{}
-	for _, c := range e.Changes {
-		if c.OldValue != nil {
-			was[c.ColumnName] = " (was " + plain(string(c.OldValue)) + ")"
+// changes lists the changes of one kind that an entry tells of, as contact_changes
+// has them.
+func changes(now time.Time, e audit.Entry, kind string) (list []string) {
+	for _, change := range e.Changes {
+		if change.Kind != kind {
+			continue
 		}
-	}
-	describe := func(name string) string {
+		name := change.ColumnName
+		if c, ok := contact.ByName(name); ok {
+			name = c.Spec().Source
+		}
 		text := plain(name)
-		if value, ok := values[name]; ok {
-			text += " = " + plain(string(value))
+		if change.ValueKnown {
+			text += " = " + plain(string(change.NewValue))
 		}
 		if slices.Contains(e.ErasedColumns, name) {
 			text += " (erased)"
 		}
-		if c, ok := contact.BySource(name); ok {
-			text += was[c.Spec().Name]
+		switch {
+		case change.OldValue != nil && change.NotBefore != nil:
+			text += fmt.Sprintf(" (was %s, last said %s)", plain(string(change.OldValue)), when(now, *change.NotBefore))
+		case change.OldValue != nil:
+			text += " (was " + plain(string(change.OldValue)) + ")"
 		}
-		return text
+		list = append(list, text)
 	}
-	var list []string
+	return list
+}
+
+// others lists the names in an entry's Changes that are no columns of the mirror.
+func others(e audit.Entry) (list []string) {
 	for _, name := range e.ChangedColumns {
-		list = append(list, describe(name))
-	}
-	for _, spec := range contact.Columns {
-		_, given := values[spec.Source]
-		decides := e.SoftDeleted != nil && *e.SoftDeleted && (spec.Source == "deleted" || spec.Source == "DeletedDate")
-		if given && (decides || was[spec.Name] != "") && !slices.Contains(e.ChangedColumns, spec.Source) {
-			list = append(list, describe(spec.Source))
+		if _, ok := contact.BySource(name); !ok {
+			list = append(list, name)
 		}
 	}
 	return list

@@ -44,6 +44,11 @@ type Change struct {
 	AuditSeq int64 `json:"-"`
 	// ColumnName is the column of contacts.
 	ColumnName string `json:"column"`
+	// Kind is changed where the event names the column, and noticed where it only
+	// gives another value than the last one known: it changed after NotBefore, and
+	// nobody knows by whom.
+	Kind      string     `json:"kind"`
+	NotBefore *time.Time `json:"not_before"`
 	// OldValue is the value last known before, nil where none was. OldKnown says
 	// whether it was the value right before.
 	OldValue json.RawMessage `json:"old_value"`

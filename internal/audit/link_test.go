@@ -65,8 +65,8 @@ func TestLinker_formsArePinned(t *testing.T) {
 		want string
 	}{
 		{"commitment", c[:], "1d125f1626b1e28308625deb56d2a10b837bfd2eb9ffe06054575ee5da2ddca3"},
-		{"link", head.Link[:], "000000001998aa239fcf158fe2f9f8ac63cb39c5d40e4a29ac6b30b05154e405c376884b"},
-		{"keyed link", next.Link[:], "8c8e7f4785574950d2bd50eb966c3101bffc7f42bd8ace28f34629768357549ed55c440e"},
+		{"link", head.Link[:], "0000000099ee49939cb57b3151589883c0c00a7d73dd169b8f3ae2abb867978c3c71819f"},
+		{"keyed link", next.Link[:], "8c8e7f476ff05105749406f783f36660cdc303f346d9aa95e3621f8ebe5f66e6e05f36f0"},
 	} {
 		if got := hex.EncodeToString(pin.got); got != pin.want {
 			t.Errorf("%s %s, want %s", pin.name, got, pin.want)

@@ -66,9 +66,9 @@ func crowded(random *rand.Rand, n int) [][]byte {
 	return bodies
 }
 
-// told is what happened to one contact, told by a reader who goes through its facts
+// life is what happened to one contact, told by a reader who goes through its facts
 // once from the first to the last.
-type told struct {
+type life struct {
 	transitions []string // one a fact, "" for none
 	deletions   []string
 	// before is the contact just before its hard delete, nil where nothing was known,
@@ -79,7 +79,7 @@ type told struct {
 	stale, unknown []string
 }
 
-func tell(key contact.Key, facts []contact.Fact) (t told) {
+func tell(key contact.Key, facts []contact.Fact) (t life) {
 	facts = slices.SortedFunc(slices.Values(facts), func(a, b contact.Fact) int { return a.Order.Compare(b.Order) })
 	var (
 		created, inBin, everSeen bool
@@ -153,11 +153,11 @@ func lastRow(key contact.Key, given map[contact.Column]contact.Value, named map[
 	pending := []string{}
 	r := map[string]any{
 		"context_identifier": key.Tenant, "contact_id": key.ID, "soft_deleted": inBin, "soft_deleted_at": nil,
-		"last_event": last.Order.Kind.String(), "last_event_id": last.Order.ID.String(), "last_event_at": utc(last.Order.Ticks.Time()),
+		"last_event": last.Order.Kind.String(), "last_event_id": last.Order.ID.String(), "last_event_at": utcJSON(last.Order.Ticks.Time()),
 		"last_event_ticks": int64(last.Order.Ticks), "last_changed_by_associate_id": last.ChangedBy,
 	}
 	if inBin {
-		r["soft_deleted_at"] = utc(since)
+		r["soft_deleted_at"] = utcJSON(since)
 	}
 	for c := range contact.Column(contact.NumColumns) {
 		spec := c.Spec()
@@ -172,9 +172,9 @@ func lastRow(key contact.Key, given map[contact.Column]contact.Value, named map[
 		case v.IsNull():
 			r[spec.Name] = nil
 		case spec.Type == contact.Timestamptz:
-			r[spec.Name] = utc(v.Time())
+			r[spec.Name] = utcJSON(v.Time())
 		case spec.Type == contact.Timestamp:
-			r[spec.Name] = strings.TrimSuffix(utc(v.Time()), "Z")
+			r[spec.Name] = strings.TrimSuffix(utcJSON(v.Time()), "Z")
 		case spec.Type == contact.Text:
 			r[spec.Name] = v.Text()
 		case spec.Type == contact.Boolean:
@@ -188,7 +188,7 @@ func lastRow(key contact.Key, given map[contact.Column]contact.Value, named map[
 }
 
 // utc is the one spelling of an instant in JSON.
-func utc(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.999999Z") }
+func utcJSON(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:05.999999Z") }
 
 // The lists of transitions, deletions and pending contacts say what a reader of all
 // facts would say, whatever arrived in which order and what was lost or erased.

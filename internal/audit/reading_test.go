@@ -167,9 +167,9 @@ func TestReports_readAnyLoggedValue(t *testing.T) {
 	drain(t, db)
 	if _, err := db.Pool.Exec(t.Context(), `
 		insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-			changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
+			changed_columns, field_values, unreadable_columns, irregular, soft_deleted, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
 		select shard, context_identifier, contact_id, 'contact.softdeleted', gen_random_uuid(), occurred_at, occurred_ticks + row_number() over (), received_at,
-			recorded_at, '{}', jsonb_build_object(c.source_name, v.value), '{}', true, false, 'applied', 'upserted', 0, 'fetch', chain_seq, chain
+			recorded_at, '{}', jsonb_build_object(c.source_name, v.value), '{}', true, true, false, 'applied', 'upserted', 0, 'fetch', chain_seq, chain
 		from (select * from contact_audit_log order by occurred_ticks limit 1) a, contact_columns c, unnest($1::jsonb[]) v (value)`, []string{
 		`"2020-01-01T00:00:00+05:60"`, `"2020-01-01T00:00:00,0000Z"`, `"[DT:09/16/2025 14:22:14,0]"`, `"[I:x]"`, `1e40`, `1.5`, `-1`, `true`, `"2"`,
 		`""`, `"infinity"`, `{"a":1}`, `["[I:6]"]`, `null`,
@@ -178,9 +178,9 @@ func TestReports_readAnyLoggedValue(t *testing.T) {
 	}
 	if _, err := db.Pool.Exec(t.Context(), `
 		insert into contact_audit_log (shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks, received_at, recorded_at,
-			changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
+			changed_columns, field_values, unreadable_columns, irregular, soft_deleted, hard_deleted, outcome, effect, given_columns, origin, chain_seq, chain)
 		select shard, context_identifier, contact_id, 'contact.changed', gen_random_uuid(), occurred_at, occurred_ticks + 1000000, received_at, recorded_at,
-			'{}', (select jsonb_object_agg(source_name, '+05:60') from contact_columns where source_name <> 'name'), '{}', null, false, 'applied', 'upserted', 0, 'fetch', chain_seq, chain
+			'{}', (select jsonb_object_agg(source_name, '+05:60') from contact_columns where source_name <> 'name'), '{}', true, null, false, 'applied', 'upserted', 0, 'fetch', chain_seq, chain
 		from contact_audit_log order by occurred_ticks limit 1`); err != nil {
 		t.Fatal(err)
 	}

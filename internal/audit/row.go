@@ -39,8 +39,11 @@ type Row struct {
 	GivenColumns      int64           `json:"-"`
 	IDValues          json.RawMessage `json:"id_values"`
 	UnreadableColumns []string        `json:"unreadable_columns"`
-	SoftDeleted       *bool           `json:"soft_deleted"`
-	HardDeleted       bool            `json:"hard_deleted"`
+	// NoticedColumns and Irregular are for contact_changes: see [contact.Result].
+	NoticedColumns []string `json:"-"`
+	Irregular      bool     `json:"-"`
+	SoftDeleted    *bool    `json:"soft_deleted"`
+	HardDeleted    bool     `json:"hard_deleted"`
 	// Outcome is nil of a row that is no fact: an erasure, or its lifting.
 	Outcome *string `json:"outcome"`
 	// Effect is what the row did to the contact as the mirror held it.
@@ -112,6 +115,8 @@ var columns = []column{
 	{"given_columns", Committed, func(r *Row) any { return &r.GivenColumns }},
 	{"id_values", Committed | Shown, func(r *Row) any { return &r.IDValues }},
 	{"unreadable_columns", Linked | Shown | Fact, func(r *Row) any { return &r.UnreadableColumns }},
+	{"noticed_columns", Linked, func(r *Row) any { return &r.NoticedColumns }},
+	{"irregular", Linked, func(r *Row) any { return &r.Irregular }},
 	{"soft_deleted", Linked | Shown | Fact, func(r *Row) any { return &r.SoftDeleted }},
 	{"hard_deleted", Linked | Shown, func(r *Row) any { return &r.HardDeleted }},
 	{"outcome", Linked | Shown, func(r *Row) any { return &r.Outcome }},

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -76,24 +77,41 @@ func TestTimeline(t *testing.T) {
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	db := story(t)
-	want(t, db, `select concat_ws(' ', contact_id, to_char(occurred_at at time zone 'UTC', 'DD'), column_name, coalesce(old_value::text, '-'),
-			case when not old_known then 'stale' end, '->', case when value_known then new_value::text else 'value unknown' end, 'by', changed_by_associate_id)
+	want(t, db, `select concat_ws(' ', contact_id, to_char(occurred_at at time zone 'UTC', 'DD'), kind, column_name, coalesce(old_text, '-'),
+			case when not old_known then 'stale' end, '->', case when value_known then coalesce(new_text, 'NULL') else 'value unknown' end, 'from ' || value_from,
+			'by ' || changed_by_associate_id, 'not before ' || to_char(not_before at time zone 'UTC', 'DD'))
 		from contact_changes where context_identifier = 'Cust1' order by contact_id, occurred_ticks, event_rank, event_id, column_name`,
-		`7 01 country_id - stale -> 578 by 1`,
-		`7 01 deleted - stale -> 0 by 1`,
-		`7 01 name - stale -> "Acme" by 1`,
-		`7 01 updated - stale -> "2026-01-01T00:00:00Z" by 1`,
-		`7 03 country_id 578 -> 752 by 3`,
-		`7 05 country_id 752 -> 47 by 5`,
-		`7 05 name "Acme" -> value unknown by 5`,
-		`7 05 updated "2026-01-01T00:00:00Z" -> "2026-01-04T23:00:00.123456Z" by 5`,
-		`7 07 deleted 0 -> value unknown by 7`,
-		`7 09 deleted 0 stale -> 0 by 9`,
-		`7 11 deleted_date - stale -> "2026-01-10T12:00:00Z" by 11`,
-		`8 02 name - stale -> "Gone Ltd" by 2`,
-		`9 03 country_id - stale -> value unknown by 3`,
-		`9 03 name - stale -> value unknown by 3`,
-		`9 03 xstop - stale -> true by 3`)
+		`7 03 noticed country_id 578 -> 752 from event not before 01`,
+		`7 05 noticed country_id 752 -> 47 from event not before 03`,
+		`7 05 changed name Acme -> value unknown by 5`,
+		`7 05 noticed updated 2026-01-01T00:00:00Z -> 2026-01-04T23:00:00.123456Z from event not before 01`,
+		`7 07 changed deleted 0 -> value unknown by 7`,
+		`9 03 changed name - stale -> value unknown by 3`)
+	want(t, db, `select concat_ws(' ', contact_id, to_char(valid_from at time zone 'UTC', 'DD'), to_char(valid_to at time zone 'UTC', '- DD'), country_id, soft_deleted,
+			pending_columns @> '{name}', 'by ' || changed_by_associate_id)
+		from contact_history where context_identifier = 'Cust1' order by contact_id, valid_from`,
+		"7 01 - 03 578 f f by 1", "7 03 - 05 752 f f by 3", "7 05 - 07 47 f t by 5", "7 07 - 09 47 t t by 7", "7 09 - 11 47 f t by 9", "7 11 47 t t by 11",
+		"8 02 - 04 f f by 2", "8 04 - 15 t f by 4",
+		"9 03 f t by 3")
+}
+
+// An event that names five columns and carries thirteen values changed what it names
+// of SuperOffice's contact columns, and no more, in a contact not seen before.
+func TestContactChanges_ofTheSampleAsFirstSight(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	body, err := os.ReadFile("../../testdata/deliveries/v11-changed.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, db, body)
+	drain(t, db)
+	want(t, db, `select concat_ws(' ', kind, column_name, coalesce(old_text, '-'), '->', coalesce(new_text, 'value unknown'), 'by', changed_by_associate_id)
+		from contact_changes order by column_name`,
+		"changed name - -> value unknown by 5",
+		"changed sound_ex - -> value unknown by 5",
+		"changed updated - -> 2025-05-14T08:48:07.891203Z by 5",
+		"changed updated_associate_id - -> value unknown by 5")
 }
 
 func TestDeletions(t *testing.T) {
@@ -177,7 +195,7 @@ func TestOneContactIsFoundByIndex(t *testing.T) {
 	fill(t, db.Pool, 2000)
 	const key = ` where context_identifier = 'Cust1' and contact_id = 77`
 	for _, query := range []string{
-		`select * from contact_timeline` + key, `select * from contact_changes` + key, `select * from deleted_contacts` + key,
+		`select * from contact_timeline` + key, `select * from contact_changes` + key, `select * from contact_history` + key, `select * from deleted_contacts` + key,
 		`select * from restorable_contacts` + key, `select * from pending_contacts` + key,
 	} {
 		plan := strings.Join(rows(t, db, "explain (costs off) "+query), "\n")
@@ -201,6 +219,7 @@ func TestOneContactIsFoundByIndex(t *testing.T) {
 	// The plan inside a function does not show; what it read does.
 	for query, n := range map[string]string{
 		`contacts_as_of('2026-03-01', 'Cust1', 77)`: "1", `contacts_as_known_at('2026-03-01', 'Cust1', 77)`: "1", `column_provenance('Cust1', 77)`: "37",
+		`contact_changes_between('Cust1', '2026-03-01', '2026-03-01 03:00')`: "24", `contact_history('Cust1', 77)`: "5",
 	} {
 		before := sequential(t, db)
 		want(t, db, `select count(*)::text from `+query, n)
@@ -231,6 +250,8 @@ func TestFunctions_takeNamedArguments(t *testing.T) {
 	} {
 		want(t, db, `select concat_ws(' ', context_identifier, contact_id) from `+call, "Cust1 7")
 	}
+	want(t, db, `select count(*)::text from contact_changes_between(context_identifier => 'Cust1', "from" => '2026-01-05Z', "to" => '2026-01-07Z')`, "3")
+	want(t, db, `select count(*)::text from contact_history(context_identifier => 'Cust1', contact_id => 7)`, "6")
 	want(t, db, `select count(*)::text from column_provenance(context_identifier => 'Cust1', contact_id => 7)`, "37")
 	want(t, db, `select count(*)::text from changes_since(after => 0, max_rows => 3)`, "0") // nothing is below the horizon yet
 	want(t, db, `

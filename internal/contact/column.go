@@ -175,6 +175,14 @@ func (s Set) All() iter.Seq[Column] {
 	}
 }
 
+// Sources returns SuperOffice's names of the columns of s; nil where there are none.
+func (s Set) Sources() (names []string) {
+	for c := range s.All() {
+		names = append(names, Columns[c].Source)
+	}
+	return names
+}
+
 // Names returns the names that the contacts table gives the columns of s. It
 // is never nil.
 func (s Set) Names() []string {

@@ -92,6 +92,8 @@ type Fact struct {
 	Order Order
 	// ChangedBy is the associate who caused the event, nil when it does not say.
 	ChangedBy *int64
+	// Named is the columns that the event names in its Changes.
+	Named Set
 	// Given holds the values that the event carries, each column at most once.
 	Given []Cell
 	// Unknown is the columns that the event says have changed, or gives in a
@@ -102,19 +104,25 @@ type Fact struct {
 	// soft-delete flag.
 	Erased bool
 	Flag   Flag
+	// Irregular is set where the event names a column twice, or gives a column that
+	// it does not name a value that can't be read or was erased. See
+	// [Result.Irregular].
+	Irregular bool
 }
 
 // NewFact makes a fact of what an event carries: the names in its Changes,
 // those of its FieldValues that could be read, and the columns that could not.
 // Names that are no column of SuperOffice's contact table say nothing here.
 func NewFact(order Order, changedBy *int64, changes []string, given []Cell, unreadable Set) Fact {
-	unknown := unreadable
+	f := Fact{Order: order, ChangedBy: changedBy, Given: make([]Cell, 0, len(given))}
 	for _, name := range changes {
 		if c, ok := BySource(name); ok {
-			unknown |= SetOf(c)
+			f.Irregular = f.Irregular || f.Named.Has(c)
+			f.Named |= SetOf(c)
 		}
 	}
-	f := Fact{Order: order, ChangedBy: changedBy, Given: make([]Cell, 0, len(given))}
+	f.Irregular = f.Irregular || unreadable.Without(f.Named) != 0
+	unknown := unreadable.With(f.Named)
 	for _, cell := range given {
 		unknown = unknown.Without(SetOf(cell.Column))
 		if cell.Column != idColumn { // the id is what the fact is about
@@ -129,7 +137,7 @@ func NewFact(order Order, changedBy *int64, changes []string, given []Cell, unre
 // and the same of the soft-delete flag.
 func (f Fact) Erase() Fact {
 	f.Unknown, f.Flag = f.Said(), f.SoftDeleted()
-	f.Given, f.Erased = nil, true
+	f.Given, f.Erased, f.Irregular = nil, true, true
 	return f
 }
 

@@ -59,6 +59,15 @@ func (s *State) effect(life Life, flag bool, outcome Outcome) Effect {
 type Result struct {
 	Outcome Outcome
 	Effect  Effect
+	// Noticed is the columns that changed although no event said so: the fact gives
+	// them a value without naming them, and the last fact that named them or gave
+	// them a value gave another one. It is right while no fact of the contact is
+	// Irregular, whatever is merged later.
+	Noticed Set
+	// Irregular is set where what the facts of the contact noticed can't be told from
+	// the state in which they arrive: this one is not later, by the source's clock,
+	// than all that were merged before, or [Fact.Irregular].
+	Irregular bool
 	// LastKnown is the row that a hard delete took away; nil for any other fact,
 	// and when no row was known.
 	LastKnown *State
@@ -101,7 +110,8 @@ func (s *State) Merge(facts, history []Fact) []Result {
 func (s *State) merge(f *Fact, past *timeline) Result {
 	switch {
 	case s.Life == Gone:
-		return Result{Outcome: s.mergeGone(f)}
+		outcome := s.mergeGone(f)
+		return Result{Outcome: outcome, Irregular: outcome == Superseded}
 	case f.Order.Kind == Deleted:
 		var known *State
 		if s.Life == Live {
@@ -111,11 +121,30 @@ func (s *State) merge(f *Fact, past *timeline) Result {
 		s.Apply(f)
 		return Result{Outcome: Applied, LastKnown: known}
 	case s.Life == Live && s.late(*f):
-		return Result{Outcome: past.insert(f, &s.Row)}
-	case s.Apply(f):
-		return Result{Outcome: Applied}
+		return Result{Outcome: past.insert(f, &s.Row), Irregular: true}
 	}
-	return Result{Outcome: NoOp}
+	r := Result{Outcome: NoOp, Irregular: f.Irregular || s.Life == Live && f.Order.Ticks == s.Last.Ticks}
+	if !r.Irregular {
+		r.Noticed = s.notices(f)
+	}
+	if s.Apply(f) {
+		r.Outcome = Applied
+	}
+	return r
+}
+
+// notices is the columns that f gives a value other than the known one without naming
+// them. In a contact not seen before none is known.
+func (s *State) notices(f *Fact) (noticed Set) {
+	if s.Life != Live {
+		return 0
+	}
+	for _, cell := range f.Given {
+		if !f.Named.Has(cell.Column) && !s.Row.Pending.Has(cell.Column) && s.Row.Values[cell.Column] != cell.Value {
+			noticed |= SetOf(cell.Column)
+		}
+	}
+	return noticed
 }
 
 // mergeGone merges a fact of a contact that is hard-deleted already. The

@@ -36,7 +36,11 @@ var reportFunctions = map[string][]string{
 		"contacts_as_known_at('2001-01-01Z')", "contacts_as_known_at('2001-01-01Z', 'Cust1', 1)",
 	},
 	"column_provenance": {"column_provenance('Cust1', 1)", "column_provenance('Cust1', 4)", "column_provenance('Cust1', 9)"},
-	"changes_since":     {"(select c.* from changes_since(0) c where c.outcome is not null)"},
+	"contact_changes_between": {
+		"contact_changes_between('Cust1', '2026-01-01T00:00:01Z', '2026-01-01T00:00:07Z')", "contact_changes_between('Cust1', '2001-01-01Z', '2001-01-02Z')",
+	},
+	"contact_history": {"contact_history('Cust1', 2)", "contact_history('Cust1', 4)"},
+	"changes_since":   {"(select c.* from changes_since(0) c where c.outcome is not null)"},
 	// These two are called once before the rows are compared.
 	"advance_log_horizon": nil,
 	"seal_accounts":       nil,

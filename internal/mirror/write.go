@@ -100,7 +100,9 @@ func auditRows(contacts []*touched, n int, log *audit.Appender, now time.Time) (
 			r := &rows[len(rows)-1]
 			r.EventSeq, r.ReceivedAt, r.RecordedAt = &e.seq, e.receivedAt, now
 			r.WebhookName, r.Origin = e.webhook, "webhook"
-			r.Outcome, r.Effect, r.LastKnown = new(string(t.results[i].Outcome)), t.results[i].Effect, known
+			result := &t.results[i]
+			r.Outcome, r.Effect, r.LastKnown = new(string(result.Outcome)), result.Effect, known
+			r.NoticedColumns, r.Irregular = result.Noticed.Sources(), result.Irregular
 			if err := log.Append(r, t.erased.OfRow(e.Contact, e.receivedAt)); err != nil {
 				return nil, &unwritableError{fmt.Errorf("link event %d: %w", e.seq, err)}
 			}

@@ -96,6 +96,8 @@ type logRow struct {
 	occurredAt, receivedAt, recordedAt pgtype.Timestamptz
 	occurredTicks                      int64
 	changedColumns, unreadableColumns  list
+	noticedColumns                     list
+	irregular                          bool
 	fieldValues, idValues, lastKnown   []byte
 	givenColumns                       int64
 	softDeleted                        *bool
@@ -115,6 +117,7 @@ func (r *logRow) targets() []any {
 		&r.auditSeq, &r.chainSeq, &r.link, &r.salt, &r.commitment,
 		&r.eventSeq, &r.shard, &r.tenant, &r.contactID, &r.event, &r.eventID, &r.occurredAt, &r.occurredTicks,
 		&r.receivedAt, &r.recordedAt, &r.changedColumns, &r.fieldValues, &r.givenColumns, &r.idValues, &r.unreadableColumns,
+		&r.noticedColumns, &r.irregular,
 		&r.softDeleted, &r.hardDeleted, &r.outcome, &r.effect, &r.changedBy, &r.webhookName, &r.origin, &r.lastKnown,
 		&r.plainLists, &r.erased, &r.erasedColumns,
 	}
@@ -153,6 +156,8 @@ func (r *logRow) fields(e *chain.Encoder, values chain.Commitment) {
 	e.Int64(micros(r.receivedAt))
 	e.Int64(micros(r.recordedAt))
 	e.Texts(r.unreadableColumns)
+	e.Texts(r.noticedColumns)
+	e.Bool(r.irregular)
 	e.OptionalBool(r.softDeleted)
 	e.Bool(r.hardDeleted)
 	e.OptionalText(r.outcome)

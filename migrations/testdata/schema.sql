@@ -306,6 +306,8 @@ CREATE TABLE public.contact_audit_log (
     given_columns bigint NOT NULL,
     id_values jsonb,
     unreadable_columns text[] NOT NULL,
+    noticed_columns text[],
+    irregular boolean DEFAULT false NOT NULL,
     soft_deleted boolean,
     hard_deleted boolean NOT NULL,
     outcome text,
@@ -368,6 +370,10 @@ COMMENT ON COLUMN public.contact_audit_log.given_columns IS 'The columns to whic
 COMMENT ON COLUMN public.contact_audit_log.id_values IS 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
 
 COMMENT ON COLUMN public.contact_audit_log.unreadable_columns IS 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
+
+COMMENT ON COLUMN public.contact_audit_log.noticed_columns IS 'For contact_changes: the columns that changed although no event said so, as the facts recorded by then tell: the event gives them a value without naming them, and the last fact that named them or gave them a value gave another one. NULL where there are none, and of an irregular row.';
+
+COMMENT ON COLUMN public.contact_audit_log.irregular IS 'For contact_changes: the fact was not later than all facts of the contact recorded before, or it names a column twice, or gives a column that it does not name a value that can''t be read or was erased. What the facts of such a contact notice is computed from all of them, and not read from noticed_columns.';
 
 COMMENT ON COLUMN public.contact_audit_log.soft_deleted IS 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
 
@@ -453,6 +459,8 @@ CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000
              l.given_columns,
              l.id_values,
              l.unreadable_columns,
+             l.noticed_columns,
+             l.irregular,
              l.soft_deleted,
              l.hard_deleted,
              l.outcome,
@@ -728,6 +736,545 @@ CREATE FUNCTION public.column_provenance(context_identifier text, contact_id big
 END;
 
 COMMENT ON FUNCTION public.column_provenance(context_identifier text, contact_id bigint) IS 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given. No rows where the contact has none in contacts; fails for an unknown tenant.';
+
+CREATE TABLE public.contact_tombstones (
+    context_identifier text NOT NULL,
+    contact_id bigint NOT NULL,
+    deleted_at timestamp with time zone NOT NULL,
+    event_seq bigint NOT NULL,
+    occurred_ticks bigint NOT NULL,
+    event_id uuid NOT NULL,
+    CONSTRAINT contact_tombstones_contact_id CHECK ((contact_id > 0))
+);
+
+COMMENT ON TABLE public.contact_tombstones IS 'Contacts that were hard-deleted. No later event brings one back into contacts.';
+
+COMMENT ON COLUMN public.contact_tombstones.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
+
+COMMENT ON COLUMN public.contact_tombstones.contact_id IS 'The contact.';
+
+COMMENT ON COLUMN public.contact_tombstones.deleted_at IS 'When it was hard-deleted, cut to microseconds: of several hard deletes the earliest.';
+
+COMMENT ON COLUMN public.contact_tombstones.event_seq IS 'The event that says so, in webhook_events.';
+
+COMMENT ON COLUMN public.contact_tombstones.occurred_ticks IS 'When it was hard-deleted, in units of 100 ns since 1970-01-01 UTC.';
+
+COMMENT ON COLUMN public.contact_tombstones.event_id IS 'EventId of that event.';
+
+CREATE VIEW public.contact_changes AS
+ SELECT c.context_identifier,
+    c.contact_id,
+    c.column_name,
+    c.kind,
+    c.occurred_at,
+        CASE
+            WHEN (c.kind = 'noticed'::text) THEN ( SELECT b.occurred_at
+               FROM public.contact_audit_log b
+              WHERE ((b.context_identifier = c.context_identifier) AND (b.contact_id = c.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks < c.occurred_ticks) AND (b.field_values ? c.source_name))
+              ORDER BY b.occurred_ticks DESC
+             LIMIT 1)
+            ELSE NULL::timestamp with time zone
+        END AS not_before,
+    c.old_value,
+    (( SELECT (b.field_values ? c.source_name)
+           FROM public.contact_audit_log b
+          WHERE ((b.context_identifier = c.context_identifier) AND (b.contact_id = c.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks <= c.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(c.occurred_ticks, c.event_rank, c.event_id)) AND ((c.source_name = ANY (b.changed_columns)) OR ((b.occurred_ticks < c.occurred_ticks) AND ((b.field_values ? c.source_name) OR (c.source_name = ANY ((b.unreadable_columns || b.erased_columns)))))))
+          ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
+         LIMIT 1) IS TRUE) AS old_known,
+    c.new_value,
+    (c.old_value #>> '{}'::text[]) AS old_text,
+    (c.new_value #>> '{}'::text[]) AS new_text,
+    c.value_known,
+        CASE
+            WHEN c.value_known THEN 'event'::text
+            ELSE NULL::text
+        END AS value_from,
+        CASE
+            WHEN (c.kind = 'changed'::text) THEN c.changed_by_associate_id
+            ELSE NULL::bigint
+        END AS changed_by_associate_id,
+    c.event,
+    c.event_id,
+    c.outcome,
+    c.origin,
+    c.recorded_at,
+    c.event_seq,
+    c.audit_seq,
+    c.occurred_ticks,
+    c.event_rank
+   FROM ( SELECT a.context_identifier,
+            a.contact_id,
+            s.column_name,
+            s.source_name,
+            n.kind,
+            a.occurred_at,
+            ( SELECT public.contactmirror_value(s.type, s.source_name, (b.field_values -> s.source_name)) AS contactmirror_value
+                   FROM public.contact_audit_log b
+                  WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks <= a.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id)) AND (b.field_values ? s.source_name) AND ((b.occurred_ticks < a.occurred_ticks) OR (s.source_name = ANY (b.changed_columns))))
+                  ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
+                 LIMIT 1) AS old_value,
+            public.contactmirror_value(s.type, s.source_name, (a.field_values -> s.source_name)) AS new_value,
+            COALESCE((a.field_values ? s.source_name), false) AS value_known,
+            a.changed_by_associate_id,
+            a.event,
+            a.event_id,
+            a.outcome,
+            a.origin,
+            a.recorded_at,
+            a.event_seq,
+            a.audit_seq,
+            a.occurred_ticks,
+            public.contactmirror_rank(a.event) AS event_rank
+           FROM ((((public.contact_audit_log a
+             LEFT JOIN public.contact_tombstones t ON (((t.context_identifier = a.context_identifier) AND (t.contact_id = a.contact_id))))
+             LEFT JOIN LATERAL ( SELECT true AS irregular
+                   FROM public.contact_audit_log i_1
+                  WHERE (i_1.irregular AND (i_1.context_identifier = a.context_identifier) AND (i_1.contact_id = a.contact_id))
+                 LIMIT 1) i ON (true))
+             CROSS JOIN LATERAL ( SELECT unnest(a.changed_columns) AS source_name,
+                    'changed'::text AS kind
+                  WHERE (i.irregular IS NULL)
+                UNION ALL
+                 SELECT unnest(a.noticed_columns) AS unnest,
+                    'noticed'::text
+                  WHERE ((i.irregular IS NULL) AND (a.noticed_columns IS NOT NULL) AND (a.erased_columns IS NULL))
+                UNION ALL
+                 SELECT e.source_name,
+                    e.kind
+                   FROM ((( SELECT p_1.field_values,
+                            p_1.occurred_ticks
+                           FROM public.contact_audit_log p_1
+                          WHERE ((p_1.context_identifier = a.context_identifier) AND (p_1.contact_id = a.contact_id) AND (p_1.outcome IS NOT NULL) AND (p_1.occurred_ticks <= a.occurred_ticks) AND (ROW(p_1.occurred_ticks, public.contactmirror_rank(p_1.event), p_1.event_id) < ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id)))
+                          ORDER BY p_1.occurred_ticks DESC, (public.contactmirror_rank(p_1.event)) DESC, p_1.event_id DESC
+                         LIMIT 1) p
+                     RIGHT JOIN LATERAL ( SELECT DISTINCT unnest(a.changed_columns) AS source_name,
+                            'changed'::text AS kind,
+                            NULL::jsonb AS value
+                        UNION ALL
+                         SELECT v.key,
+                            'noticed'::text,
+                            v.value
+                           FROM jsonb_each((a.field_values - a.changed_columns)) v(key, value)) e ON (true))
+                     CROSS JOIN public.contact_columns k)
+                  WHERE (i.irregular AND (k.source_name = e.source_name) AND
+                        CASE e.kind
+                            WHEN 'changed'::text THEN ((p.occurred_ticks IS DISTINCT FROM a.occurred_ticks) OR (NOT (EXISTS ( SELECT
+                               FROM public.contact_audit_log b
+                              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks = a.occurred_ticks) AND (ROW(public.contactmirror_rank(b.event), b.event_id) < ROW(public.contactmirror_rank(a.event), a.event_id)) AND (e.source_name = ANY (b.changed_columns)) AND (NOT (b.changed_by_associate_id IS DISTINCT FROM a.changed_by_associate_id)) AND ((b.erased_columns IS NOT NULL) OR (a.erased_columns IS NOT NULL) OR (NOT (public.contactmirror_value(k.type, k.source_name, (b.field_values -> k.source_name)) IS DISTINCT FROM public.contactmirror_value(k.type, k.source_name, (a.field_values -> k.source_name))))))))))
+                            ELSE (((p.field_values -> e.source_name) IS DISTINCT FROM e.value) AND (public.contactmirror_value(k.type, k.source_name, e.value) <> public.contactmirror_value(k.type, k.source_name, ( SELECT (b.field_values -> e.source_name)
+                               FROM public.contact_audit_log b
+                              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks < a.occurred_ticks) AND ((b.field_values ? e.source_name) OR (e.source_name = ANY ((b.changed_columns || b.erased_columns)))))
+                              ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
+                             LIMIT 1))) AND (NOT (EXISTS ( SELECT
+                               FROM public.contact_audit_log b
+                              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks = a.occurred_ticks) AND (b.audit_seq <> a.audit_seq) AND ((e.source_name = ANY (b.changed_columns)) OR ((ROW(public.contactmirror_rank(b.event), b.event_id) < ROW(public.contactmirror_rank(a.event), a.event_id)) AND (public.contactmirror_value(k.type, k.source_name, (b.field_values -> k.source_name)) = public.contactmirror_value(k.type, k.source_name, e.value)))))))))
+                        END)) n)
+             JOIN public.contact_columns s ON (((s.source_name = n.source_name) AND (s.column_name <> 'contact_id'::text))))
+          WHERE ((a.outcome IS NOT NULL) AND (NOT a.hard_deleted) AND ((t.contact_id IS NULL) OR (a.occurred_ticks <= t.occurred_ticks)))) c;
+
+COMMENT ON VIEW public.contact_changes IS 'One line for each column that an event says has changed, and for each that changed although no event said so, in the source''s order also after late events, and up to the hard delete. Two events that say the same at the same Timestamp make one line. Name the tenant and the contact, or use contact_changes_between.';
+
+COMMENT ON COLUMN public.contact_changes.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
+
+COMMENT ON COLUMN public.contact_changes.contact_id IS 'The contact.';
+
+COMMENT ON COLUMN public.contact_changes.column_name IS 'The column of contacts.';
+
+COMMENT ON COLUMN public.contact_changes.kind IS 'changed: the event names the column in its Changes; noticed: it gives a value other than the last one known, and no event named the column. An event was lost, or SuperOffice changed the column without one.';
+
+COMMENT ON COLUMN public.contact_changes.occurred_at IS 'SuperOffice''s Timestamp of the event, cut to microseconds. What was noticed changed after not_before and not later than this.';
+
+COMMENT ON COLUMN public.contact_changes.not_before IS 'Of a noticed change: the Timestamp of the last event that gave the old value.';
+
+COMMENT ON COLUMN public.contact_changes.old_value IS 'The value last known before; SQL''s NULL where none was, JSON''s null where it was NULL. Dates are in UTC.';
+
+COMMENT ON COLUMN public.contact_changes.old_known IS 'Whether that was the value right before, rather than an older one.';
+
+COMMENT ON COLUMN public.contact_changes.new_value IS 'The value that it changed to; SQL''s NULL where it is not known.';
+
+COMMENT ON COLUMN public.contact_changes.old_text IS 'old_value as text.';
+
+COMMENT ON COLUMN public.contact_changes.new_text IS 'new_value as text.';
+
+COMMENT ON COLUMN public.contact_changes.value_known IS 'Whether new_value is known.';
+
+COMMENT ON COLUMN public.contact_changes.value_from IS 'Where new_value comes from: event, the event itself; NULL where it is not known.';
+
+COMMENT ON COLUMN public.contact_changes.changed_by_associate_id IS 'Who caused the event; NULL where it does not say, and of a noticed change: it is not known who made it.';
+
+COMMENT ON COLUMN public.contact_changes.event IS 'SuperOffice''s name of the event.';
+
+COMMENT ON COLUMN public.contact_changes.event_id IS 'SuperOffice''s EventId.';
+
+COMMENT ON COLUMN public.contact_changes.outcome IS 'What became of the event: applied, no_op, superseded, after_delete.';
+
+COMMENT ON COLUMN public.contact_changes.origin IS 'Where the fact came from: webhook, backfill, fetch or reconcile.';
+
+COMMENT ON COLUMN public.contact_changes.recorded_at IS 'When the event was applied, by the database''s clock.';
+
+COMMENT ON COLUMN public.contact_changes.event_seq IS 'The event in webhook_events; NULL where the fact did not come by webhook.';
+
+COMMENT ON COLUMN public.contact_changes.audit_seq IS 'The row in contact_audit_log.';
+
+COMMENT ON COLUMN public.contact_changes.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+
+COMMENT ON COLUMN public.contact_changes.event_rank IS 'Order of the event''s kind among events of the same instant.';
+
+CREATE FUNCTION public.contact_changes_between(context_identifier text, "from" timestamp with time zone, "to" timestamp with time zone) RETURNS SETOF public.contact_changes
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT c.context_identifier,
+     c.contact_id,
+     c.column_name,
+     c.kind,
+     c.occurred_at,
+     c.not_before,
+     c.old_value,
+     c.old_known,
+     c.new_value,
+     c.old_text,
+     c.new_text,
+     c.value_known,
+     c.value_from,
+     c.changed_by_associate_id,
+     c.event,
+     c.event_id,
+     c.outcome,
+     c.origin,
+     c.recorded_at,
+     c.event_seq,
+     c.audit_seq,
+     c.occurred_ticks,
+     c.event_rank
+    FROM public.contact_changes c
+   WHERE ((c.context_identifier = contact_changes_between.context_identifier) AND (c.occurred_at >= contact_changes_between."from") AND (c.occurred_at < contact_changes_between."to"));
+END;
+
+COMMENT ON FUNCTION public.contact_changes_between(context_identifier text, "from" timestamp with time zone, "to" timestamp with time zone) IS 'contact_changes_between(context_identifier, from, to): the lines of contact_changes of a tenant whose event occurred from one time on and before another. Reads only the events between, and what their contacts'' values were before.';
+
+CREATE FUNCTION public.contactmirror_second(first jsonb, second jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    RETURN second;
+
+COMMENT ON FUNCTION public.contactmirror_second(first jsonb, second jsonb) IS 'Its second argument.';
+
+CREATE FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((settled - named) || COALESCE(given, '{}'::jsonb));
+
+COMMENT ON FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) IS 'What is settled after a fact: what it gives, and what it does not name.';
+
+CREATE AGGREGATE public.contactmirror_last(jsonb) (
+    SFUNC = public.contactmirror_second,
+    STYPE = jsonb,
+    PARALLEL = safe
+);
+
+COMMENT ON AGGREGATE public.contactmirror_last(jsonb) IS 'The last of the values that are not SQL''s NULL, in order.';
+
+CREATE AGGREGATE public.contactmirror_settled(text[], jsonb) (
+    SFUNC = public.contactmirror_settle,
+    STYPE = jsonb,
+    INITCOND = '{}',
+    PARALLEL = safe
+);
+
+COMMENT ON AGGREGATE public.contactmirror_settled(text[], jsonb) IS 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
+
+CREATE AGGREGATE public.contactmirror_values(jsonb) (
+    SFUNC = jsonb_concat,
+    STYPE = jsonb,
+    INITCOND = '{}',
+    PARALLEL = safe
+);
+
+COMMENT ON AGGREGATE public.contactmirror_values(jsonb) IS 'The last value given of each column, over field_values in order.';
+
+CREATE VIEW public.contact_history AS
+ SELECT v.context_identifier,
+    v.contact_id,
+    v.occurred_at AS valid_from,
+    COALESCE(lead(v.occurred_at) OVER in_order, v.hard_deleted_at) AS valid_to,
+    v.name,
+    v.kananame,
+    v.department,
+    v.number1,
+    v.number2,
+    v.org_nr,
+    v.sound_ex,
+    v.dbi_key,
+    v.associate_id,
+    v.country_id,
+    v.business_idx,
+    v.category_idx,
+    v.registered_associate_id,
+    v.updated_associate_id,
+    v.text_id,
+    v.mother_id,
+    v.userdef_id,
+    v.userdef2_id,
+    v.group_id,
+    v.tz_location_id,
+    v.ticket_priority_id,
+    v.support_language_id,
+    v.support_associate_id,
+    v.support_person_id,
+    v.dbi_agent_id,
+    v.source,
+    v.active_interests,
+    v.updated_count,
+    v.deleted,
+    v.active_erp_links,
+    v.xstop,
+    v.nomailing,
+    v.registered,
+    v.updated,
+    v.deleted_date,
+    v.dbi_last_syncronized,
+    v.dbi_last_modified,
+    v.soft_deleted,
+    v.soft_deleted_at,
+    v.pending_columns,
+    v.changed_by_associate_id,
+    v.event,
+    v.event_id,
+    v.audit_seq,
+    v.occurred_at,
+    v.occurred_ticks,
+    v.event_rank
+   FROM ( SELECT f.context_identifier,
+            f.contact_id,
+            f.occurred_at,
+            f.occurred_ticks,
+            f.event_rank,
+            f.event,
+            f.event_id,
+            f.audit_seq,
+            f.changed_by_associate_id,
+            f.hard_deleted_at,
+            x.name,
+            x.kananame,
+            x.department,
+            x.number1,
+            x.number2,
+            x.org_nr,
+            x.sound_ex,
+            x.dbi_key,
+            x.associate_id,
+            x.country_id,
+            x.business_idx,
+            x.category_idx,
+            x.registered_associate_id,
+            x.updated_associate_id,
+            x.text_id,
+            x.mother_id,
+            x.userdef_id,
+            x.userdef2_id,
+            x.group_id,
+            x.tz_location_id,
+            x.ticket_priority_id,
+            x.support_language_id,
+            x.support_associate_id,
+            x.support_person_id,
+            x.dbi_agent_id,
+            x.source,
+            x.active_interests,
+            x.updated_count,
+            x.deleted,
+            x.active_erp_links,
+            x.xstop,
+            x.nomailing,
+            x.registered,
+            x.updated,
+            x.deleted_date,
+            x.dbi_last_syncronized,
+            x.dbi_last_modified,
+            b.soft_deleted,
+            b.soft_deleted_at,
+            p.pending_columns,
+            (ROW(x.name, x.kananame, x.department, x.number1, x.number2, x.org_nr, x.sound_ex, x.dbi_key, x.associate_id, x.country_id, x.business_idx, x.category_idx, x.registered_associate_id, x.updated_associate_id, x.text_id, x.mother_id, x.userdef_id, x.userdef2_id, x.group_id, x.tz_location_id, x.ticket_priority_id, x.support_language_id, x.support_associate_id, x.support_person_id, x.dbi_agent_id, x.source, x.active_interests, x.updated_count, x.deleted, x.active_erp_links, x.xstop, x.nomailing, x.registered, x.updated, x.deleted_date, x.dbi_last_syncronized, x.dbi_last_modified, b.soft_deleted, b.soft_deleted_at, p.pending_columns) IS DISTINCT FROM lag(ROW(x.name, x.kananame, x.department, x.number1, x.number2, x.org_nr, x.sound_ex, x.dbi_key, x.associate_id, x.country_id, x.business_idx, x.category_idx, x.registered_associate_id, x.updated_associate_id, x.text_id, x.mother_id, x.userdef_id, x.userdef2_id, x.group_id, x.tz_location_id, x.ticket_priority_id, x.support_language_id, x.support_associate_id, x.support_person_id, x.dbi_agent_id, x.source, x.active_interests, x.updated_count, x.deleted, x.active_erp_links, x.xstop, x.nomailing, x.registered, x.updated, x.deleted_date, x.dbi_last_syncronized, x.dbi_last_modified, b.soft_deleted, b.soft_deleted_at, p.pending_columns)) OVER (PARTITION BY f.context_identifier, f.contact_id ORDER BY f.occurred_at)) AS differs
+           FROM ((((( SELECT f_1.context_identifier,
+                    f_1.contact_id,
+                    f_1.occurred_at,
+                    f_1.occurred_ticks,
+                    f_1.event_rank,
+                    f_1.event,
+                    f_1.event_id,
+                    f_1.audit_seq,
+                    f_1.changed_by_associate_id,
+                    f_1.soft_deleted,
+                    f_1.deleted_date,
+                    f_1.known,
+                    f_1.settled,
+                    f_1.stretch,
+                    f_1.gone,
+                    f_1.hard_deleted_at,
+                    f_1.next_at,
+                    public.contactmirror_last(f_1.deleted_date) OVER in_stretch AS last_deleted_date,
+                    min(f_1.occurred_at) FILTER (WHERE f_1.soft_deleted) OVER in_stretch AS first_deleted_at
+                   FROM ( SELECT a.context_identifier,
+                            a.contact_id,
+                            a.occurred_at,
+                            a.occurred_ticks,
+                            public.contactmirror_rank(a.event) AS event_rank,
+                            a.event,
+                            a.event_id,
+                            a.audit_seq,
+                            a.changed_by_associate_id,
+                            a.soft_deleted,
+                                CASE
+                                    WHEN a.soft_deleted THEN to_jsonb((public.contactmirror_time((a.field_values ->> 'DeletedDate'::text)) AT TIME ZONE 'UTC'::text))
+                                    ELSE NULL::jsonb
+                                END AS deleted_date,
+                            public.contactmirror_values(a.field_values) OVER in_order AS known,
+                            public.contactmirror_settled(((a.changed_columns || a.unreadable_columns) || a.erased_columns), a.field_values) OVER in_order AS settled,
+                            count(*) FILTER (WHERE (NOT a.soft_deleted)) OVER in_order AS stretch,
+                            bool_or(a.hard_deleted) OVER in_order AS gone,
+                            min(a.occurred_at) FILTER (WHERE a.hard_deleted) OVER (PARTITION BY a.context_identifier, a.contact_id) AS hard_deleted_at,
+                            lead(a.occurred_at) OVER in_order AS next_at
+                           FROM public.contact_audit_log a
+                          WHERE (a.outcome IS NOT NULL)
+                          WINDOW in_order AS (PARTITION BY a.context_identifier, a.contact_id ORDER BY a.occurred_ticks, (public.contactmirror_rank(a.event)), a.event_id ROWS UNBOUNDED PRECEDING)) f_1
+                  WINDOW in_stretch AS (PARTITION BY f_1.context_identifier, f_1.contact_id, f_1.stretch ORDER BY f_1.occurred_ticks, f_1.event_rank, f_1.event_id ROWS UNBOUNDED PRECEDING)) f
+             CROSS JOIN LATERAL jsonb_to_record(f.known) r(name text, kananame text, department text, number1 text, number2 text, "orgNr" text, "soundEx" text, dbi_key text, associate_id text, country_id text, business_idx text, category_idx text, registered_associate_id text, updated_associate_id text, text_id text, mother_id text, userdef_id text, userdef2_id text, group_id text, "tzLocationId" text, "ticketPriorityId" text, "supportLanguageId" text, "supportAssociateId" text, "supportPersonId" text, dbi_agent_id text, source text, "activeInterests" text, "updatedCount" text, deleted text, "activeErpLinks" text, xstop text, nomailing text, registered text, updated text, "DeletedDate" text, dbi_last_syncronized text, dbi_last_modified text))
+             CROSS JOIN LATERAL ( SELECT r.name,
+                    r.kananame,
+                    r.department,
+                    r.number1,
+                    r.number2,
+                    r."orgNr" AS org_nr,
+                    r."soundEx" AS sound_ex,
+                    r.dbi_key,
+                    public.contactmirror_bigint(r.associate_id) AS associate_id,
+                    public.contactmirror_bigint(r.country_id) AS country_id,
+                    public.contactmirror_bigint(r.business_idx) AS business_idx,
+                    public.contactmirror_bigint(r.category_idx) AS category_idx,
+                    public.contactmirror_bigint(r.registered_associate_id) AS registered_associate_id,
+                    public.contactmirror_bigint(r.updated_associate_id) AS updated_associate_id,
+                    public.contactmirror_bigint(r.text_id) AS text_id,
+                    public.contactmirror_bigint(r.mother_id) AS mother_id,
+                    public.contactmirror_bigint(r.userdef_id) AS userdef_id,
+                    public.contactmirror_bigint(r.userdef2_id) AS userdef2_id,
+                    public.contactmirror_bigint(r.group_id) AS group_id,
+                    public.contactmirror_bigint(r."tzLocationId") AS tz_location_id,
+                    public.contactmirror_bigint(r."ticketPriorityId") AS ticket_priority_id,
+                    public.contactmirror_bigint(r."supportLanguageId") AS support_language_id,
+                    public.contactmirror_bigint(r."supportAssociateId") AS support_associate_id,
+                    public.contactmirror_bigint(r."supportPersonId") AS support_person_id,
+                    public.contactmirror_bigint(r.dbi_agent_id) AS dbi_agent_id,
+                    public.contactmirror_integer(r.source) AS source,
+                    public.contactmirror_integer(r."activeInterests") AS active_interests,
+                    public.contactmirror_integer(r."updatedCount") AS updated_count,
+                    public.contactmirror_deleted(r.deleted) AS deleted,
+                    public.contactmirror_integer(r."activeErpLinks") AS active_erp_links,
+                    public.contactmirror_boolean(r.xstop) AS xstop,
+                    public.contactmirror_boolean(r.nomailing) AS nomailing,
+                    (public.contactmirror_time(r.registered) AT TIME ZONE 'UTC'::text) AS registered,
+                    (public.contactmirror_time(r.updated) AT TIME ZONE 'UTC'::text) AS updated,
+                    (public.contactmirror_time(r."DeletedDate") AT TIME ZONE 'UTC'::text) AS deleted_date,
+                    public.contactmirror_time(r.dbi_last_syncronized) AS dbi_last_syncronized,
+                    public.contactmirror_time(r.dbi_last_modified) AS dbi_last_modified
+                 OFFSET 0) x)
+             CROSS JOIN LATERAL ( SELECT (f.first_deleted_at IS NOT NULL) AS soft_deleted,
+                        CASE
+                            WHEN (f.first_deleted_at IS NOT NULL) THEN COALESCE(((f.last_deleted_date #>> '{}'::text[]))::timestamp with time zone, f.first_deleted_at)
+                            ELSE NULL::timestamp with time zone
+                        END AS soft_deleted_at) b)
+             CROSS JOIN LATERAL ( SELECT COALESCE(array_agg(c.column_name ORDER BY c.place) FILTER (WHERE (NOT (f.settled ? c.source_name))), '{}'::text[]) AS pending_columns
+                   FROM UNNEST(ARRAY['name'::text, 'kananame'::text, 'department'::text, 'number1'::text, 'number2'::text, 'orgNr'::text, 'soundEx'::text, 'dbi_key'::text, 'associate_id'::text, 'country_id'::text, 'business_idx'::text, 'category_idx'::text, 'registered_associate_id'::text, 'updated_associate_id'::text, 'text_id'::text, 'mother_id'::text, 'userdef_id'::text, 'userdef2_id'::text, 'group_id'::text, 'tzLocationId'::text, 'ticketPriorityId'::text, 'supportLanguageId'::text, 'supportAssociateId'::text, 'supportPersonId'::text, 'dbi_agent_id'::text, 'source'::text, 'activeInterests'::text, 'updatedCount'::text, 'deleted'::text, 'activeErpLinks'::text, 'xstop'::text, 'nomailing'::text, 'registered'::text, 'updated'::text, 'DeletedDate'::text, 'dbi_last_syncronized'::text, 'dbi_last_modified'::text], ARRAY['name'::text, 'kananame'::text, 'department'::text, 'number1'::text, 'number2'::text, 'org_nr'::text, 'sound_ex'::text, 'dbi_key'::text, 'associate_id'::text, 'country_id'::text, 'business_idx'::text, 'category_idx'::text, 'registered_associate_id'::text, 'updated_associate_id'::text, 'text_id'::text, 'mother_id'::text, 'userdef_id'::text, 'userdef2_id'::text, 'group_id'::text, 'tz_location_id'::text, 'ticket_priority_id'::text, 'support_language_id'::text, 'support_associate_id'::text, 'support_person_id'::text, 'dbi_agent_id'::text, 'source'::text, 'active_interests'::text, 'updated_count'::text, 'deleted'::text, 'active_erp_links'::text, 'xstop'::text, 'nomailing'::text, 'registered'::text, 'updated'::text, 'deleted_date'::text, 'dbi_last_syncronized'::text, 'dbi_last_modified'::text]) WITH ORDINALITY c(source_name, column_name, place)) p)
+          WHERE ((NOT f.gone) AND (f.next_at IS DISTINCT FROM f.occurred_at))) v
+  WHERE v.differs
+  WINDOW in_order AS (PARTITION BY v.context_identifier, v.contact_id ORDER BY v.occurred_at);
+
+COMMENT ON VIEW public.contact_history IS 'One line for each version of a contact at the source, in which some column, the soft-delete flag or pending_columns differs from the version before: a slowly changing dimension of type 2. Name the tenant and the contact, or use the function of the same name.';
+
+COMMENT ON COLUMN public.contact_history.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
+
+COMMENT ON COLUMN public.contact_history.contact_id IS 'The contact.';
+
+COMMENT ON COLUMN public.contact_history.valid_from IS 'Since when the contact was so: the Timestamp of the event that made the version, cut to microseconds.';
+
+COMMENT ON COLUMN public.contact_history.valid_to IS 'Until when, not included: the next version''s valid_from, or the time of the hard delete; NULL while it is still so.';
+
+COMMENT ON COLUMN public.contact_history.soft_deleted IS 'Whether it was in the recycle bin.';
+
+COMMENT ON COLUMN public.contact_history.soft_deleted_at IS 'Since when; NULL where it was not.';
+
+COMMENT ON COLUMN public.contact_history.pending_columns IS 'Columns whose value then is not known; an older value may stand in the version.';
+
+COMMENT ON COLUMN public.contact_history.changed_by_associate_id IS 'Who caused the event that made the version; NULL where it does not say.';
+
+COMMENT ON COLUMN public.contact_history.event IS 'SuperOffice''s name of that event.';
+
+COMMENT ON COLUMN public.contact_history.event_id IS 'Its EventId.';
+
+COMMENT ON COLUMN public.contact_history.audit_seq IS 'Its row in contact_audit_log.';
+
+COMMENT ON COLUMN public.contact_history.occurred_at IS 'The same as valid_from.';
+
+COMMENT ON COLUMN public.contact_history.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+
+COMMENT ON COLUMN public.contact_history.event_rank IS 'Order of the event''s kind among events of the same instant.';
+
+CREATE FUNCTION public.contact_history(context_identifier text, contact_id bigint) RETURNS SETOF public.contact_history
+    LANGUAGE sql STABLE ROWS 10 PARALLEL SAFE
+    BEGIN ATOMIC
+ SELECT h.context_identifier,
+     h.contact_id,
+     h.valid_from,
+     h.valid_to,
+     h.name,
+     h.kananame,
+     h.department,
+     h.number1,
+     h.number2,
+     h.org_nr,
+     h.sound_ex,
+     h.dbi_key,
+     h.associate_id,
+     h.country_id,
+     h.business_idx,
+     h.category_idx,
+     h.registered_associate_id,
+     h.updated_associate_id,
+     h.text_id,
+     h.mother_id,
+     h.userdef_id,
+     h.userdef2_id,
+     h.group_id,
+     h.tz_location_id,
+     h.ticket_priority_id,
+     h.support_language_id,
+     h.support_associate_id,
+     h.support_person_id,
+     h.dbi_agent_id,
+     h.source,
+     h.active_interests,
+     h.updated_count,
+     h.deleted,
+     h.active_erp_links,
+     h.xstop,
+     h.nomailing,
+     h.registered,
+     h.updated,
+     h.deleted_date,
+     h.dbi_last_syncronized,
+     h.dbi_last_modified,
+     h.soft_deleted,
+     h.soft_deleted_at,
+     h.pending_columns,
+     h.changed_by_associate_id,
+     h.event,
+     h.event_id,
+     h.audit_seq,
+     h.occurred_at,
+     h.occurred_ticks,
+     h.event_rank
+    FROM public.contact_history h
+   WHERE ((h.context_identifier = contact_history.context_identifier) AND (h.contact_id = contact_history.contact_id));
+END;
+
+COMMENT ON FUNCTION public.contact_history(context_identifier text, contact_id bigint) IS 'contact_history(context_identifier, contact_id): the versions of one contact.';
 
 CREATE FUNCTION public.contactmirror_advance_freshness() RETURNS boolean
     LANGUAGE plpgsql
@@ -1450,30 +1997,6 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_known(at timestamp with time zone) IS 'Of the log at a time: before which row all had been written, and after which none. Rows between them belong to transactions that ran concurrently then.';
 
-CREATE FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((settled - named) || COALESCE(given, '{}'::jsonb));
-
-COMMENT ON FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) IS 'What is settled after a fact: what it gives, and what it does not name.';
-
-CREATE AGGREGATE public.contactmirror_settled(text[], jsonb) (
-    SFUNC = public.contactmirror_settle,
-    STYPE = jsonb,
-    INITCOND = '{}',
-    PARALLEL = safe
-);
-
-COMMENT ON AGGREGATE public.contactmirror_settled(text[], jsonb) IS 'The columns whose last mention gave a value, over the names and field_values of facts in order.';
-
-CREATE AGGREGATE public.contactmirror_values(jsonb) (
-    SFUNC = jsonb_concat,
-    STYPE = jsonb,
-    INITCOND = '{}',
-    PARALLEL = safe
-);
-
-COMMENT ON AGGREGATE public.contactmirror_values(jsonb) IS 'The last value given of each column, over field_values in order.';
-
 CREATE FUNCTION public.contactmirror_known_before(tenant text, contact bigint, ticks bigint, event text, event_id uuid) RETURNS jsonb
     LANGUAGE sql STABLE COST 10000 PARALLEL SAFE
     SET jit TO 'off'
@@ -2148,12 +2671,6 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_require_restored(sealed boolean) IS 'Fails in the middle of a restore, and after one that has left out rows. A restore makes keys after all rows are there: without them, neither the rows nor the sequences need be complete, and nothing must be applied or counted. A restore of rows alone can''t load the tables that migrations have filled, unless they were emptied: the chains would be continued from their start, and the logs counted twice. The latter is looked for where asked (sealed), because it costs a look at every tenant.';
 
-CREATE FUNCTION public.contactmirror_second(first jsonb, second jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    RETURN second;
-
-COMMENT ON FUNCTION public.contactmirror_second(first jsonb, second jsonb) IS 'Its second argument.';
-
 CREATE FUNCTION public.contactmirror_sent() RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN '60868148736'::bigint;
@@ -2573,14 +3090,6 @@ $$;
 
 COMMENT ON FUNCTION public.seal_accounts(max_rows integer) IS 'seal_accounts(max_rows): counts up to max_rows rows of each log, below log_horizon, into sealed_accounts, and returns how many it found; NULL while another session runs it. Fails in the middle of a restore, and where rows are missing after it.';
 
-CREATE AGGREGATE public.contactmirror_last(jsonb) (
-    SFUNC = public.contactmirror_second,
-    STYPE = jsonb,
-    PARALLEL = safe
-);
-
-COMMENT ON AGGREGATE public.contactmirror_last(jsonb) IS 'The last of the values that are not SQL''s NULL, in order.';
-
 CREATE TABLE public.accounting_seal (
     id smallint NOT NULL,
     event_seq bigint NOT NULL,
@@ -2649,155 +3158,6 @@ CREATE SEQUENCE public.contact_audit_log_audit_seq_seq
     CACHE 1;
 
 ALTER SEQUENCE public.contact_audit_log_audit_seq_seq OWNED BY public.contact_audit_log.audit_seq;
-
-CREATE VIEW public.contact_changes AS
- SELECT changed.context_identifier,
-    changed.contact_id,
-    changed.column_name,
-    changed.occurred_at,
-    changed.old_value,
-    changed.old_known,
-    changed.new_value,
-    changed.value_known,
-    changed.changed_by_associate_id,
-    changed.event,
-    changed.event_id,
-    changed.outcome,
-    changed.origin,
-    changed.recorded_at,
-    changed.event_seq,
-    changed.audit_seq,
-    changed.occurred_ticks,
-    changed.event_rank
-   FROM ( SELECT said.context_identifier,
-            said.contact_id,
-            said.event,
-            said.event_id,
-            said.occurred_at,
-            said.occurred_ticks,
-            said.event_rank,
-            said.changed_by_associate_id,
-            said.outcome,
-            said.origin,
-            said.recorded_at,
-            said.event_seq,
-            said.audit_seq,
-            said.column_name,
-            said.new_value,
-            said.value_known,
-            public.contactmirror_last(said.new_value) OVER before AS old_value,
-            COALESCE(lag(said.value_known) OVER in_order, false) AS old_known
-           FROM ( SELECT a.context_identifier,
-                    a.contact_id,
-                    a.event,
-                    a.event_id,
-                    a.occurred_at,
-                    a.occurred_ticks,
-                    public.contactmirror_rank(a.event) AS event_rank,
-                    a.changed_by_associate_id,
-                    a.outcome,
-                    a.origin,
-                    a.recorded_at,
-                    a.event_seq,
-                    a.audit_seq,
-                    s.column_name,
-                    s.new_value,
-                    (s.new_value IS NOT NULL) AS value_known
-                   FROM (( SELECT l.context_identifier,
-                            l.contact_id,
-                            l.event,
-                            l.event_id,
-                            l.occurred_at,
-                            l.occurred_ticks,
-                            l.changed_by_associate_id,
-                            l.outcome,
-                            l.origin,
-                            l.recorded_at,
-                            l.event_seq,
-                            l.audit_seq,
-                            l.changed_columns,
-                            l.field_values,
-                            l.unreadable_columns,
-                            l.erased_columns,
-                            bool_or(l.hard_deleted) OVER (PARTITION BY l.context_identifier, l.contact_id ORDER BY l.occurred_ticks, (public.contactmirror_rank(l.event)), l.event_id) AS gone
-                           FROM public.contact_audit_log l
-                          WHERE (l.outcome IS NOT NULL)) a
-                     CROSS JOIN LATERAL ( SELECT c.column_name,
-                            public.contactmirror_value(c.type, c.source_name, g.value) AS new_value
-                           FROM (jsonb_each(a.field_values) g(source_name, value)
-                             JOIN public.contact_columns c USING (source_name))
-                          WHERE (c.column_name <> 'contact_id'::text)
-                        UNION ALL
-                         SELECT DISTINCT c.column_name,
-                            NULL::jsonb AS jsonb
-                           FROM (unnest(((a.changed_columns || a.unreadable_columns) || COALESCE(a.erased_columns, '{}'::text[]))) n(source_name)
-                             JOIN public.contact_columns c USING (source_name))
-                          WHERE ((c.column_name <> 'contact_id'::text) AND (NOT COALESCE((a.field_values ? n.source_name), false)))) s)
-                  WHERE (NOT a.gone)) said
-          WINDOW in_order AS (PARTITION BY said.context_identifier, said.contact_id, said.column_name ORDER BY said.occurred_ticks, said.event_rank, said.event_id), before AS (in_order ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) changed
-  WHERE (NOT (changed.value_known AND changed.old_known AND (changed.new_value = changed.old_value)));
-
-COMMENT ON VIEW public.contact_changes IS 'One line for each change of a column of a contact, in the source''s order also after late events. Name the tenant and the contact: then it reads that contact''s events only.';
-
-COMMENT ON COLUMN public.contact_changes.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
-
-COMMENT ON COLUMN public.contact_changes.contact_id IS 'The contact.';
-
-COMMENT ON COLUMN public.contact_changes.column_name IS 'The column of contacts.';
-
-COMMENT ON COLUMN public.contact_changes.occurred_at IS 'When it changed: SuperOffice''s Timestamp of the event that says so, cut to microseconds.';
-
-COMMENT ON COLUMN public.contact_changes.old_value IS 'The value last known before; SQL''s NULL where none was, JSON''s null where it was NULL. Dates are in UTC.';
-
-COMMENT ON COLUMN public.contact_changes.old_known IS 'Whether that was the value right before, rather than an older one.';
-
-COMMENT ON COLUMN public.contact_changes.new_value IS 'The value that the event gives; SQL''s NULL where the event only says that it changed.';
-
-COMMENT ON COLUMN public.contact_changes.value_known IS 'Whether the event gives a value.';
-
-COMMENT ON COLUMN public.contact_changes.changed_by_associate_id IS 'Who caused the event; NULL where it does not say.';
-
-COMMENT ON COLUMN public.contact_changes.event IS 'SuperOffice''s name of the event.';
-
-COMMENT ON COLUMN public.contact_changes.event_id IS 'SuperOffice''s EventId.';
-
-COMMENT ON COLUMN public.contact_changes.outcome IS 'What became of the event: applied, no_op, superseded, after_delete.';
-
-COMMENT ON COLUMN public.contact_changes.origin IS 'Where the fact came from: webhook, backfill, fetch or reconcile.';
-
-COMMENT ON COLUMN public.contact_changes.recorded_at IS 'When the event was applied, by the database''s clock.';
-
-COMMENT ON COLUMN public.contact_changes.event_seq IS 'The event in webhook_events; NULL where the fact did not come by webhook.';
-
-COMMENT ON COLUMN public.contact_changes.audit_seq IS 'The row in contact_audit_log.';
-
-COMMENT ON COLUMN public.contact_changes.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
-
-COMMENT ON COLUMN public.contact_changes.event_rank IS 'Order of the event''s kind among events of the same instant.';
-
-CREATE TABLE public.contact_tombstones (
-    context_identifier text NOT NULL,
-    contact_id bigint NOT NULL,
-    deleted_at timestamp with time zone NOT NULL,
-    event_seq bigint NOT NULL,
-    occurred_ticks bigint NOT NULL,
-    event_id uuid NOT NULL,
-    CONSTRAINT contact_tombstones_contact_id CHECK ((contact_id > 0))
-);
-
-COMMENT ON TABLE public.contact_tombstones IS 'Contacts that were hard-deleted. No later event brings one back into contacts.';
-
-COMMENT ON COLUMN public.contact_tombstones.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
-
-COMMENT ON COLUMN public.contact_tombstones.contact_id IS 'The contact.';
-
-COMMENT ON COLUMN public.contact_tombstones.deleted_at IS 'When it was hard-deleted, cut to microseconds: of several hard deletes the earliest.';
-
-COMMENT ON COLUMN public.contact_tombstones.event_seq IS 'The event that says so, in webhook_events.';
-
-COMMENT ON COLUMN public.contact_tombstones.occurred_ticks IS 'When it was hard-deleted, in units of 100 ns since 1970-01-01 UTC.';
-
-COMMENT ON COLUMN public.contact_tombstones.event_id IS 'EventId of that event.';
 
 CREATE VIEW public.contact_timeline AS
  SELECT a.context_identifier,
@@ -3976,6 +4336,10 @@ COMMENT ON INDEX public.contact_audit_log_deletions IS 'For deleted_contacts, wh
 CREATE UNIQUE INDEX contact_audit_log_event_seq ON public.contact_audit_log USING btree (event_seq);
 
 COMMENT ON INDEX public.contact_audit_log_event_seq IS 'One row for each event. For verify_events, verify_lost and contactmirror_strip_events, which look rows up by event.';
+
+CREATE INDEX contact_audit_log_irregular ON public.contact_audit_log USING btree (context_identifier, contact_id) WHERE irregular;
+
+COMMENT ON INDEX public.contact_audit_log_irregular IS 'For contact_changes: whether a contact has an irregular row.';
 
 CREATE INDEX contact_audit_log_occurred_at ON public.contact_audit_log USING brin (occurred_at timestamptz_minmax_multi_ops) WITH (pages_per_range='32', autosummarize='on');
 
