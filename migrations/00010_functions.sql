@@ -207,21 +207,34 @@ end;
 
 comment on function contactmirror_time(text) is 'The date that value is, as events write it, in UTC, cut to microseconds; NULL where it means that no date is set, or is none.';
 
+-- In PL/pgSQL so that it is not inlined: a report calls it in several places, and
+-- compiling the expressions (jit) would take longer than evaluating them.
 -- +goose StatementBegin
 create function contactmirror_value(type text, source_name text, value jsonb) returns jsonb
-language sql stable parallel safe
-return case
-    when jsonb_typeof(value) = 'null' then value
-    when type = 'text' then case jsonb_typeof(value) when 'string' then value end
-    when source_name = 'deleted' then to_jsonb(contactmirror_deleted(value #>> '{}'))
-    when type = 'bigint' then to_jsonb(contactmirror_bigint(value #>> '{}'))
-    when type = 'integer' then to_jsonb(contactmirror_integer(value #>> '{}'))
-    when type = 'boolean' then to_jsonb(contactmirror_boolean(value #>> '{}'))
-    else coalesce(
-        to_jsonb((to_jsonb(contactmirror_time(value #>> '{}')) #>> '{}') || case type when 'timestamptz' then 'Z' else '' end),
-        case contactmirror_read_time(value #>> '{}') when '-infinity' then 'null'::jsonb end
-    )
-end;
+language plpgsql stable parallel safe
+as $$
+declare
+    literal text := value #>> '{}';
+begin
+    if jsonb_typeof(value) = 'null' then
+        return value;
+    elsif type = 'text' then
+        return case jsonb_typeof(value) when 'string' then value end;
+    elsif source_name = 'deleted' then
+        return to_jsonb(contactmirror_deleted(literal));
+    elsif type = 'bigint' then
+        return to_jsonb(contactmirror_bigint(literal));
+    elsif type = 'integer' then
+        return to_jsonb(contactmirror_integer(literal));
+    elsif type = 'boolean' then
+        return to_jsonb(contactmirror_boolean(literal));
+    end if;
+    return coalesce(
+        to_jsonb((to_jsonb(contactmirror_time(literal)) #>> '{}') || case type when 'timestamptz' then 'Z' else '' end),
+        case contactmirror_read_time(literal) when '-infinity' then 'null'::jsonb end
+    );
+end
+$$;
 -- +goose StatementEnd
 
 comment on function contactmirror_value(text, text, jsonb) is 'The value of a column of the type as JSON, in one form, so that equal values are equal: JSON''s null where it is NULL, SQL''s NULL where it can''t be read.';

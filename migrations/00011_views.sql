@@ -74,39 +74,91 @@ comment on column contact_timeline.occurred_ticks is 'SuperOffice''s Timestamp i
 comment on column contact_timeline.event_rank is 'Order of the event''s kind among events of the same instant.';
 
 -- The facts of one Timestamp are taken together: what an event names at a Timestamp is
--- named there. noticed_columns is right for contacts without irregular rows. Values
--- are subqueries in the select list, so that they cost only queries that read them.
-create view contact_changes as
-select c.context_identifier, c.contact_id, c.column_name, c.kind, c.occurred_at,
-    case when c.kind = 'noticed' then (
-        select b.occurred_at
-        from contact_audit_log b
-        where b.context_identifier = c.context_identifier and b.contact_id = c.contact_id and b.outcome is not null
-            and b.occurred_ticks < c.occurred_ticks and b.field_values ? c.source_name
-        order by b.occurred_ticks desc
-        limit 1
-    ) end as not_before,
-    c.old_value,
-    (
-        select b.field_values ? c.source_name
-        from contact_audit_log b
-        where b.context_identifier = c.context_identifier and b.contact_id = c.contact_id and b.outcome is not null
-            and b.occurred_ticks <= c.occurred_ticks
-            and (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (c.occurred_ticks, c.event_rank, c.event_id)
+-- named there. A setting keeps the function from being inlined, and a plan without
+-- irregular contacts from being compiled (jit) with it.
+-- +goose StatementBegin
+create function contactmirror_irregular_changes(audit_seq bigint) returns text[]
+language sql stable parallel safe
+set jit = off
+begin atomic
+    with fact as (
+        select a.*, contactmirror_rank(a.event) as event_rank
+        from contact_audit_log a
+        where a.audit_seq = contactmirror_irregular_changes.audit_seq
+    ), around as (
+        -- What came before it, and what has the same Timestamp.
+        select b.field_values, b.changed_columns, b.erased_columns, b.changed_by_associate_id, b.occurred_ticks, contactmirror_rank(b.event) as event_rank, b.event_id,
+            b.occurred_ticks = a.occurred_ticks as tied,
+            (b.occurred_ticks, contactmirror_rank(b.event), b.event_id) < (a.occurred_ticks, a.event_rank, a.event_id) as before
+        from fact a
+        join contact_audit_log b on b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
+            and b.occurred_ticks <= a.occurred_ticks and b.audit_seq <> a.audit_seq
+    )
+    select array(select distinct k.source_name
+    from fact a
+    cross join unnest(a.changed_columns) n (source_name)
+    join contact_columns k on k.source_name = n.source_name
+    -- Not what another event at the same Timestamp has said.
+    where not exists (
+        select
+        from around b
+        where b.tied and b.before
+            and k.source_name = any (b.changed_columns)
+            and b.changed_by_associate_id is not distinct from a.changed_by_associate_id
             and (
-                c.source_name = any (b.changed_columns)
-                or b.occurred_ticks < c.occurred_ticks
-                    and (b.field_values ? c.source_name or c.source_name = any (b.unreadable_columns || b.erased_columns))
+                b.erased_columns is not null or a.erased_columns is not null
+                or contactmirror_value(k.type, k.source_name, b.field_values -> k.source_name)
+                    is not distinct from contactmirror_value(k.type, k.source_name, a.field_values -> k.source_name)
             )
-        order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
+    )
+    union all
+    select k.source_name
+    from fact a
+    cross join jsonb_each(a.field_values - a.changed_columns) g (source_name, value)
+    join contact_columns k on k.source_name = g.source_name
+    cross join lateral (
+        -- The last mention before this Timestamp.
+        select b.field_values -> k.source_name as value
+        from around b
+        where not b.tied and (b.field_values ? k.source_name or k.source_name = any (b.changed_columns || b.erased_columns))
+        order by b.occurred_ticks desc, b.event_rank desc, b.event_id desc
         limit 1
-    ) is true as old_known,
-    c.new_value, c.old_value #>> '{}' as old_text, c.new_value #>> '{}' as new_text, c.value_known,
-    case when c.value_known then 'event' end as value_from,
-    case when c.kind = 'changed' then c.changed_by_associate_id end as changed_by_associate_id,
-    c.event, c.event_id, c.outcome, c.origin, c.recorded_at, c.event_seq, c.audit_seq, c.occurred_ticks, c.event_rank
+    ) m
+    where m.value is distinct from g.value
+        and contactmirror_value(k.type, k.source_name, m.value) <> contactmirror_value(k.type, k.source_name, g.value)
+        -- No other event at the same Timestamp names it, or has given the same value.
+        and not exists (
+            select
+            from around b
+            where b.tied
+                and (
+                    k.source_name = any (b.changed_columns)
+                    or b.before and contactmirror_value(k.type, k.source_name, b.field_values -> k.source_name) = contactmirror_value(k.type, k.source_name, g.value)
+                )
+        ));
+end;
+-- +goose StatementEnd
+
+comment on function contactmirror_irregular_changes(bigint) is 'What a row of contact_audit_log changed, of a contact with irregular rows: the columns that it names, and those that it noticed, computed from the contact''s facts.';
+
+-- noticed_columns is right for contacts without irregular rows. Values are subqueries in
+-- the select list, so that they cost only queries that read them.
+create view contact_changes as
+select c.context_identifier, c.contact_id, c.column_name, c.kind, c.occurred_at, c.not_before,
+    c.old_value, c.new_value, c.old_value #>> '{}' as old_text, c.new_value #>> '{}' as new_text,
+    c.value_known, case when c.value_known then 'event' end as value_from,
+    c.changed_by_associate_id, c.event, c.event_id, c.outcome, c.origin, c.recorded_at, c.event_seq, c.audit_seq,
+    c.occurred_ticks, c.event_rank
 from (
-    select a.context_identifier, a.contact_id, s.column_name, s.source_name, n.kind, a.occurred_at,
+    select a.context_identifier, a.contact_id, s.column_name, case when n.source_name = any (a.changed_columns) then 'changed' else 'noticed' end as kind, a.occurred_at,
+        case when n.source_name <> all (a.changed_columns) then (
+            select b.occurred_at
+            from contact_audit_log b
+            where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
+                and b.occurred_ticks < a.occurred_ticks and b.field_values ? s.source_name
+            order by b.occurred_ticks desc
+            limit 1
+        ) end as not_before,
         (
             select contactmirror_value(s.type, s.source_name, b.field_values -> s.source_name)
             from contact_audit_log b
@@ -120,85 +172,21 @@ from (
         ) as old_value,
         contactmirror_value(s.type, s.source_name, a.field_values -> s.source_name) as new_value,
         coalesce(a.field_values ? s.source_name, false) as value_known,
-        a.changed_by_associate_id, a.event, a.event_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, a.occurred_ticks,
+        case when n.source_name = any (a.changed_columns) then a.changed_by_associate_id end as changed_by_associate_id,
+        a.event, a.event_id, a.outcome, a.origin, a.recorded_at, a.event_seq, a.audit_seq, a.occurred_ticks,
         contactmirror_rank(a.event) as event_rank
     from contact_audit_log a
     left join contact_tombstones t on t.context_identifier = a.context_identifier and t.contact_id = a.contact_id
-    left join lateral (
-        select true as irregular
+    left join (
+        select distinct i.context_identifier, i.contact_id
         from contact_audit_log i
-        where i.irregular and i.context_identifier = a.context_identifier and i.contact_id = a.contact_id
-        limit 1
-    ) i on true
-    cross join lateral (
-        select unnest(a.changed_columns) as source_name, 'changed' as kind
-        where i.irregular is null
-        union all
-        select unnest(a.noticed_columns), 'noticed'
-        where i.irregular is null and a.noticed_columns is not null and a.erased_columns is null
-        union all
-        select e.source_name, e.kind
-        from (
-            -- The fact right before.
-            select p.field_values, p.occurred_ticks
-            from contact_audit_log p
-            where p.context_identifier = a.context_identifier and p.contact_id = a.contact_id and p.outcome is not null
-                and p.occurred_ticks <= a.occurred_ticks
-                and (p.occurred_ticks, contactmirror_rank(p.event), p.event_id) < (a.occurred_ticks, contactmirror_rank(a.event), a.event_id)
-            order by p.occurred_ticks desc, contactmirror_rank(p.event) desc, p.event_id desc
-            limit 1
-        ) p
-        right join lateral (
-            select distinct unnest(a.changed_columns) as source_name, 'changed' as kind, null::jsonb as value
-            union all
-            select v.key, 'noticed', v.value
-            from jsonb_each(a.field_values - a.changed_columns) v
-        ) e on true
-        cross join contact_columns k
-        where i.irregular and k.source_name = e.source_name
-            and case e.kind
-                -- Not what another event at the same Timestamp has said.
-                when 'changed' then p.occurred_ticks is distinct from a.occurred_ticks or not exists (
-                    select
-                    from contact_audit_log b
-                    where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
-                        and b.occurred_ticks = a.occurred_ticks
-                        and (contactmirror_rank(b.event), b.event_id) < (contactmirror_rank(a.event), a.event_id)
-                        and e.source_name = any (b.changed_columns)
-                        and b.changed_by_associate_id is not distinct from a.changed_by_associate_id
-                        and (
-                            b.erased_columns is not null or a.erased_columns is not null
-                            or contactmirror_value(k.type, k.source_name, b.field_values -> k.source_name)
-                                is not distinct from contactmirror_value(k.type, k.source_name, a.field_values -> k.source_name)
-                        )
-                )
-                -- Most facts give what the fact right before gives.
-                else p.field_values -> e.source_name is distinct from e.value
-                    and contactmirror_value(k.type, k.source_name, e.value) <> contactmirror_value(k.type, k.source_name, (
-                        -- The last mention before this Timestamp.
-                        select b.field_values -> e.source_name
-                        from contact_audit_log b
-                        where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
-                            and b.occurred_ticks < a.occurred_ticks
-                            and (b.field_values ? e.source_name or e.source_name = any (b.changed_columns || b.erased_columns))
-                        order by b.occurred_ticks desc, contactmirror_rank(b.event) desc, b.event_id desc
-                        limit 1
-                    ))
-                    and not exists (
-                        -- Another event at the same Timestamp names it, or gives the same value.
-                        select
-                        from contact_audit_log b
-                        where b.context_identifier = a.context_identifier and b.contact_id = a.contact_id and b.outcome is not null
-                            and b.occurred_ticks = a.occurred_ticks and b.audit_seq <> a.audit_seq
-                            and (
-                                e.source_name = any (b.changed_columns)
-                                or (contactmirror_rank(b.event), b.event_id) < (contactmirror_rank(a.event), a.event_id)
-                                    and contactmirror_value(k.type, k.source_name, b.field_values -> k.source_name)
-                                        = contactmirror_value(k.type, k.source_name, e.value)
-                            )
-                    )
-            end
-    ) n
+        where i.irregular
+    ) i on i.context_identifier = a.context_identifier and i.contact_id = a.contact_id
+    cross join lateral unnest(case
+        when i.contact_id is not null then contactmirror_irregular_changes(a.audit_seq)
+        when a.erased_columns is not null then a.changed_columns
+        else a.changed_columns || a.noticed_columns
+    end) n (source_name)
     join contact_columns s on s.source_name = n.source_name and s.column_name <> 'contact_id'
     -- A hard delete is the last fact at its Timestamp.
     where a.outcome is not null and not a.hard_deleted and (t.contact_id is null or a.occurred_ticks <= t.occurred_ticks)
@@ -212,7 +200,6 @@ comment on column contact_changes.kind is 'changed: the event names the column i
 comment on column contact_changes.occurred_at is 'SuperOffice''s Timestamp of the event, cut to microseconds. What was noticed changed after not_before and not later than this.';
 comment on column contact_changes.not_before is 'Of a noticed change: the Timestamp of the last event that gave the old value.';
 comment on column contact_changes.old_value is 'The value last known before; SQL''s NULL where none was, JSON''s null where it was NULL. Dates are in UTC.';
-comment on column contact_changes.old_known is 'Whether that was the value right before, rather than an older one.';
 comment on column contact_changes.new_value is 'The value that it changed to; SQL''s NULL where it is not known.';
 comment on column contact_changes.old_text is 'old_value as text.';
 comment on column contact_changes.new_text is 'new_value as text.';
@@ -229,6 +216,8 @@ comment on column contact_changes.audit_seq is 'The row in contact_audit_log.';
 comment on column contact_changes.occurred_ticks is 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
 comment on column contact_changes.event_rank is 'Order of the event''s kind among events of the same instant.';
 
+-- The setting keeps the function from being inlined: compiling the plan (jit) would
+-- take longer than a day's changes. "offset 0" computes each value once.
 -- +goose StatementBegin
 create function contactmirror_known_before(tenant text, contact bigint, ticks bigint, event text, event_id uuid) returns jsonb
 language sql stable parallel safe
@@ -293,11 +282,22 @@ comment on function contactmirror_known_before(text, bigint, bigint, text, uuid)
 -- +goose StatementBegin
 create function contact_changes_between(context_identifier text, "from" timestamptz, "to" timestamptz) returns setof contact_changes
 language sql stable parallel safe
+set jit = off
 begin atomic
-    select c.*
-    from contact_changes c
-    where c.context_identifier = contact_changes_between.context_identifier
-        and c.occurred_at >= contact_changes_between."from" and c.occurred_at < contact_changes_between."to";
+    select c.context_identifier, c.contact_id, c.column_name, c.kind, c.occurred_at, c.not_before,
+        c.old_value, c.new_value, c.old_value #>> '{}' as old_text, c.new_value #>> '{}' as new_text, c.value_known, c.value_from,
+        c.changed_by_associate_id, c.event, c.event_id, c.outcome, c.origin, c.recorded_at, c.event_seq, c.audit_seq,
+        c.occurred_ticks, c.event_rank
+    from (
+        select c.context_identifier, c.contact_id, c.column_name, c.kind, c.occurred_at, c.not_before,
+            c.old_value, c.new_value, c.value_known, c.value_from,
+            c.changed_by_associate_id, c.event, c.event_id, c.outcome, c.origin, c.recorded_at, c.event_seq, c.audit_seq,
+            c.occurred_ticks, c.event_rank
+        from contact_changes c
+        where c.context_identifier = contact_changes_between.context_identifier
+            and c.occurred_at >= contact_changes_between."from" and c.occurred_at < contact_changes_between."to"
+        offset 0
+    ) c;
 end;
 -- +goose StatementEnd
 
@@ -773,4 +773,5 @@ drop view deleted_contacts;
 drop function contactmirror_known_before(text, bigint, bigint, text, uuid);
 drop function contact_changes_between(text, timestamptz, timestamptz);
 drop view contact_changes;
+drop function contactmirror_irregular_changes(bigint);
 drop view contact_timeline;

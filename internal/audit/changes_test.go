@@ -132,27 +132,22 @@ func noticedSince(facts []*toldFact, i int, c contact.Column) string {
 }
 
 func changeLine(key contact.Key, before []*toldFact, f *toldFact, c contact.Column, kind, by, notBefore string) string {
-	old, oldKnown, mentioned := "unknown", false, false
+	old := "unknown"
 	for _, g := range slices.Backward(before) {
-		if g.Order.Ticks == f.Order.Ticks && !g.names[c] {
-			continue
-		}
-		value, ok := g.values[c]
-		if ok {
-			old, oldKnown = jsonText(c, value), !mentioned
+		if value, ok := g.values[c]; ok && (g.Order.Ticks < f.Order.Ticks || g.names[c]) {
+			old = jsonText(c, value)
 			break
 		}
-		mentioned = mentioned || g.names[c] || g.unreadable[c] || g.erased[c]
 	}
 	now, from := "unknown", ""
 	if value, ok := f.values[c]; ok {
 		now, from = jsonText(c, value), "event"
 	}
-	return fmt.Sprintf("%s %d %s %s: %s (%t) > %s (%s) by %s not before %s, %s", key.Tenant, key.ID, c.Spec().Name, kind, old, oldKnown, now, from, by, notBefore, f.Order.ID)
+	return fmt.Sprintf("%s %d %s %s: %s > %s (%s) by %s not before %s, %s", key.Tenant, key.ID, c.Spec().Name, kind, old, now, from, by, notBefore, f.Order.ID)
 }
 
-const changeLines = `select format('%s %s %s %s: %s (%s) > %s (%s) by %s not before %s, %s', context_identifier, contact_id, column_name, kind,
-		coalesce(old_value::text, 'unknown'), case when old_known then 'true' else 'false' end, coalesce(new_value::text, 'unknown'), value_from,
+const changeLines = `select format('%s %s %s %s: %s > %s (%s) by %s not before %s, %s', context_identifier, contact_id, column_name, kind,
+		coalesce(old_value::text, 'unknown'), coalesce(new_value::text, 'unknown'), value_from,
 		coalesce(changed_by_associate_id::text, 'nobody'), to_char(not_before at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), event_id)
 	from `
 
@@ -256,7 +251,7 @@ func another(t testing.TB, random *rand.Rand, body []byte) []byte {
 // can't be read, hard deletes and erasures, in any order of arrival and in any batches.
 func TestContactChanges_followTheRules(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
+	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
 			changesOfLives(t, seed)
@@ -274,7 +269,7 @@ func changesOfLives(t *testing.T, seed uint64) {
 	lives := simulator.NewLives(seed, []string{"", "Cust1"}, 12, received.AddDate(0, -1, 0))
 	lives.Mix = &simulator.Mix{Ties: 10, V10: 15}
 	var bodies [][]byte
-	for range 400 {
+	for range 300 {
 		body := lives.Next()
 		if random.IntN(2) == 0 {
 			body = vary(t, random, body)

@@ -49,10 +49,8 @@ type Change struct {
 	// nobody knows by whom.
 	Kind      string     `json:"kind"`
 	NotBefore *time.Time `json:"not_before"`
-	// OldValue is the value last known before, nil where none was. OldKnown says
-	// whether it was the value right before.
+	// OldValue is the value last known before, nil where none was.
 	OldValue json.RawMessage `json:"old_value"`
-	OldKnown bool            `json:"old_known"`
 	// NewValue is nil unless ValueKnown: else it is only known to have changed.
 	NewValue   json.RawMessage `json:"new_value"`
 	ValueKnown bool            `json:"value_known"`

@@ -78,7 +78,7 @@ func TestChanges(t *testing.T) {
 	t.Parallel()
 	db := story(t)
 	want(t, db, `select concat_ws(' ', contact_id, to_char(occurred_at at time zone 'UTC', 'DD'), kind, column_name, coalesce(old_text, '-'),
-			case when not old_known then 'stale' end, '->', case when value_known then coalesce(new_text, 'NULL') else 'value unknown' end, 'from ' || value_from,
+			'->', case when value_known then coalesce(new_text, 'NULL') else 'value unknown' end, 'from ' || value_from,
 			'by ' || changed_by_associate_id, 'not before ' || to_char(not_before at time zone 'UTC', 'DD'))
 		from contact_changes where context_identifier = 'Cust1' order by contact_id, occurred_ticks, event_rank, event_id, column_name`,
 		`7 03 noticed country_id 578 -> 752 from event not before 01`,
@@ -86,7 +86,7 @@ func TestChanges(t *testing.T) {
 		`7 05 changed name Acme -> value unknown by 5`,
 		`7 05 noticed updated 2026-01-01T00:00:00Z -> 2026-01-04T23:00:00.123456Z from event not before 01`,
 		`7 07 changed deleted 0 -> value unknown by 7`,
-		`9 03 changed name - stale -> value unknown by 3`)
+		`9 03 changed name - -> value unknown by 3`)
 	want(t, db, `select concat_ws(' ', contact_id, to_char(valid_from at time zone 'UTC', 'DD'), to_char(valid_to at time zone 'UTC', '- DD'), country_id, soft_deleted,
 			pending_columns @> '{name}', 'by ' || changed_by_associate_id)
 		from contact_history where context_identifier = 'Cust1' order by contact_id, valid_from`,

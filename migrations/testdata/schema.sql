@@ -489,130 +489,11 @@ END;
 
 COMMENT ON FUNCTION public.changes_since(after bigint, max_rows integer) IS 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: the effect of the row, as in contact_audit_log: a consumer that applies the changes in this order agrees with the mirror on which contacts there are and on soft_deleted, and erases its values where it is erased. outcome is NULL of an erasure and of its lifting. contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
 
-CREATE FUNCTION public.contactmirror_read_integer(value text, lowest bigint, highest bigint) RETURNS bigint
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
-    AS $_$
-begin
-    if value like '[I:%]' then
-        value := substr(value, 4, length(value) - 4);
-    end if;
-    if octet_length(value) > 32 or value !~ '^-?(0|[1-9][0-9]*)(\.0+)?$' then
-        return null;
-    end if;
-    if value::numeric not between lowest and highest then
-        return null;
-    end if;
-    return value::numeric;
-end
-$_$;
-
-COMMENT ON FUNCTION public.contactmirror_read_integer(value text, lowest bigint, highest bigint) IS 'The integer from lowest to highest that value is: 6, 6.0 or [I:6], without leading zeros and in at most 32 characters; NULL for any other text.';
-
-CREATE FUNCTION public.contactmirror_bigint(value text) RETURNS bigint
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN ((octet_length(value) < 19) AND (value <> ''::text) AND (value !~~ '0_%'::text) AND (ltrim(value, '0123456789'::text) = ''::text)) THEN (value)::bigint ELSE public.contactmirror_read_integer(value, '-9223372036854775808'::bigint, '9223372036854775807'::bigint) END;
-
-COMMENT ON FUNCTION public.contactmirror_bigint(value text) IS 'The bigint that value is, as events write it: 6, 6.0 or [I:6]; NULL where it is none.';
-
-CREATE FUNCTION public.contactmirror_boolean(value text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN (value = ANY (ARRAY['1'::text, 'true'::text, 'True'::text, '[B:1]'::text, '[B:true]'::text, '[B:True]'::text, '[I:1]'::text, '[I:true]'::text, '[I:True]'::text])) THEN true WHEN (value = ANY (ARRAY['0'::text, 'false'::text, 'False'::text, '[B:0]'::text, '[B:false]'::text, '[B:False]'::text, '[I:0]'::text, '[I:false]'::text, '[I:False]'::text])) THEN false ELSE NULL::boolean END;
-
-COMMENT ON FUNCTION public.contactmirror_boolean(value text) IS 'The flag that value is, as events write it: 1, true, True, [B:1] or [I:1]; NULL where it is none.';
-
-CREATE FUNCTION public.contactmirror_integer(value text) RETURNS integer
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN ((octet_length(value) < 10) AND (value <> ''::text) AND (value !~~ '0_%'::text) AND (ltrim(value, '0123456789'::text) = ''::text)) THEN (value)::integer ELSE (public.contactmirror_read_integer(value, ('-2147483648'::integer)::bigint, (2147483647)::bigint))::integer END;
-
-COMMENT ON FUNCTION public.contactmirror_integer(value text) IS 'The integer that value is, as events write it: 6, 6.0 or [I:6]; NULL where it is none.';
-
-CREATE FUNCTION public.contactmirror_deleted(value text) RETURNS integer
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN COALESCE(public.contactmirror_integer(value), (public.contactmirror_boolean(value))::integer);
-
-COMMENT ON FUNCTION public.contactmirror_deleted(value text) IS 'The value of the deleted column as events write it: an integer or a flag; NULL where it is neither.';
-
 CREATE FUNCTION public.contactmirror_rank(event text) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE event WHEN 'contact.created'::text THEN 0 WHEN 'contact.changed'::text THEN 1 WHEN 'contact.softdeleted'::text THEN 2 ELSE 3 END;
 
 COMMENT ON FUNCTION public.contactmirror_rank(event text) IS 'Order of an event''s kind among events of the same instant.';
-
-CREATE FUNCTION public.contactmirror_read_time(value text) RETURNS timestamp without time zone
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$
-declare
-    clock    text := left(value, 19); -- 2006-01-02T15:04:05
-    rest     text := substr(value, 20);
-    digits   text;
-    fields   bigint; -- 20060102150405
-    fraction text := '';
-    days     bigint;
-    minutes  integer := 0;
-    read     timestamp;
-begin
-    if value like '[DT:__/__/____ __:__:__%]' then
-        clock := substr(value, 11, 4) || '-' || substr(value, 5, 2) || '-' || substr(value, 8, 2) || 'T' || substr(value, 16, 8);
-        rest := substr(value, 24, length(value) - 24);
-        if ltrim(rest, '.0123456789') <> '' then
-            return null;
-        end if;
-    end if;
-
-    digits := translate(clock, '-T:', '');
-    if clock not like '____-__-__T__:__:__' or octet_length(digits) <> 14 or ltrim(digits, '0123456789') <> '' then
-        return null;
-    end if;
-    fields := digits::bigint;
-    days := case fields / 100000000 % 100
-        when 2 then
-            case when fields / 10000000000 % 4 = 0 and (fields / 10000000000 % 100 <> 0 or fields / 10000000000 % 400 = 0) then 29 else 28 end
-        when 4 then 30
-        when 6 then 30
-        when 9 then 30
-        when 11 then 30
-        else 31
-    end;
-    if fields / 100000000 % 100 not between 1 and 12 or fields / 1000000 % 100 not between 1 and days
-        or fields % 1000000 > 235959 or fields % 10000 > 5959 or fields % 100 > 59
-    then
-        return null;
-    end if;
-
-    if rest like '.%' then
-        digits := ltrim(substr(rest, 2), '0123456789');
-        fraction := left(rest, length(rest) - length(digits));
-        if fraction = '.' then
-            return null;
-        end if;
-        rest := digits;
-    end if;
-    if rest <> '' and rest <> 'Z' then
-        digits := substr(rest, 2, 2) || substr(rest, 5, 2);
-        if rest not like '___:__' or left(rest, 1) not in ('+', '-') or ltrim(digits, '0123456789') <> '' then
-            return null;
-        end if;
-        minutes := left(digits, 2)::integer * 60 + right(digits, 2)::integer;
-        if minutes > 14 * 60 or right(digits, 2)::integer > 59 then
-            return null;
-        end if;
-        if rest like '-%' then
-            minutes := -minutes;
-        end if;
-    end if;
-
-    if fields < 10000000000 then -- PostgreSQL has no year 0, and no offset leads out of what is not set
-        return '-infinity';
-    end if;
-    read := (clock || left(fraction, 7))::timestamp - minutes * interval '1 minute';
-    if read < '0001-01-03' or read between '1759-12-31' and '1760-01-02' then
-        return '-infinity';
-    end if;
-    return case when read < '10000-01-01' then read end;
-end
-$$;
-
-COMMENT ON FUNCTION public.contactmirror_read_time(value text) IS 'The date that value is, in UTC, cut to microseconds; -infinity where it means that no date is set, NULL for any other text.';
 
 CREATE FUNCTION public.contactmirror_require_tenant(tenant text) RETURNS boolean
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -636,21 +517,31 @@ $$;
 
 COMMENT ON FUNCTION public.contactmirror_require_tenant(tenant text) IS 'Fails with invalid_parameter_value for a tenant of which no event was accepted, or only the test events of a webhook''s registration. Otherwise, and for NULL, true.';
 
-CREATE FUNCTION public.contactmirror_usual_clock(value text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((value ~~ '20__-__-__T__:__:__%'::text) AND (substr(value, 3, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])) AND (substr(value, 6, 2) = ANY ('{01,02,03,04,05,06,07,08,09,10,11,12}'::text[])) AND ((substr(value, 9, 2) = ANY ('{01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28}'::text[])) OR (substr(value, 6, 5) = ANY ('{01-29,01-30,01-31,03-29,03-30,03-31,04-29,04-30,05-29,05-30,05-31,06-29,06-30,07-29,07-30,07-31,08-29,08-30,08-31,09-29,09-30,10-29,10-30,10-31,11-29,11-30,12-29,12-30,12-31}'::text[]))) AND (substr(value, 12, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23}'::text[])) AND (substr(value, 15, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])) AND (substr(value, 18, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])));
-
-COMMENT ON FUNCTION public.contactmirror_usual_clock(value text) IS 'Whether value begins with a date and time of day of 2000 to 2059, except 29 February. Hash lookups are faster than a regular expression.';
-
-CREATE FUNCTION public.contactmirror_time(value text) RETURNS timestamp without time zone
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN (value = ANY (ARRAY['0001-01-01T00:00:00'::text, '0001-01-01T00:00:00Z'::text])) THEN NULL::timestamp without time zone WHEN (((octet_length(value) = 19) OR ((value ~~ '___________________._%'::text) AND (ltrim(substr(value, 21), '0123456789'::text) = ''::text))) AND public.contactmirror_usual_clock(value)) THEN ("left"(value, 26))::timestamp without time zone WHEN ((value ~~ '___________________._%+0_:00'::text) AND (ltrim(substr(value, 21), '0123456789'::text) = ANY ('{+00:00,+01:00,+02:00,+03:00,+04:00,+05:00,+06:00,+07:00,+08:00,+09:00}'::text[])) AND public.contactmirror_usual_clock(value)) THEN ((("left"(value, LEAST(26, (length(value) - 6))) || "right"(value, 6)))::timestamp with time zone AT TIME ZONE 'UTC'::text) WHEN (((value ~~ '___________________Z'::text) OR ((value ~~ '___________________._%Z'::text) AND (ltrim(substr(value, 21), '0123456789'::text) = 'Z'::text))) AND public.contactmirror_usual_clock(value)) THEN (rtrim("left"(value, 26), 'Z'::text))::timestamp without time zone ELSE NULLIF(public.contactmirror_read_time(value), '-infinity'::timestamp without time zone) END;
-
-COMMENT ON FUNCTION public.contactmirror_time(value text) IS 'The date that value is, as events write it, in UTC, cut to microseconds; NULL where it means that no date is set, or is none.';
-
 CREATE FUNCTION public.contactmirror_value(type text, source_name text, value jsonb) RETURNS jsonb
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN CASE WHEN (jsonb_typeof(value) = 'null'::text) THEN value WHEN (type = 'text'::text) THEN CASE jsonb_typeof(value) WHEN 'string'::text THEN value ELSE NULL::jsonb END WHEN (source_name = 'deleted'::text) THEN to_jsonb(public.contactmirror_deleted((value #>> '{}'::text[]))) WHEN (type = 'bigint'::text) THEN to_jsonb(public.contactmirror_bigint((value #>> '{}'::text[]))) WHEN (type = 'integer'::text) THEN to_jsonb(public.contactmirror_integer((value #>> '{}'::text[]))) WHEN (type = 'boolean'::text) THEN to_jsonb(public.contactmirror_boolean((value #>> '{}'::text[]))) ELSE COALESCE(to_jsonb(((to_jsonb(public.contactmirror_time((value #>> '{}'::text[]))) #>> '{}'::text[]) || CASE type WHEN 'timestamptz'::text THEN 'Z'::text ELSE ''::text END)), CASE public.contactmirror_read_time((value #>> '{}'::text[])) WHEN '-infinity'::timestamp without time zone THEN 'null'::jsonb ELSE NULL::jsonb END) END;
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    AS $$
+declare
+    literal text := value #>> '{}';
+begin
+    if jsonb_typeof(value) = 'null' then
+        return value;
+    elsif type = 'text' then
+        return case jsonb_typeof(value) when 'string' then value end;
+    elsif source_name = 'deleted' then
+        return to_jsonb(contactmirror_deleted(literal));
+    elsif type = 'bigint' then
+        return to_jsonb(contactmirror_bigint(literal));
+    elsif type = 'integer' then
+        return to_jsonb(contactmirror_integer(literal));
+    elsif type = 'boolean' then
+        return to_jsonb(contactmirror_boolean(literal));
+    end if;
+    return coalesce(
+        to_jsonb((to_jsonb(contactmirror_time(literal)) #>> '{}') || case type when 'timestamptz' then 'Z' else '' end),
+        case contactmirror_read_time(literal) when '-infinity' then 'null'::jsonb end
+    );
+end
+$$;
 
 COMMENT ON FUNCTION public.contactmirror_value(type text, source_name text, value jsonb) IS 'The value of a column of the type as JSON, in one form, so that equal values are equal: JSON''s null where it is NULL, SQL''s NULL where it can''t be read.';
 
@@ -737,6 +628,82 @@ END;
 
 COMMENT ON FUNCTION public.column_provenance(context_identifier text, contact_id bigint) IS 'column_provenance(context_identifier, contact_id): where each value of a live contact comes from: the event that gave it, when, by whom; and whether it is pending, since when an event named the column without a value (NULL where none has). value is SQL''s NULL where none was ever given. No rows where the contact has none in contacts; fails for an unknown tenant.';
 
+CREATE FUNCTION public.contactmirror_irregular_changes(audit_seq bigint) RETURNS text[]
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET jit TO 'off'
+    BEGIN ATOMIC
+ WITH fact AS (
+          SELECT a.audit_seq,
+             a.event_seq,
+             a.shard,
+             a.context_identifier,
+             a.contact_id,
+             a.event,
+             a.event_id,
+             a.occurred_at,
+             a.occurred_ticks,
+             a.received_at,
+             a.recorded_at,
+             a.changed_columns,
+             a.field_values,
+             a.given_columns,
+             a.id_values,
+             a.unreadable_columns,
+             a.noticed_columns,
+             a.irregular,
+             a.soft_deleted,
+             a.hard_deleted,
+             a.outcome,
+             a.effect,
+             a.changed_by_associate_id,
+             a.webhook_name,
+             a.origin,
+             a.last_known,
+             a.chain_seq,
+             a.chain,
+             a.salt,
+             a.commitment,
+             a.erased_columns,
+             public.contactmirror_rank(a.event) AS event_rank
+            FROM public.contact_audit_log a
+           WHERE (a.audit_seq = contactmirror_irregular_changes.audit_seq)
+         ), around AS (
+          SELECT b.field_values,
+             b.changed_columns,
+             b.erased_columns,
+             b.changed_by_associate_id,
+             b.occurred_ticks,
+             public.contactmirror_rank(b.event) AS event_rank,
+             b.event_id,
+             (b.occurred_ticks = a.occurred_ticks) AS tied,
+             (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(a.occurred_ticks, a.event_rank, a.event_id)) AS before
+            FROM (fact a
+              JOIN public.contact_audit_log b ON (((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks <= a.occurred_ticks) AND (b.audit_seq <> a.audit_seq))))
+         )
+  SELECT ARRAY( SELECT DISTINCT k.source_name
+            FROM ((fact a
+              CROSS JOIN LATERAL unnest(a.changed_columns) n(source_name))
+              JOIN public.contact_columns k ON ((k.source_name = n.source_name)))
+           WHERE (NOT (EXISTS ( SELECT
+                    FROM around b
+                   WHERE (b.tied AND b.before AND (k.source_name = ANY (b.changed_columns)) AND (NOT (b.changed_by_associate_id IS DISTINCT FROM a.changed_by_associate_id)) AND ((b.erased_columns IS NOT NULL) OR (a.erased_columns IS NOT NULL) OR (NOT (public.contactmirror_value(k.type, k.source_name, (b.field_values -> k.source_name)) IS DISTINCT FROM public.contactmirror_value(k.type, k.source_name, (a.field_values -> k.source_name)))))))))
+         UNION ALL
+          SELECT k.source_name
+            FROM (((fact a
+              CROSS JOIN LATERAL jsonb_each((a.field_values - a.changed_columns)) g(source_name, value))
+              JOIN public.contact_columns k ON ((k.source_name = g.source_name)))
+              CROSS JOIN LATERAL ( SELECT (b.field_values -> k.source_name) AS value
+                    FROM around b
+                   WHERE ((NOT b.tied) AND ((b.field_values ? k.source_name) OR (k.source_name = ANY ((b.changed_columns || b.erased_columns)))))
+                   ORDER BY b.occurred_ticks DESC, b.event_rank DESC, b.event_id DESC
+                  LIMIT 1) m)
+           WHERE ((m.value IS DISTINCT FROM g.value) AND (public.contactmirror_value(k.type, k.source_name, m.value) <> public.contactmirror_value(k.type, k.source_name, g.value)) AND (NOT (EXISTS ( SELECT
+                    FROM around b
+                   WHERE (b.tied AND ((k.source_name = ANY (b.changed_columns)) OR (b.before AND (public.contactmirror_value(k.type, k.source_name, (b.field_values -> k.source_name)) = public.contactmirror_value(k.type, k.source_name, g.value)))))))))) AS "array";
+END;
+
+COMMENT ON FUNCTION public.contactmirror_irregular_changes(audit_seq bigint) IS 'What a row of contact_audit_log changed, of a contact with irregular rows: the columns that it names, and those that it noticed, computed from the contact''s facts.';
+
 CREATE TABLE public.contact_tombstones (
     context_identifier text NOT NULL,
     contact_id bigint NOT NULL,
@@ -767,20 +734,8 @@ CREATE VIEW public.contact_changes AS
     c.column_name,
     c.kind,
     c.occurred_at,
-        CASE
-            WHEN (c.kind = 'noticed'::text) THEN ( SELECT b.occurred_at
-               FROM public.contact_audit_log b
-              WHERE ((b.context_identifier = c.context_identifier) AND (b.contact_id = c.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks < c.occurred_ticks) AND (b.field_values ? c.source_name))
-              ORDER BY b.occurred_ticks DESC
-             LIMIT 1)
-            ELSE NULL::timestamp with time zone
-        END AS not_before,
+    c.not_before,
     c.old_value,
-    (( SELECT (b.field_values ? c.source_name)
-           FROM public.contact_audit_log b
-          WHERE ((b.context_identifier = c.context_identifier) AND (b.contact_id = c.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks <= c.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(c.occurred_ticks, c.event_rank, c.event_id)) AND ((c.source_name = ANY (b.changed_columns)) OR ((b.occurred_ticks < c.occurred_ticks) AND ((b.field_values ? c.source_name) OR (c.source_name = ANY ((b.unreadable_columns || b.erased_columns)))))))
-          ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
-         LIMIT 1) IS TRUE) AS old_known,
     c.new_value,
     (c.old_value #>> '{}'::text[]) AS old_text,
     (c.new_value #>> '{}'::text[]) AS new_text,
@@ -789,10 +744,7 @@ CREATE VIEW public.contact_changes AS
             WHEN c.value_known THEN 'event'::text
             ELSE NULL::text
         END AS value_from,
-        CASE
-            WHEN (c.kind = 'changed'::text) THEN c.changed_by_associate_id
-            ELSE NULL::bigint
-        END AS changed_by_associate_id,
+    c.changed_by_associate_id,
     c.event,
     c.event_id,
     c.outcome,
@@ -805,9 +757,19 @@ CREATE VIEW public.contact_changes AS
    FROM ( SELECT a.context_identifier,
             a.contact_id,
             s.column_name,
-            s.source_name,
-            n.kind,
+                CASE
+                    WHEN (n.source_name = ANY (a.changed_columns)) THEN 'changed'::text
+                    ELSE 'noticed'::text
+                END AS kind,
             a.occurred_at,
+                CASE
+                    WHEN (n.source_name <> ALL (a.changed_columns)) THEN ( SELECT b.occurred_at
+                       FROM public.contact_audit_log b
+                      WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks < a.occurred_ticks) AND (b.field_values ? s.source_name))
+                      ORDER BY b.occurred_ticks DESC
+                     LIMIT 1)
+                    ELSE NULL::timestamp with time zone
+                END AS not_before,
             ( SELECT public.contactmirror_value(s.type, s.source_name, (b.field_values -> s.source_name)) AS contactmirror_value
                    FROM public.contact_audit_log b
                   WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks <= a.occurred_ticks) AND (ROW(b.occurred_ticks, public.contactmirror_rank(b.event), b.event_id) < ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id)) AND (b.field_values ? s.source_name) AND ((b.occurred_ticks < a.occurred_ticks) OR (s.source_name = ANY (b.changed_columns))))
@@ -815,7 +777,10 @@ CREATE VIEW public.contact_changes AS
                  LIMIT 1) AS old_value,
             public.contactmirror_value(s.type, s.source_name, (a.field_values -> s.source_name)) AS new_value,
             COALESCE((a.field_values ? s.source_name), false) AS value_known,
-            a.changed_by_associate_id,
+                CASE
+                    WHEN (n.source_name = ANY (a.changed_columns)) THEN a.changed_by_associate_id
+                    ELSE NULL::bigint
+                END AS changed_by_associate_id,
             a.event,
             a.event_id,
             a.outcome,
@@ -827,48 +792,16 @@ CREATE VIEW public.contact_changes AS
             public.contactmirror_rank(a.event) AS event_rank
            FROM ((((public.contact_audit_log a
              LEFT JOIN public.contact_tombstones t ON (((t.context_identifier = a.context_identifier) AND (t.contact_id = a.contact_id))))
-             LEFT JOIN LATERAL ( SELECT true AS irregular
+             LEFT JOIN ( SELECT DISTINCT i_1.context_identifier,
+                    i_1.contact_id
                    FROM public.contact_audit_log i_1
-                  WHERE (i_1.irregular AND (i_1.context_identifier = a.context_identifier) AND (i_1.contact_id = a.contact_id))
-                 LIMIT 1) i ON (true))
-             CROSS JOIN LATERAL ( SELECT unnest(a.changed_columns) AS source_name,
-                    'changed'::text AS kind
-                  WHERE (i.irregular IS NULL)
-                UNION ALL
-                 SELECT unnest(a.noticed_columns) AS unnest,
-                    'noticed'::text
-                  WHERE ((i.irregular IS NULL) AND (a.noticed_columns IS NOT NULL) AND (a.erased_columns IS NULL))
-                UNION ALL
-                 SELECT e.source_name,
-                    e.kind
-                   FROM ((( SELECT p_1.field_values,
-                            p_1.occurred_ticks
-                           FROM public.contact_audit_log p_1
-                          WHERE ((p_1.context_identifier = a.context_identifier) AND (p_1.contact_id = a.contact_id) AND (p_1.outcome IS NOT NULL) AND (p_1.occurred_ticks <= a.occurred_ticks) AND (ROW(p_1.occurred_ticks, public.contactmirror_rank(p_1.event), p_1.event_id) < ROW(a.occurred_ticks, public.contactmirror_rank(a.event), a.event_id)))
-                          ORDER BY p_1.occurred_ticks DESC, (public.contactmirror_rank(p_1.event)) DESC, p_1.event_id DESC
-                         LIMIT 1) p
-                     RIGHT JOIN LATERAL ( SELECT DISTINCT unnest(a.changed_columns) AS source_name,
-                            'changed'::text AS kind,
-                            NULL::jsonb AS value
-                        UNION ALL
-                         SELECT v.key,
-                            'noticed'::text,
-                            v.value
-                           FROM jsonb_each((a.field_values - a.changed_columns)) v(key, value)) e ON (true))
-                     CROSS JOIN public.contact_columns k)
-                  WHERE (i.irregular AND (k.source_name = e.source_name) AND
-                        CASE e.kind
-                            WHEN 'changed'::text THEN ((p.occurred_ticks IS DISTINCT FROM a.occurred_ticks) OR (NOT (EXISTS ( SELECT
-                               FROM public.contact_audit_log b
-                              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks = a.occurred_ticks) AND (ROW(public.contactmirror_rank(b.event), b.event_id) < ROW(public.contactmirror_rank(a.event), a.event_id)) AND (e.source_name = ANY (b.changed_columns)) AND (NOT (b.changed_by_associate_id IS DISTINCT FROM a.changed_by_associate_id)) AND ((b.erased_columns IS NOT NULL) OR (a.erased_columns IS NOT NULL) OR (NOT (public.contactmirror_value(k.type, k.source_name, (b.field_values -> k.source_name)) IS DISTINCT FROM public.contactmirror_value(k.type, k.source_name, (a.field_values -> k.source_name))))))))))
-                            ELSE (((p.field_values -> e.source_name) IS DISTINCT FROM e.value) AND (public.contactmirror_value(k.type, k.source_name, e.value) <> public.contactmirror_value(k.type, k.source_name, ( SELECT (b.field_values -> e.source_name)
-                               FROM public.contact_audit_log b
-                              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks < a.occurred_ticks) AND ((b.field_values ? e.source_name) OR (e.source_name = ANY ((b.changed_columns || b.erased_columns)))))
-                              ORDER BY b.occurred_ticks DESC, (public.contactmirror_rank(b.event)) DESC, b.event_id DESC
-                             LIMIT 1))) AND (NOT (EXISTS ( SELECT
-                               FROM public.contact_audit_log b
-                              WHERE ((b.context_identifier = a.context_identifier) AND (b.contact_id = a.contact_id) AND (b.outcome IS NOT NULL) AND (b.occurred_ticks = a.occurred_ticks) AND (b.audit_seq <> a.audit_seq) AND ((e.source_name = ANY (b.changed_columns)) OR ((ROW(public.contactmirror_rank(b.event), b.event_id) < ROW(public.contactmirror_rank(a.event), a.event_id)) AND (public.contactmirror_value(k.type, k.source_name, (b.field_values -> k.source_name)) = public.contactmirror_value(k.type, k.source_name, e.value)))))))))
-                        END)) n)
+                  WHERE i_1.irregular) i ON (((i.context_identifier = a.context_identifier) AND (i.contact_id = a.contact_id))))
+             CROSS JOIN LATERAL unnest(
+                CASE
+                    WHEN (i.contact_id IS NOT NULL) THEN public.contactmirror_irregular_changes(a.audit_seq)
+                    WHEN (a.erased_columns IS NOT NULL) THEN a.changed_columns
+                    ELSE (a.changed_columns || a.noticed_columns)
+                END) n(source_name))
              JOIN public.contact_columns s ON (((s.source_name = n.source_name) AND (s.column_name <> 'contact_id'::text))))
           WHERE ((a.outcome IS NOT NULL) AND (NOT a.hard_deleted) AND ((t.contact_id IS NULL) OR (a.occurred_ticks <= t.occurred_ticks)))) c;
 
@@ -887,8 +820,6 @@ COMMENT ON COLUMN public.contact_changes.occurred_at IS 'SuperOffice''s Timestam
 COMMENT ON COLUMN public.contact_changes.not_before IS 'Of a noticed change: the Timestamp of the last event that gave the old value.';
 
 COMMENT ON COLUMN public.contact_changes.old_value IS 'The value last known before; SQL''s NULL where none was, JSON''s null where it was NULL. Dates are in UTC.';
-
-COMMENT ON COLUMN public.contact_changes.old_known IS 'Whether that was the value right before, rather than an older one.';
 
 COMMENT ON COLUMN public.contact_changes.new_value IS 'The value that it changed to; SQL''s NULL where it is not known.';
 
@@ -922,6 +853,7 @@ COMMENT ON COLUMN public.contact_changes.event_rank IS 'Order of the event''s ki
 
 CREATE FUNCTION public.contact_changes_between(context_identifier text, "from" timestamp with time zone, "to" timestamp with time zone) RETURNS SETOF public.contact_changes
     LANGUAGE sql STABLE PARALLEL SAFE
+    SET jit TO 'off'
     BEGIN ATOMIC
  SELECT c.context_identifier,
      c.contact_id,
@@ -930,10 +862,9 @@ CREATE FUNCTION public.contact_changes_between(context_identifier text, "from" t
      c.occurred_at,
      c.not_before,
      c.old_value,
-     c.old_known,
      c.new_value,
-     c.old_text,
-     c.new_text,
+     (c.old_value #>> '{}'::text[]) AS old_text,
+     (c.new_value #>> '{}'::text[]) AS new_text,
      c.value_known,
      c.value_from,
      c.changed_by_associate_id,
@@ -946,11 +877,151 @@ CREATE FUNCTION public.contact_changes_between(context_identifier text, "from" t
      c.audit_seq,
      c.occurred_ticks,
      c.event_rank
-    FROM public.contact_changes c
-   WHERE ((c.context_identifier = contact_changes_between.context_identifier) AND (c.occurred_at >= contact_changes_between."from") AND (c.occurred_at < contact_changes_between."to"));
+    FROM ( SELECT c_1.context_identifier,
+             c_1.contact_id,
+             c_1.column_name,
+             c_1.kind,
+             c_1.occurred_at,
+             c_1.not_before,
+             c_1.old_value,
+             c_1.new_value,
+             c_1.value_known,
+             c_1.value_from,
+             c_1.changed_by_associate_id,
+             c_1.event,
+             c_1.event_id,
+             c_1.outcome,
+             c_1.origin,
+             c_1.recorded_at,
+             c_1.event_seq,
+             c_1.audit_seq,
+             c_1.occurred_ticks,
+             c_1.event_rank
+            FROM public.contact_changes c_1
+           WHERE ((c_1.context_identifier = contact_changes_between.context_identifier) AND (c_1.occurred_at >= contact_changes_between."from") AND (c_1.occurred_at < contact_changes_between."to"))
+          OFFSET 0) c;
 END;
 
 COMMENT ON FUNCTION public.contact_changes_between(context_identifier text, "from" timestamp with time zone, "to" timestamp with time zone) IS 'contact_changes_between(context_identifier, from, to): the lines of contact_changes of a tenant whose event occurred from one time on and before another. Reads only the events between, and what their contacts'' values were before.';
+
+CREATE FUNCTION public.contactmirror_read_integer(value text, lowest bigint, highest bigint) RETURNS bigint
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $_$
+begin
+    if value like '[I:%]' then
+        value := substr(value, 4, length(value) - 4);
+    end if;
+    if octet_length(value) > 32 or value !~ '^-?(0|[1-9][0-9]*)(\.0+)?$' then
+        return null;
+    end if;
+    if value::numeric not between lowest and highest then
+        return null;
+    end if;
+    return value::numeric;
+end
+$_$;
+
+COMMENT ON FUNCTION public.contactmirror_read_integer(value text, lowest bigint, highest bigint) IS 'The integer from lowest to highest that value is: 6, 6.0 or [I:6], without leading zeros and in at most 32 characters; NULL for any other text.';
+
+CREATE FUNCTION public.contactmirror_bigint(value text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((octet_length(value) < 19) AND (value <> ''::text) AND (value !~~ '0_%'::text) AND (ltrim(value, '0123456789'::text) = ''::text)) THEN (value)::bigint ELSE public.contactmirror_read_integer(value, '-9223372036854775808'::bigint, '9223372036854775807'::bigint) END;
+
+COMMENT ON FUNCTION public.contactmirror_bigint(value text) IS 'The bigint that value is, as events write it: 6, 6.0 or [I:6]; NULL where it is none.';
+
+CREATE FUNCTION public.contactmirror_boolean(value text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (value = ANY (ARRAY['1'::text, 'true'::text, 'True'::text, '[B:1]'::text, '[B:true]'::text, '[B:True]'::text, '[I:1]'::text, '[I:true]'::text, '[I:True]'::text])) THEN true WHEN (value = ANY (ARRAY['0'::text, 'false'::text, 'False'::text, '[B:0]'::text, '[B:false]'::text, '[B:False]'::text, '[I:0]'::text, '[I:false]'::text, '[I:False]'::text])) THEN false ELSE NULL::boolean END;
+
+COMMENT ON FUNCTION public.contactmirror_boolean(value text) IS 'The flag that value is, as events write it: 1, true, True, [B:1] or [I:1]; NULL where it is none.';
+
+CREATE FUNCTION public.contactmirror_integer(value text) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ((octet_length(value) < 10) AND (value <> ''::text) AND (value !~~ '0_%'::text) AND (ltrim(value, '0123456789'::text) = ''::text)) THEN (value)::integer ELSE (public.contactmirror_read_integer(value, ('-2147483648'::integer)::bigint, (2147483647)::bigint))::integer END;
+
+COMMENT ON FUNCTION public.contactmirror_integer(value text) IS 'The integer that value is, as events write it: 6, 6.0 or [I:6]; NULL where it is none.';
+
+CREATE FUNCTION public.contactmirror_deleted(value text) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN COALESCE(public.contactmirror_integer(value), (public.contactmirror_boolean(value))::integer);
+
+COMMENT ON FUNCTION public.contactmirror_deleted(value text) IS 'The value of the deleted column as events write it: an integer or a flag; NULL where it is neither.';
+
+CREATE FUNCTION public.contactmirror_read_time(value text) RETURNS timestamp without time zone
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$
+declare
+    clock    text := left(value, 19); -- 2006-01-02T15:04:05
+    rest     text := substr(value, 20);
+    digits   text;
+    fields   bigint; -- 20060102150405
+    fraction text := '';
+    days     bigint;
+    minutes  integer := 0;
+    read     timestamp;
+begin
+    if value like '[DT:__/__/____ __:__:__%]' then
+        clock := substr(value, 11, 4) || '-' || substr(value, 5, 2) || '-' || substr(value, 8, 2) || 'T' || substr(value, 16, 8);
+        rest := substr(value, 24, length(value) - 24);
+        if ltrim(rest, '.0123456789') <> '' then
+            return null;
+        end if;
+    end if;
+
+    digits := translate(clock, '-T:', '');
+    if clock not like '____-__-__T__:__:__' or octet_length(digits) <> 14 or ltrim(digits, '0123456789') <> '' then
+        return null;
+    end if;
+    fields := digits::bigint;
+    days := case fields / 100000000 % 100
+        when 2 then
+            case when fields / 10000000000 % 4 = 0 and (fields / 10000000000 % 100 <> 0 or fields / 10000000000 % 400 = 0) then 29 else 28 end
+        when 4 then 30
+        when 6 then 30
+        when 9 then 30
+        when 11 then 30
+        else 31
+    end;
+    if fields / 100000000 % 100 not between 1 and 12 or fields / 1000000 % 100 not between 1 and days
+        or fields % 1000000 > 235959 or fields % 10000 > 5959 or fields % 100 > 59
+    then
+        return null;
+    end if;
+
+    if rest like '.%' then
+        digits := ltrim(substr(rest, 2), '0123456789');
+        fraction := left(rest, length(rest) - length(digits));
+        if fraction = '.' then
+            return null;
+        end if;
+        rest := digits;
+    end if;
+    if rest <> '' and rest <> 'Z' then
+        digits := substr(rest, 2, 2) || substr(rest, 5, 2);
+        if rest not like '___:__' or left(rest, 1) not in ('+', '-') or ltrim(digits, '0123456789') <> '' then
+            return null;
+        end if;
+        minutes := left(digits, 2)::integer * 60 + right(digits, 2)::integer;
+        if minutes > 14 * 60 or right(digits, 2)::integer > 59 then
+            return null;
+        end if;
+        if rest like '-%' then
+            minutes := -minutes;
+        end if;
+    end if;
+
+    if fields < 10000000000 then -- PostgreSQL has no year 0, and no offset leads out of what is not set
+        return '-infinity';
+    end if;
+    read := (clock || left(fraction, 7))::timestamp - minutes * interval '1 minute';
+    if read < '0001-01-03' or read between '1759-12-31' and '1760-01-02' then
+        return '-infinity';
+    end if;
+    return case when read < '10000-01-01' then read end;
+end
+$$;
+
+COMMENT ON FUNCTION public.contactmirror_read_time(value text) IS 'The date that value is, in UTC, cut to microseconds; -infinity where it means that no date is set, NULL for any other text.';
 
 CREATE FUNCTION public.contactmirror_second(first jsonb, second jsonb) RETURNS jsonb
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -963,6 +1034,18 @@ CREATE FUNCTION public.contactmirror_settle(settled jsonb, named text[], given j
     RETURN ((settled - named) || COALESCE(given, '{}'::jsonb));
 
 COMMENT ON FUNCTION public.contactmirror_settle(settled jsonb, named text[], given jsonb) IS 'What is settled after a fact: what it gives, and what it does not name.';
+
+CREATE FUNCTION public.contactmirror_usual_clock(value text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((value ~~ '20__-__-__T__:__:__%'::text) AND (substr(value, 3, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])) AND (substr(value, 6, 2) = ANY ('{01,02,03,04,05,06,07,08,09,10,11,12}'::text[])) AND ((substr(value, 9, 2) = ANY ('{01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28}'::text[])) OR (substr(value, 6, 5) = ANY ('{01-29,01-30,01-31,03-29,03-30,03-31,04-29,04-30,05-29,05-30,05-31,06-29,06-30,07-29,07-30,07-31,08-29,08-30,08-31,09-29,09-30,10-29,10-30,10-31,11-29,11-30,12-29,12-30,12-31}'::text[]))) AND (substr(value, 12, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23}'::text[])) AND (substr(value, 15, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])) AND (substr(value, 18, 2) = ANY ('{00,01,02,03,04,05,06,07,08,09,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49,50,51,52,53,54,55,56,57,58,59}'::text[])));
+
+COMMENT ON FUNCTION public.contactmirror_usual_clock(value text) IS 'Whether value begins with a date and time of day of 2000 to 2059, except 29 February. Hash lookups are faster than a regular expression.';
+
+CREATE FUNCTION public.contactmirror_time(value text) RETURNS timestamp without time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN CASE WHEN (value = ANY (ARRAY['0001-01-01T00:00:00'::text, '0001-01-01T00:00:00Z'::text])) THEN NULL::timestamp without time zone WHEN (((octet_length(value) = 19) OR ((value ~~ '___________________._%'::text) AND (ltrim(substr(value, 21), '0123456789'::text) = ''::text))) AND public.contactmirror_usual_clock(value)) THEN ("left"(value, 26))::timestamp without time zone WHEN ((value ~~ '___________________._%+0_:00'::text) AND (ltrim(substr(value, 21), '0123456789'::text) = ANY ('{+00:00,+01:00,+02:00,+03:00,+04:00,+05:00,+06:00,+07:00,+08:00,+09:00}'::text[])) AND public.contactmirror_usual_clock(value)) THEN ((("left"(value, LEAST(26, (length(value) - 6))) || "right"(value, 6)))::timestamp with time zone AT TIME ZONE 'UTC'::text) WHEN (((value ~~ '___________________Z'::text) OR ((value ~~ '___________________._%Z'::text) AND (ltrim(substr(value, 21), '0123456789'::text) = 'Z'::text))) AND public.contactmirror_usual_clock(value)) THEN (rtrim("left"(value, 26), 'Z'::text))::timestamp without time zone ELSE NULLIF(public.contactmirror_read_time(value), '-infinity'::timestamp without time zone) END;
+
+COMMENT ON FUNCTION public.contactmirror_time(value text) IS 'The date that value is, as events write it, in UTC, cut to microseconds; NULL where it means that no date is set, or is none.';
 
 CREATE AGGREGATE public.contactmirror_last(jsonb) (
     SFUNC = public.contactmirror_second,
