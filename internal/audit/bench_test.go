@@ -4,6 +4,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +21,8 @@ var contacts = flag.Int("reports.contacts", 2000, "contacts of the tenant that B
 
 // fill makes the tenant Cust1 with n contacts of five events each in 2026: all are
 // created, then changed three times, and in the end changed, soft-deleted (one in
-// ten) or hard-deleted (one in fifty). The log lies in order of time, so that a
+// ten) or hard-deleted (one in fifty). One contact in a hundred has an irregular row, and
+// one event in two hundred noticed a column. The log lies in order of time, so that a
 // contact's events lie far apart.
 func fill(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
@@ -52,7 +56,7 @@ insert into webhook_events (event_seq, context_identifier, event_id, event, enti
 select event_seq, 'Cust1', event_id, kind, 'contact', contact_id, at, (extract(epoch from at) * 10000000)::bigint, at + interval '1 s', false
 from made;
 insert into contact_audit_log (event_seq, shard, context_identifier, contact_id, event, event_id, occurred_at, occurred_ticks,
-    received_at, recorded_at, changed_columns, field_values, unreadable_columns, soft_deleted, hard_deleted, outcome, effect, given_columns,
+    received_at, recorded_at, changed_columns, field_values, unreadable_columns, noticed_columns, irregular, soft_deleted, hard_deleted, outcome, effect, given_columns,
     changed_by_associate_id, webhook_name, origin, chain_seq, chain, salt)
 select event_seq, event_seq % 32, 'Cust1', contact_id, kind, event_id, at, (extract(epoch from at) * 10000000)::bigint,
     at + interval '1 s', at + interval '2 s',
@@ -68,7 +72,8 @@ select event_seq, event_seq % 32, 'Cust1', contact_id, kind, event_id, at, (extr
         || '","registered":"2020-02-16T17:50:17","registered_associate_id":5,"source":0,"updated":"'
         || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US1') || '+02:00","userdef2_id":0,"userdef_id":22}'
     )::jsonb end,
-    '{}', case when kind <> 'contact.deleted' then kind = 'contact.softdeleted' end, kind = 'contact.deleted', 'applied',
+    '{}', case when event_seq % 200 = 7 then '{category_idx}'::text[] end, event_seq % 500 = 9,
+    case when kind <> 'contact.deleted' then kind = 'contact.softdeleted' end, kind = 'contact.deleted', 'applied',
     case kind when 'contact.deleted' then 'deleted' when 'contact.softdeleted' then 'soft_deleted' else 'upserted' end, case when kind = 'contact.deleted' then 0 else contactmirror_sent() end,
     event_seq % 50, 'Contact mirror', 'webhook', event_seq, decode(repeat('00', 36), 'hex'), uuid_send(event_id)
 from made;
@@ -112,11 +117,12 @@ func BenchmarkReports(b *testing.B) {
 	}
 	const day = 24 * time.Hour
 	end := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).Add(20_000_000 * time.Second)
-	for _, q := range []struct{ name, query string }{
-		{"timeline/contact", `select * from contact_timeline where context_identifier = 'Cust1' and contact_id = 77 order by occurred_ticks, event_rank, event_id`},
+	for _, q := range slices.Concat(documented(b, end), []question{
 		{"timeline/newest", `select * from contact_timeline where context_identifier = 'Cust1' order by audit_seq desc limit 50`},
 		{"timeline/day", at(`select * from contact_timeline where context_identifier = 'Cust1' and occurred_at >= '%s' and occurred_at < '%s' order by occurred_at limit 50`, end.Add(-60*day), end.Add(-59*day))},
 		{"changes/contact", `select * from contact_changes where context_identifier = 'Cust1' and contact_id = 77`},
+		{"changes/newest", `select * from contact_changes where context_identifier = 'Cust1' order by audit_seq desc limit 50`},
+		{"changes/day", at(`select * from contact_changes_between('Cust1', '%s', '%s')`, end.Add(-60*day), end.Add(-59*day))},
 		{"deletions/newest", `select * from deleted_contacts where context_identifier = 'Cust1' order by deleted_at desc limit 50`},
 		{"deletions/weeks", `select date_trunc('week', deleted_at, 'UTC'), deleted_by_associate_id, deletion, count(restored_at) from deleted_contacts where context_identifier = 'Cust1' group by 1, 2, 3`},
 		{"deletions/known", `select contact_id, name, last_known from deleted_contacts where context_identifier = 'Cust1' and deletion = 'hard' order by deleted_at desc limit 50`},
@@ -124,8 +130,6 @@ func BenchmarkReports(b *testing.B) {
 		{"pending/page", `select * from pending_contacts where context_identifier = 'Cust1' order by contact_id limit 50`},
 		{"pending", `select * from pending_contacts where context_identifier = 'Cust1'`},
 		{"restorable/page", `select * from restorable_contacts where context_identifier = 'Cust1' order by soft_deleted_at limit 50`},
-		{"provenance/contact", `select * from column_provenance('Cust1', 77)`},
-		{"freshness", `select * from mirror_freshness`},
 		{"as_of/contact", at(`select * from contacts_as_of('%s', 'Cust1', 77)`, end.Add(-60*day))},
 		{"as_known_at/contact", at(`select * from contacts_as_known_at('%s', 'Cust1', 77)`, end.Add(-60*day))},
 		{"as_of/now", `select * from contacts_as_of(now(), 'Cust1')`},
@@ -133,7 +137,7 @@ func BenchmarkReports(b *testing.B) {
 		{"as_of/month_ago", at(`select * from contacts_as_of('%s', 'Cust1')`, end.Add(-30*day))},
 		{"as_of/middle", at(`select * from contacts_as_of('%s', 'Cust1')`, end.Add(-116*day))},
 		{"as_known_at/month_ago", at(`select * from contacts_as_known_at('%s', 'Cust1')`, end.Add(-30*day))},
-	} {
+	}) {
 		b.Run(q.name, func(b *testing.B) {
 			found, _ := db.Pool.Query(b.Context(), "explain (costs off) "+q.query)
 			plan, err := pgx.CollectRows(found, pgx.RowTo[string])
@@ -152,6 +156,44 @@ func BenchmarkReports(b *testing.B) {
 				fmt.Printf("%s\n%s\n", q.query, strings.Join(plan, "\n"))
 			}
 		})
+	}
+}
+
+// question is a query, with a name for it.
+type question struct{ name, query string }
+
+// documented is the queries of README's "What to query", by their first lines, about
+// the tenant and contacts that are here, as if asked at a time.
+func documented(t testing.TB, now time.Time) (questions []question) {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := strings.NewReplacer("'Cust1234'", "'Cust1'", "994863", "77", "now()", "'"+now.Format(time.RFC3339)+"'::timestamptz")
+	for _, block := range regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+		for query := range strings.SplitSeq(block[1], ";\n") {
+			name, query, found := strings.Cut(strings.TrimSpace(query), "\n")
+			if found {
+				questions = append(questions, question{"README/" + strings.TrimPrefix(name, "-- "), ours.Replace(query)})
+			}
+		}
+	}
+	if len(questions) == 0 {
+		t.Fatal("README has no queries")
+	}
+	return questions
+}
+
+// Every documented query runs on a tenant like that of [BenchmarkReports].
+func TestDocumented_run(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	fill(t, db.Pool, 2000)
+	for _, q := range documented(t, time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)) {
+		if _, err := read(t.Context(), db.Pool, q.query); err != nil {
+			t.Errorf("%s: %v", q.name, err)
+		}
 	}
 }
 
