@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"internal/retention":  {"internal/operator", "internal/pg", "sql", "pgx"},
 	"internal/refold":     {"internal/audit", "internal/contact", "internal/pg", "sql", "pgx"},
 	"internal/rebuild":    {"internal/contact", "internal/operator", "internal/pg", "internal/refold", "sql", "pgx"},
-	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/pg", "internal/refold", "sql", "pgx"},
+	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/operator", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/freshness":  {"internal/pg", "sql"},
 	"internal/settle":     {"internal/pg", "sql", "pgx"},
 	"internal/feed":       {"internal/contact", "internal/pg", "sql", "pgx"},

@@ -2,21 +2,22 @@
 --
 -- Contacts are divided into shards, and a worker locks the rows of the shards it
 -- works on, so that no two workers apply events of the same contact. The rows hold
--- the heads of the shards' hash chains too, because a head moves exactly when a
--- shard's events are applied. Locking a row takes the right to update some column
--- of it, which the service has on the heads.
+-- the heads of the shards' hash chains too, because a head moves when a shard's
+-- events are applied. Locking a row takes the right to update some column of it,
+-- which the service has on the heads.
 
 -- +goose Up
 
 create table sync_shards (
-    shard       smallint primary key,
-    audit_count bigint not null default 0,
-    audit_head  bytea,
-    audit_seal  bytea,
+    shard            smallint primary key,
+    audit_count      bigint not null default 0,
+    audit_head       bytea,
+    audit_signatures bytea,
+    audit_break      bigint,
     constraint sync_shards_shard check (shard between 0 and 31),
     constraint sync_shards_audit_count check (audit_count >= 0),
-    constraint sync_shards_audit_head check (octet_length(audit_head) = 36 and audit_count > 0 or audit_head is null and audit_count = 0),
-    constraint sync_shards_audit_seal check (octet_length(audit_seal) = 36)
+    constraint sync_shards_audit_head check (octet_length(audit_head) = 36 or audit_head is null and audit_count = 0),
+    constraint sync_shards_audit_signatures check (octet_length(audit_signatures) % 36 = 0 and octet_length(audit_signatures) between 36 and 576)
 ) with (fillfactor = 50); -- every batch updates its rows, in place while their pages have room
 
 -- The number of shards never changes: shards are stored with the rows.
@@ -24,9 +25,10 @@ insert into sync_shards (shard) select generate_series(0, 31);
 
 comment on table sync_shards is 'One row for each shard of the contacts. A worker locks the rows of the shards it works on before it does anything else.';
 comment on column sync_shards.shard is 'Number of the shard, a function of tenant and contact id.';
-comment on column sync_shards.audit_count is 'Number of links in the shard''s chain: chain_seq of its last audit row.';
-comment on column sync_shards.audit_head is 'The last link of the shard''s chain: chain of its last audit row; NULL before the first.';
-comment on column sync_shards.audit_seal is 'Where a key took over since the last link: a hash of that link made with the key, after the key''s id.';
+comment on column sync_shards.audit_count is 'Number of rows in the shard''s chain: chain_seq of its last audit row.';
+comment on column sync_shards.audit_head is 'The last link of the shard''s chain: chain of its last audit row, or link of an adoption after that; NULL before the first.';
+comment on column sync_shards.audit_signatures is 'HMACs of the shard, audit_count and audit_head, one for each key that the writer of the head had, each 4 bytes of the key''s id and 32 of hash; NULL where it was written without a key.';
+comment on column sync_shards.audit_break is 'Where no key of a worker signed the head: the number of the log (audit_seq) from which on the shard''s rows are linked without a key, until audit adopt; NULL where nothing is wrong.';
 comment on index sync_shards_pkey is 'For the statements that lock or move the heads of some shards.';
 
 -- A claim reads the oldest events of each tenant in a shard, so that is the order of

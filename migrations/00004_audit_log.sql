@@ -119,7 +119,7 @@ comment on column contact_audit_log.webhook_name is 'Name of the webhook definit
 comment on column contact_audit_log.origin is 'Where the fact came from: webhook, backfill, fetch or reconcile; operator: an erasure or a lifting.';
 comment on column contact_audit_log.last_known is 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
 comment on column contact_audit_log.chain_seq is 'Place in the chain of the shard, from 1, without gaps.';
-comment on column contact_audit_log.chain is 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';
+comment on column contact_audit_log.chain is 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it, of a row or of an adoption, and of this row.';
 comment on column contact_audit_log.salt is 'Random bytes that the link''s commitment to changed_columns, field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
 comment on column contact_audit_log.commitment is 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
 comment on column contact_audit_log.erased_columns is 'Of a row whose values were erased: the names in its field_values, in SuperOffice''s spelling and in ascending order; the link covers them. The columns count as changed to what is not known. NULL where nothing was erased.';
@@ -182,7 +182,50 @@ create trigger contact_audit_log_only_erasure_of_rows
     before update on contact_audit_log
     for each row execute function contactmirror_only_erasure();
 
+-- Whoever runs audit adopt accepts the rows of a shard as they are. The link of an
+-- adoption takes a place in the shard's chain, after the row numbered through_seq.
+create table audit_adoptions (
+    shard         smallint not null,
+    ordinal       bigint not null,
+    through_seq   bigint not null,
+    adopted_rows  bigint not null,
+    digest        bytea not null,
+    adopted_count bigint not null,
+    adopted_head  bytea,
+    link          bytea not null,
+    adopted_at    timestamptz not null,
+    actor         text not null,
+    reason        text not null,
+    primary key (shard, ordinal),
+    constraint audit_adoptions_shard check (shard between 0 and 31),
+    constraint audit_adoptions_ordinal check (ordinal > 0),
+    constraint audit_adoptions_rows check (adopted_rows >= 0),
+    constraint audit_adoptions_digest check (octet_length(digest) = 32),
+    constraint audit_adoptions_count check (adopted_count >= 0),
+    constraint audit_adoptions_head check (octet_length(adopted_head) = 36),
+    constraint audit_adoptions_link check (octet_length(link) = 36)
+);
+
+create trigger audit_adoptions_append_only
+    before update or delete or truncate on audit_adoptions
+    for each statement execute function contactmirror_append_only();
+
+comment on table audit_adoptions is 'Chains of the audit log that an operator has accepted as they were, with audit adopt: for a first key, or after a break. verify lists what they cover as not proved. Append-only.';
+comment on column audit_adoptions.shard is 'The shard of the chain.';
+comment on column audit_adoptions.ordinal is 'Place among the adoptions of the shard, from 1.';
+comment on column audit_adoptions.through_seq is 'The greatest audit_seq in the log at the time: the adoption is about the shard''s rows up to it.';
+comment on column audit_adoptions.adopted_rows is 'How many rows these are.';
+comment on column audit_adoptions.digest is 'SHA-256 of these rows as they were, without values that can be erased.';
+comment on column audit_adoptions.adopted_count is 'Number of rows in the shard''s chain at the time: the next row has the place after it.';
+comment on column audit_adoptions.adopted_head is 'audit_head in sync_shards at the time; NULL where there was none.';
+comment on column audit_adoptions.link is 'Link that the next row of the shard follows: an HMAC of all other columns, made with the first key of the command, after the key''s id.';
+comment on column audit_adoptions.adopted_at is 'When, by the database''s clock.';
+comment on column audit_adoptions.actor is 'Who: the user and host that ran the command.';
+comment on column audit_adoptions.reason is 'Why, in the operator''s words.';
+comment on index audit_adoptions_pkey is 'Keeps two adoptions of a shard apart.';
+
 -- +goose Down
 
+drop table audit_adoptions;
 drop table contact_audit_log;
 drop function contactmirror_only_erasure();

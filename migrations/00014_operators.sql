@@ -18,7 +18,7 @@ create table operator_actions (
     constraint operator_actions_actor check (actor <> ''),
     constraint operator_actions_action check (action in (
         'erase', 'lift_erasure', 'retry_quarantine', 'discard_quarantine', 'discard_spool', 'prune', 'rebuild', 'replay',
-        'forget_process', 'grant', 'publish'
+        'forget_process', 'grant', 'publish', 'adopt_audit'
     )),
     constraint operator_actions_contact check (contact_id is null or context_identifier is not null),
     constraint operator_actions_detail check (jsonb_typeof(detail) = 'object')
@@ -37,7 +37,7 @@ comment on column operator_actions.action_seq is 'Key.';
 comment on column operator_actions.at is 'When, by the database''s clock.';
 comment on column operator_actions.actor is 'Who: the user and host that ran the command.';
 comment on column operator_actions.database_role is 'The database role that the command was logged in as.';
-comment on column operator_actions.action is 'What: erase, lift_erasure, retry_quarantine, discard_quarantine, discard_spool, prune, rebuild, replay, forget_process, grant or publish.';
+comment on column operator_actions.action is 'What: erase, lift_erasure, retry_quarantine, discard_quarantine, discard_spool, prune, rebuild, replay, forget_process, grant, publish or adopt_audit.';
 comment on column operator_actions.context_identifier is 'The tenant concerned; NULL where it is not one tenant, or not known.';
 comment on column operator_actions.contact_id is 'The contact concerned; NULL where it is not one contact, or not known.';
 comment on column operator_actions.detail is 'What was asked for and what came of it; its keys depend on the action. Never holds values of contacts.';

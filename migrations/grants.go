@@ -32,10 +32,11 @@ var rights = []right{
 	{"quarantined_deliveries", "select, insert (received_at, reason, context_identifier, vouched_for, vouched_except, event_seq, headers, signatures, verified, body, body_sha256, " +
 		"deliveries, attempts, resolved_at, resolution, bytes_removed_at), update (reason, signatures, verified, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
-	{"sync_shards", "select, update (audit_count, audit_head, audit_seal)", "select"},
+	{"sync_shards", "select, update (audit_count, audit_head, audit_signatures, audit_break)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},
+	{"audit_adoptions", "select", "select"},
 	{"contact_columns", "select", "select"},
 	{"erasures", "select", "select"},
 	{"event_accounting", "select", "select"},

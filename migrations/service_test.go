@@ -255,9 +255,9 @@ func TestServiceMayVerifyAndRebuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	worker := mirror.New(pool, slog.New(slog.DiscardHandler), 1)
-	worker.AuditKey = key
+	worker.AuditKeys = chain.Keys{key}
 	s.run(worker.Run)
-	s.until(`select (count(audit_seal) = 32)::text from sync_shards`, "true")
+	s.until(`select (count(audit_signatures) = 32)::text from sync_shards`, "true")
 }
 
 func TestServiceMayTellHowItIs(t *testing.T) {

@@ -1,6 +1,6 @@
--- Moves the ends of audit chains, whose shards' locks are held. A seal is of the
--- end that was.
+-- Moves the heads of audit chains, whose shards' locks are held.
 update sync_shards s
-set audit_count = h.audit_count, audit_head = h.audit_head, audit_seal = null
-from unnest(@shards::smallint[], @audit_counts::bigint[], @audit_heads::bytea[]) as h (shard, audit_count, audit_head)
+set audit_count = h.audit_count, audit_head = h.audit_head, audit_signatures = h.audit_signatures, audit_break = h.audit_break
+from unnest(@shards::smallint[], @audit_counts::bigint[], @audit_heads::bytea[], @audit_signatures::bytea[], @audit_breaks::bigint[])
+    as h (shard, audit_count, audit_head, audit_signatures, audit_break)
 where s.shard = h.shard

@@ -1,4 +1,4 @@
--- How many audit chains end in a link or a seal of a key?
+-- How many audit chains were written with a key, or would have to be.
 select count(*)::integer as keyed
 from sync_shards s
-where coalesce(substring(s.audit_seal for 4), substring(s.audit_head for 4)) <> @no_key::bytea
+where s.audit_signatures is not null or s.audit_break is not null

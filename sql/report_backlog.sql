@@ -9,7 +9,8 @@ select
         select noted_at
         from log_horizon
         where id = 1 and (noted_event_seq, noted_audit_seq) <> (event_seq, audit_seq)
-    ) as horizon_waits_since
+    ) as horizon_waits_since,
+    (select count(*) from sync_shards where audit_break is not null) as broken_chains
 from (
     select count(*) as counted, min(event_seq) as oldest
     from (select event_seq from sync_queue limit @limit::bigint) first

@@ -65,17 +65,19 @@ var (
 	MirrorRemove string
 	//go:embed mirror_bury.sql
 	MirrorBury string
-	//go:embed mirror_all_heads.sql
-	MirrorAllHeads string
-	//go:embed mirror_unsealed.sql
-	MirrorUnsealed string
-	//go:embed mirror_seal.sql
-	MirrorSeal string
 	//go:embed mirror_unquarantine.sql
 	MirrorUnquarantine string
 
 	//go:embed audit_heads.sql
 	AuditHeads string
+	//go:embed audit_all_heads.sql
+	AuditAllHeads string
+	//go:embed audit_lock_heads.sql
+	AuditLockHeads string
+	//go:embed audit_sign.sql
+	AuditSign string
+	//go:embed audit_newest.sql
+	AuditNewest string
 	//go:embed audit_seqs.sql
 	AuditSeqs string
 	//go:embed audit_advance.sql
@@ -129,8 +131,16 @@ var (
 	VerifyErased string
 	//go:embed verify_duplicates.sql
 	VerifyDuplicates string
+	//go:embed verify_lock_heads.sql
+	VerifyLockHeads string
 	//go:embed verify_heads.sql
 	VerifyHeads string
+	//go:embed verify_adoptions.sql
+	VerifyAdoptions string
+	//go:embed verify_adopt.sql
+	VerifyAdopt string
+	//go:embed verify_newest.sql
+	VerifyNewest string
 	//go:embed verify_chain.sql
 	VerifyChain string
 	//go:embed verify_events.sql
@@ -148,6 +158,8 @@ var (
 	ReportAccounting string
 	//go:embed report_unbalanced.sql
 	ReportUnbalanced string
+	//go:embed report_chains.sql
+	ReportChains string
 	//go:embed report_mirror.sql
 	ReportMirror string
 	//go:embed report_backlog.sql

@@ -16,6 +16,7 @@ type grammar struct {
 	Replay      replayCmd      `cmd:"" group:"run" help:"Re-apply the logged facts of some contacts, and repair their rows."`
 	Prune       pruneCmd       `cmd:"" group:"run" help:"Drop the bodies of old events."`
 	Erase       eraseCmd       `cmd:"" group:"run" help:"Remove what is personal of a contact, for good."`
+	Audit       auditCmd       `cmd:"" group:"run" help:"Accept the audit log as it is, for a first key or after a break."`
 	Healthcheck healthcheckCmd `cmd:"" group:"run" help:"Exit 0 when this machine's receiver is ready, for containers."`
 
 	Status     statusCmd     `cmd:"" group:"look" help:"Show backlog, lag, outcomes and quarantine on one screen."`
@@ -107,10 +108,10 @@ type ReceiveFlags struct {
 	SpoolLimit string `group:"settings" setting:"CONTACTMIRROR_SPOOL_LIMIT" placeholder:"SIZE" help:"Room for deliveries that wait for the database; default 1GiB."`
 }
 
-// AuditFlag is the key of the audit log's chain. As with a secret there is no
-// flag for the key itself.
+// AuditFlag is the keys of the audit log's chain. As with a secret there is no
+// flag for a key itself.
 type AuditFlag struct {
-	AuditKeyFile string `group:"settings" setting:"CONTACTMIRROR_AUDIT_KEY_FILE" placeholder:"PATH" help:"File that holds the key of the audit log's chain, outside the database. There is no flag for the key itself: set $CONTACTMIRROR_AUDIT_KEY."`
+	AuditKeyFile string `group:"settings" setting:"CONTACTMIRROR_AUDIT_KEY_FILE" placeholder:"PATH" help:"File that holds the keys of the audit log's chain, one a line, outside the database. The first links rows, all are accepted. There is no flag for the key itself: set $CONTACTMIRROR_AUDIT_KEY."`
 }
 
 // AdminFlags are the admin listener's settings.

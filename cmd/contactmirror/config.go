@@ -32,7 +32,7 @@ type Config struct {
 	SpoolLimit    int64 // bytes
 	Retention     retention.Keep
 
-	AuditKey *chain.Key // nil: the audit log is chained without one
+	AuditKeys chain.Keys // none: the audit log is chained without one
 
 	LogFormat string // auto, text or json
 	LogLevel  slog.Level

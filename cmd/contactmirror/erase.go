@@ -53,7 +53,7 @@ func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
 	if err != nil {
 		return err
 	}
-	author := erasure.Author{Actor: call.actor(), AuditKey: config.AuditKey}
+	author := erasure.Author{Actor: call.actor(), AuditKeys: config.AuditKeys}
 	return withSchema(ctx, call, func(url string) error {
 		pool, err := pg.Open(url, 2)
 		if err != nil {
@@ -67,7 +67,7 @@ func (e *eraseCmd) Run(ctx context.Context, call *invocation) error {
 		switch {
 		case errors.Is(err, erasure.ErrNotAllowed):
 			return fmt.Errorf("%w: set CONTACTMIRROR_MIGRATE_URL", err)
-		case errors.Is(err, erasure.ErrKeyMissing):
+		case errors.Is(err, erasure.ErrKeyMissing), errors.Is(err, erasure.ErrOtherKey):
 			return misused("%w", err)
 		}
 		return err

@@ -187,7 +187,7 @@ func (s *serveCmd) sync(ctx context.Context, roles *errgroup.Group, config *Conf
 	worker := mirror.New(watch.pool, watch.log, s.Workers)
 	settler := settle.New(watch.pool, watch.log)
 	worker.Observe = func(b mirror.Batch) { observe(b); settler.Wake() }
-	worker.AuditKey = config.AuditKey
+	worker.AuditKeys = config.AuditKeys
 	watch.worker, watch.settler = worker.Health, settler.Health
 	roles.Go(func() error { return watch.whileSchema(ctx, worker.Run) })
 	roles.Go(func() error {

@@ -114,10 +114,10 @@ var settings = []setting{
 		},
 	},
 	{
-		name: "CONTACTMIRROR_AUDIT_KEY", twin: true, show: maskSecret,
-		allowed: "16 bytes or more, such as the output of openssl rand -hex 32",
+		name: "CONTACTMIRROR_AUDIT_KEY", twin: true, show: maskAuditKeys,
+		allowed: "16 bytes or more, such as the output of openssl rand -hex 32; several on a line each",
 		set: func(c *Config, v string) (err error) {
-			c.AuditKey, err = chain.NewKey([]byte(v))
+			c.AuditKeys, err = chain.ParseKeys(v)
 			return err
 		},
 		absent: func(*Config) string { return "none" },
@@ -192,6 +192,13 @@ func setSecrets(c *Config, v string) (err error) {
 func maskSecrets(v string) string {
 	if secrets, _ := signature.ParseSecrets(v); len(secrets) > 1 {
 		return fmt.Sprintf("%s (%d secrets)", masked, len(secrets))
+	}
+	return masked
+}
+
+func maskAuditKeys(v string) string {
+	if keys, _ := chain.ParseKeys(v); len(keys) > 1 {
+		return fmt.Sprintf("%s (%d keys)", masked, len(keys))
 	}
 	return masked
 }

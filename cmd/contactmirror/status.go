@@ -97,6 +97,7 @@ func (s standing) write(w io.Writer) error {
 	if !s.Balanced {
 		fmt.Fprintln(w, "\nTHE ACCOUNT DOES NOT BALANCE: accepted events are not the sum of their outcomes.")
 	}
+	s.writeBrokenChains(w)
 	for _, t := range s.Tenants {
 		if !t.Balanced {
 			missing := t.Accepted - t.Applied - t.NoOp - t.Superseded - t.AfterDelete - t.Ignored - t.Queued - t.Quarantined
@@ -158,6 +159,21 @@ func (s standing) through() string {
 		held = strings.Join(names, ", ")
 	}
 	return fmt.Sprintf("%s, held by %s; as of %s ago", when(s.Now, *s.CompleteThrough), held, span(s.Now.Sub(*s.CompleteThroughAsOf)))
+}
+
+// writeBrokenChains prints which shards' rows of the audit log no key proves, since when,
+// and what to do.
+func (s standing) writeBrokenChains(w io.Writer) {
+	if len(s.BrokenChains) == 0 {
+		return
+	}
+	var shards []string
+	for _, c := range s.BrokenChains {
+		shards = append(shards, fmt.Sprintf("%d (since row %d)", c.Shard, c.SinceAuditSeq))
+	}
+	fmt.Fprintf(w, "\nTHE AUDIT CHAIN IS BROKEN in %s: no configured key signed its head, so rows are linked without a key. "+
+		"Was the key changed or left out, or the log tampered with? Run contactmirror verify; contactmirror audit adopt accepts the log as it is. Shards: %s\n",
+		count(int64(len(shards)), "shard", "shards"), strings.Join(shards, ", "))
 }
 
 func (s standing) summary() [][]string {

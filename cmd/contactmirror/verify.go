@@ -19,10 +19,11 @@ import (
 
 // verifyCmd checks that nothing stored has been tampered with or gone wrong.
 type verifyCmd struct {
-	Tenant  *string `placeholder:"TENANT" help:"Only this tenant's contacts and events; then not the chain, which runs through all tenants."`
-	Export  string  `placeholder:"FILE" help:"Write the ends of the chains to a new file, to be kept where nobody who can write to the database can write."`
-	Against string  `placeholder:"FILE" help:"Prove that the log still contains the ends that were exported to a file."`
-	JSON    bool    `help:"Print JSON."`
+	Tenant         *string `placeholder:"TENANT" help:"Only this tenant's contacts and events; then not the chain, which runs through all tenants."`
+	Export         string  `placeholder:"FILE" help:"Write the ends of the chains to a new file, to be kept where nobody who can write to the database can write."`
+	AllowUnchecked bool    `help:"Do not count rows whose key was not given as differences."`
+	Against        string  `placeholder:"FILE" help:"Prove that the log still contains the ends that were exported to a file."`
+	JSON           bool    `help:"Print JSON."`
 	DatabaseFlags
 	AuditFlag
 }
@@ -37,7 +38,7 @@ func (v *verifyCmd) Run(ctx context.Context, call *invocation) error {
 	if err != nil {
 		return err
 	}
-	options.Key = config.AuditKey
+	options.Keys, options.AllowUnchecked = config.AuditKeys, v.AllowUnchecked
 	return withWideMirror(ctx, config, call, verify.Conns, func(pool *pgxpool.Pool) error {
 		var finish func()
 		options.Progress, finish = progressBar(call.stderr, "verifying")
@@ -88,7 +89,7 @@ func (v *verifyCmd) conclude(call *invocation, options verify.Options, report *v
 	n := report.Differences()
 	var err error
 	if v.JSON {
-		document := verification{report, n, took.Seconds(), options.Key != nil, nil}
+		document := verification{report, n, took.Seconds(), len(options.Keys) > 0, nil}
 		if options.Against != nil {
 			document.Against = &options.Against.At
 		}
@@ -160,7 +161,7 @@ func verdictOf(wrong int64, one, many, right string) string {
 
 // chainRows says what holds of the chain, and then what can't be said.
 func chainRows(options verify.Options, c *verify.Chain) [][]string {
-	checked := c.Unkeyed + c.Keyed
+	checked := c.Rows - c.OtherKey
 	holds := verdictOf(int64(len(c.Breaks)), "break", "breaks", fmt.Sprintf("%s: nothing altered, removed or inserted", count(checked, "row holds", "rows hold")))
 	rows := [][]string{{"chain", holds}}
 	add := func(n int64, text string, args ...any) {
@@ -168,12 +169,16 @@ func chainRows(options verify.Options, c *verify.Chain) [][]string {
 			rows = append(rows, []string{"", fmt.Sprintf(text, args...)})
 		}
 	}
-	if options.Key != nil {
-		add(c.Unkeyed, "%s linked without a key; the key given holds them as they were when it came", count(c.Unkeyed, "row was", "rows were"))
-		add(c.OtherKey, "NOT CHECKED: the links of %s, made with another key than the one given", count(c.OtherKey, "row", "rows"))
-	} else {
-		add(c.Unkeyed, "%s linked without a key: who can write all tables could have linked them anew", count(c.Unkeyed, "row was", "rows were"))
+	if len(options.Keys) == 0 && len(c.Adoptions) == 0 {
+		add(c.Unkeyed, "%s linked without a key: anybody who can write all tables could have linked them again", count(c.Unkeyed, "row was", "rows were"))
+	}
+	if len(options.Keys) == 0 {
 		add(c.OtherKey, "NOT CHECKED: the links of %s, made with a key: set CONTACTMIRROR_AUDIT_KEY", count(c.OtherKey, "row", "rows"))
+	} else {
+		add(c.OtherKey, "NOT CHECKED: the links of %s, made with another key than those given", count(c.OtherKey, "row", "rows"))
+	}
+	for _, a := range adoptions(c) {
+		add(a.NotProved, "NOT PROVED: %s, adopted on %s by %s: %s", count(a.NotProved, "row", "rows"), clock(a.At), plain(a.Actor), plain(a.Reason))
 	}
 	add(c.Erased, "NOT CHECKED: the values of %s, which were erased", count(c.Erased, "row", "rows"))
 	switch {
@@ -183,6 +188,21 @@ func chainRows(options verify.Options, c *verify.Chain) [][]string {
 		add(1, "NOT CHECKED: whether its end was cut off; that needs --against a file exported earlier")
 	}
 	return rows
+}
+
+// adoptions lists the adoptions of c, those of one command as one.
+func adoptions(c *verify.Chain) (all []verify.Adoption) {
+	for _, a := range c.Adoptions {
+		i := slices.IndexFunc(all, func(b verify.Adoption) bool { return b.At.Equal(a.At) && b.Actor == a.Actor && b.Reason == a.Reason })
+		if i < 0 {
+			all = append(all, a)
+			continue
+		}
+		all[i].Rows += a.Rows
+		all[i].NotProved += a.NotProved
+	}
+	slices.SortStableFunc(all, func(a, b verify.Adoption) int { return a.At.Compare(b.At) })
+	return all
 }
 
 func writeFaults(w io.Writer, r *verify.Report) {

@@ -43,11 +43,12 @@ var (
 	quarantineOpen  = desc("quarantine_open", "Entries in quarantine that nobody has resolved: deliveries that could not be understood, and events that could not be applied.", "kind")
 	unbalanced      = desc("unbalanced_tenants", "Tenants whose accepted events are not the sum of their outcomes. Missing while more than 50000 events are queued: it would take long to count them.")
 	feedHalted      = desc("feed_halted_seconds", "For how long the change feed has waited for a transaction to end; 0 while it does not.")
+	brokenChains    = desc("audit_broken_chains", "Shards of the audit log whose chain has a head that no configured key signed: their rows are linked without a key.")
 	backlogReadable = desc("queue_readable", "1 when the database could be asked for the queue.")
 )
 
 func (*backlog) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{queueEvents, queueAge, quarantineOpen, unbalanced, feedHalted, backlogReadable} {
+	for _, d := range []*prometheus.Desc{queueEvents, queueAge, quarantineOpen, unbalanced, feedHalted, brokenChains, backlogReadable} {
 		descs <- d
 	}
 }
@@ -73,6 +74,7 @@ func (b *backlog) Collect(metrics chan<- prometheus.Metric) {
 	send(metrics, prometheus.GaugeValue, queueAge, age)
 	send(metrics, prometheus.GaugeValue, quarantineOpen, float64(now.OpenDeliveries), "delivery")
 	send(metrics, prometheus.GaugeValue, quarantineOpen, float64(now.OpenEvents), "event")
+	send(metrics, prometheus.GaugeValue, brokenChains, float64(now.BrokenChains))
 	if now.unbalanced != nil {
 		send(metrics, prometheus.GaugeValue, unbalanced, float64(*now.unbalanced))
 	}

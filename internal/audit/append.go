@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,48 +15,22 @@ import (
 )
 
 var (
-	keyedStmt   = pg.NewColumn[keyedArgs, int](sql.AuditKeyed)
 	headsStmt   = pg.NewQuery[headsArgs, Head](sql.AuditHeads)
 	seqsStmt    = pg.NewColumn[seqsArgs, int64](sql.AuditSeqs)
 	advanceStmt = pg.NewCommand[advanceArgs](sql.AuditAdvance)
 )
 
 type (
-	keyedArgs   struct{ NoKey []byte }
 	headsArgs   struct{ Shards []int16 }
 	seqsArgs    struct{ Rows int }
 	advanceArgs struct {
-		Shards      []int16
-		AuditCounts []int64
-		AuditHeads  [][]byte
+		Shards          []int16
+		AuditCounts     []int64
+		AuditHeads      [][]byte
+		AuditSignatures [][]byte
+		AuditBreaks     []*int64
 	}
 )
-
-// Head is the stored end of a shard's chain.
-type Head struct {
-	Shard      int16
-	AuditCount int64
-	AuditHead  []byte
-}
-
-// Head is h as the chain takes it.
-func (h *Head) Head() (chain.Head, error) {
-	link, ok := chain.ParseLink(h.AuditHead)
-	if !ok && h.AuditHead != nil {
-		return chain.Head{}, fmt.Errorf("audit: audit_head of shard %d is no link", h.Shard)
-	}
-	return chain.Head{Count: h.AuditCount, Link: link}, nil
-}
-
-// Keyed returns how many chains end in a link or a seal of a key.
-func Keyed(ctx context.Context, db pg.DB) (int, error) {
-	var none chain.KeyID
-	n, err := keyedStmt.One(ctx, db, keyedArgs{none[:]})
-	if err != nil {
-		return 0, fmt.Errorf("audit: look for the chains' key: %w", err)
-	}
-	return n, nil
-}
 
 // Appender appends rows to the log, in a transaction that holds the locks of their
 // shards. All that it reads and writes is of that transaction: what is rolled back
@@ -63,32 +39,48 @@ func Keyed(ctx context.Context, db pg.DB) (int, error) {
 // First [Appender.QueueLoad], then [Appender.Append] for each row, then
 // [Appender.QueueWrite], and [Copy] of the rows.
 type Appender struct {
+	keyed  bool
 	linker *Linker
-	heads  map[int16]chain.Head
+	heads  map[int16]*head
 	// For each row, its number in the log and its salt.
 	auditSeqs []int64
 	salts     []byte
 	appended  int
 }
 
-// NewAppender makes an appender of up to so many rows of shards, whose links are made
-// with key; nil for none.
-func NewAppender(key *chain.Key, shards []int16, rows int) *Appender {
-	a := &Appender{linker: NewLinker(key), heads: map[int16]chain.Head{}, auditSeqs: make([]int64, 0, rows), salts: make([]byte, rows*chain.SaltSize)}
+// head is the head of a shard's chain, and whether it may be continued with a key.
+type head struct {
+	chain.Head
+	// signed is whether one of the appender's keys signed the stored head.
+	signed bool
+	// keyed is whether the chain has to do with keys at all.
+	keyed bool
+	// broken is from which number on rows are linked without a key although there is
+	// one; nil where that is in order.
+	broken *int64
+}
+
+// NewAppender makes an appender of up to so many rows of shards. Rows are linked with
+// the first key after heads that one of keys signed, and without a key after others.
+func NewAppender(keys chain.Keys, shards []int16, rows int) *Appender {
+	a := &Appender{
+		keyed: len(keys) > 0, linker: NewLinker(keys), heads: map[int16]*head{},
+		auditSeqs: make([]int64, 0, rows), salts: make([]byte, rows*chain.SaltSize),
+	}
 	_, _ = rand.Read(a.salts) // never fails
 	for _, shard := range shards {
-		a.heads[shard] = chain.Head{}
+		a.heads[shard] = &head{}
 	}
 	return a
 }
 
-// QueueLoad reads the ends of the chains, and draws the rows' numbers.
+// QueueLoad reads the heads of the chains, and draws the rows' numbers.
 func (a *Appender) QueueLoad(batch *pgx.Batch) {
-	shards, _, _ := a.columns()
-	headsStmt.Queue(batch, headsArgs{shards}, func(found []Head) (err error) {
+	headsStmt.Queue(batch, headsArgs{slices.Collect(maps.Keys(a.heads))}, func(found []Head) error {
 		for i := range found {
-			if a.heads[found[i].Shard], err = found[i].Head(); err != nil {
-				return err
+			f := &found[i]
+			a.heads[f.Shard] = &head{
+				Head: f.Head(), signed: f.Signed(a.linker.chain), keyed: a.keyed || f.AuditSignatures != nil, broken: f.AuditBreak,
 			}
 		}
 		return nil
@@ -108,30 +100,53 @@ func (a *Appender) Append(r *Row, erase bool) error {
 			return err
 		}
 	}
-	head, err := a.linker.Link(r, a.heads[r.Shard])
+	h := a.heads[r.Shard]
+	link := a.linker.Link
+	switch {
+	case h.signed:
+		h.broken = nil
+	case h.keyed && h.broken == nil:
+		h.broken = new(r.AuditSeq)
+		fallthrough
+	default:
+		link = a.linker.LinkUnkeyed
+	}
+	next, err := link(r, h.Head)
 	if err != nil {
 		return err
 	}
-	a.heads[r.Shard] = head
+	h.Head = next
 	return nil
 }
 
-// QueueWrite moves the stored ends to where the rows have brought them.
+// QueueWrite moves the stored heads to where the rows have brought them.
 func (a *Appender) QueueWrite(batch *pgx.Batch) {
-	shards, counts, links := a.columns()
-	advanceStmt.Queue(batch, advanceArgs{shards, counts, links})
+	var args advanceArgs
+	for shard, h := range a.heads {
+		var signatures []byte
+		if h.signed {
+			signatures = a.linker.chain.Sign(shard, h.Head)
+		}
+		args.Shards, args.AuditCounts = append(args.Shards, shard), append(args.AuditCounts, h.Count)
+		args.AuditHeads, args.AuditSignatures = append(args.AuditHeads, h.Link[:]), append(args.AuditSignatures, signatures)
+		args.AuditBreaks = append(args.AuditBreaks, h.broken)
+	}
+	advanceStmt.Queue(batch, args)
 }
 
-func (a *Appender) columns() (shards []int16, counts []int64, links [][]byte) {
-	for shard, head := range a.heads {
-		shards, counts, links = append(shards, shard), append(counts, head.Count), append(links, head.Link[:])
+// Broken lists the shards whose rows were linked without a key although there is one.
+func (a *Appender) Broken() (broken []Break) {
+	for shard, h := range a.heads {
+		if h.broken != nil {
+			broken = append(broken, Break{shard, *h.broken})
+		}
 	}
-	return shards, counts, links
+	return broken
 }
 
 // Append appends r to the log, in a transaction that holds the lock of its shard.
-func Append(ctx context.Context, tx pgx.Tx, key *chain.Key, r *Row) error {
-	a := NewAppender(key, []int16{r.Shard}, 1)
+func Append(ctx context.Context, tx pgx.Tx, keys chain.Keys, r *Row) error {
+	a := NewAppender(keys, []int16{r.Shard}, 1)
 	var load, write pgx.Batch
 	a.QueueLoad(&load)
 	err := tx.SendBatch(ctx, &load).Close()

@@ -12,7 +12,7 @@ import (
 	"contactmirror/internal/contact"
 )
 
-// Linker links rows with one key. It keeps its buffers, so it is for one
+// Linker links rows. It keeps its buffers, so it is for one
 // goroutine at a time.
 type Linker struct {
 	chain  *chain.Linker
@@ -23,15 +23,15 @@ type Linker struct {
 	list  []string
 }
 
-// NewLinker makes a linker for key, which may be nil.
-func NewLinker(key *chain.Key) *Linker {
-	l := &Linker{chain: chain.NewLinker(key)}
+// NewLinker makes a linker for keys, of which there may be none.
+func NewLinker(keys chain.Keys) *Linker {
+	l := &Linker{chain: chain.NewLinker(keys)}
 	l.json = jsontext.NewDecoder(&l.input)
 	return l
 }
 
 // Commit returns the commitment to the values of r: that of its salt and its
-// values, or the one kept once they were erased. It does not depend on the key. The
+// values, or the one kept once they were erased. It does not depend on the keys. The
 // error says that a value is not JSON.
 func (l *Linker) Commit(r *Row) (c chain.Commitment, err error) {
 	if r.Commitment != nil {
@@ -77,10 +77,19 @@ func (l *Linker) names(r *Row) ([]string, error) {
 	return l.list, nil
 }
 
-// Link makes r the next row of its shard's chain, which ends in head: it sets
-// ChainSeq and Chain, and returns the new head. It covers r as it is, with a salt or
-// erased.
+// Link makes r the next row of its shard's chain, after head, with the first key: it
+// sets ChainSeq and Chain, and returns the new head. It covers r as it is, with a salt
+// or erased.
 func (l *Linker) Link(r *Row, head chain.Head) (chain.Head, error) {
+	return l.link(r, head, l.chain.Next)
+}
+
+// LinkUnkeyed is [Linker.Link] without a key.
+func (l *Linker) LinkUnkeyed(r *Row, head chain.Head) (chain.Head, error) {
+	return l.link(r, head, l.chain.NextUnkeyed)
+}
+
+func (l *Linker) link(r *Row, head chain.Head, next func(chain.Head, []byte) chain.Head) (chain.Head, error) {
 	commitment, err := l.Commit(r)
 	if err != nil {
 		return head, err
@@ -98,7 +107,7 @@ func (l *Linker) Link(r *Row, head chain.Head) (chain.Head, error) {
 	l.fields.Texts(contact.OfColumns(r.ChangedColumns))
 	l.fields.Texts(names)
 	l.fields.Commitment(commitment)
-	head = l.chain.Next(r.Shard, head, l.fields.Bytes())
+	head = next(head, l.fields.Bytes())
 	r.ChainSeq, r.Chain = head.Count, append(r.Chain[:0], head.Link[:]...)
 	return head, nil
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -121,38 +123,135 @@ func TestNumbers(t *testing.T) {
 	})
 }
 
-// A key takes over from none and from another, and its links name it.
-func TestKeys(t *testing.T) {
+func testKey(t testing.TB, secret string) *chain.Key {
+	t.Helper()
+	key, err := chain.NewKey([]byte(secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// Links name their key. Heads are signed with all keys, and one in common is enough.
+func TestLinker_keys(t *testing.T) {
 	t.Parallel()
 	if _, err := chain.NewKey([]byte("0123456789abcde")); err == nil {
 		t.Error("15 bytes are a key")
 	}
-	one, err1 := chain.NewKey([]byte("0123456789abcdef"))
-	two, err2 := chain.NewKey([]byte("fedcba9876543210"))
-	if err1 != nil || err2 != nil || one.ID() == two.ID() || one.ID() == (chain.KeyID{}) || (*chain.Key)(nil).ID() != (chain.KeyID{}) {
-		t.Fatal(one, two, err1, err2)
+	one, two := testKey(t, "0123456789abcdef"), testKey(t, "fedcba9876543210")
+	if one.ID() == two.ID() || one.ID() == (chain.KeyID{}) {
+		t.Fatal(one.ID(), two.ID())
 	}
+	plain, first, both, second := chain.NewLinker(nil), chain.NewLinker(chain.Keys{one}), chain.NewLinker(chain.Keys{two, one}), chain.NewLinker(chain.Keys{two})
 	const shard = 3
 	row := []byte("the fields of a row")
-	open := chain.NewLinker(nil).Next(shard, chain.Head{}, row)
-	seal := chain.NewLinker(one).Seal(shard, open)
-	if seal == open.Link || seal.Key() != one.ID() || seal == chain.NewLinker(two).Seal(shard, open) {
-		t.Errorf("%v is sealed with %v", open, seal)
+	open := plain.Next(chain.Head{}, row)
+	if open != first.NextUnkeyed(chain.Head{}, row) || open.Link.Key() != (chain.KeyID{}) {
+		t.Errorf("without a key: %v", open)
 	}
-	if chain.NewLinker(one).Seal(shard+1, open) == seal || chain.NewLinker(one).Seal(shard, chain.Head{Count: 2, Link: open.Link}) == seal {
-		t.Error("the seal of one head would do for another")
-	}
-	keyed := chain.NewLinker(one).Next(shard, open, row)
-	if keyed.Link.Key() != one.ID() || keyed.Count != 2 || keyed == chain.NewLinker(two).Next(shard, open, row) {
+	keyed := first.Next(open, row)
+	if keyed.Link.Key() != one.ID() || keyed.Count != 2 || keyed == both.Next(open, row) || both.Next(open, row) != second.Next(open, row) {
 		t.Errorf("with the key: %v", keyed)
 	}
-	if lost := chain.NewLinker(nil).Next(shard, keyed, row); lost.Link.Key() != (chain.KeyID{}) || lost.Count != 3 {
-		t.Errorf("without the key again: %v", lost)
+	for l, want := range map[*chain.Linker][2]bool{plain: {false, false}, first: {true, true}, both: {true, true}, second: {false, false}} {
+		if follows, known := l.Follows(open, row, keyed.Link); follows != want[0] || known != want[1] {
+			t.Errorf("it follows: %t, known: %t, want %v", follows, known, want)
+		}
+		if l.Signed(shard, keyed, first.Sign(shard, keyed)) != want[0] || !l.Signed(shard, keyed, both.Sign(shard, keyed)) && l != plain {
+			t.Error("a head signed by a key in common is not signed, or one without is")
+		}
 	}
-	if link, ok := chain.ParseLink(seal[:]); !ok || link != seal {
+	signatures := first.Sign(shard, keyed)
+	for name, signed := range map[string]bool{
+		"of another shard":  first.Signed(shard+1, keyed, signatures),
+		"of another count":  first.Signed(shard, chain.Head{Count: 3, Link: keyed.Link}, signatures),
+		"of another link":   first.Signed(shard, chain.Head{Count: 2, Link: open.Link}, signatures),
+		"by nobody":         first.Signed(shard, keyed, nil),
+		"by a plain hash":   first.Signed(shard, keyed, make([]byte, chain.LinkSize)),
+		"by the row's link": first.Signed(shard, keyed, keyed.Link[:]),
+		"cut":               first.Signed(shard, keyed, signatures[:35]),
+	} {
+		if signed {
+			t.Errorf("a signature %s is one", name)
+		}
+	}
+	if ids := chain.Signers(both.Sign(shard, keyed)); !slices.Equal(ids, []chain.KeyID{two.ID(), one.ID()}) || plain.Sign(shard, keyed) != nil {
+		t.Errorf("signers: %v", ids)
+	}
+	if link, ok := chain.ParseLink(signatures); !ok || link.Key() != one.ID() {
 		t.Errorf("read back %v, %v", link, ok)
 	}
-	if _, ok := chain.ParseLink(seal[:32]); ok {
+	if _, ok := chain.ParseLink(signatures[:32]); ok {
 		t.Error("32 bytes are a link")
+	}
+}
+
+// Whatever an adoption says is covered by its link.
+func TestLinker_adoption(t *testing.T) {
+	t.Parallel()
+	key := testKey(t, "0123456789abcdef")
+	l, other := chain.NewLinker(chain.Keys{key}), chain.NewLinker(chain.Keys{testKey(t, "fedcba9876543210")})
+	digest := chain.NewDigest()
+	digest.Add([]byte("a row"))
+	a := chain.Adoption{Shard: 1, Ordinal: 2, Through: 3, Rows: 4, Digest: digest.Sum(), Head: chain.Head{Count: 5}, At: time.UnixMicro(6), Actor: "me@here", Reason: "why"}
+	link := l.Adopt(&a)
+	if made, known := l.Adopted(&a, link); !made || !known {
+		t.Errorf("made: %t, known: %t", made, known)
+	}
+	if made, known := other.Adopted(&a, link); made || known {
+		t.Errorf("by another key: made: %t, known: %t", made, known)
+	}
+	if made, known := l.Adopted(&a, chain.Link{}); made || !known {
+		t.Errorf("without a key: made: %t, known: %t", made, known)
+	}
+	for name, change := range map[string]func(*chain.Adoption){
+		"shard": func(a *chain.Adoption) { a.Shard++ }, "ordinal": func(a *chain.Adoption) { a.Ordinal++ },
+		"through": func(a *chain.Adoption) { a.Through++ }, "rows": func(a *chain.Adoption) { a.Rows++ },
+		"digest": func(a *chain.Adoption) { a.Digest[31]++ }, "count": func(a *chain.Adoption) { a.Head.Count++ },
+		"link": func(a *chain.Adoption) { a.Head.Link[35]++ }, "at": func(a *chain.Adoption) { a.At = a.At.Add(time.Microsecond) },
+		"actor": func(a *chain.Adoption) { a.Actor = "me@herew"; a.Reason = "hy" }, "reason": func(a *chain.Adoption) { a.Reason = "" },
+	} {
+		changed := a
+		change(&changed)
+		if made, _ := l.Adopted(&changed, link); made {
+			t.Errorf("%s is not covered", name)
+		}
+	}
+	before := digest.Sum()
+	if digest.Add(nil); digest.Sum() == before {
+		t.Error("an empty row is not in the digest")
+	}
+}
+
+func TestParseKeys(t *testing.T) {
+	t.Parallel()
+	const one, two = "0123456789abcdef", "fedcba9876543210"
+	for text, want := range map[string]int{one: 1, one + "\r\n" + two: 2, "\n" + one + "\n\n" + two + "\n": 2} {
+		if keys, err := chain.ParseKeys(text); err != nil || len(keys) != want || keys[0].ID() != testKey(t, one).ID() {
+			t.Errorf("%q: %v, %v", text, keys, err)
+		}
+	}
+	var many strings.Builder
+	for i := range 17 {
+		fmt.Fprintf(&many, "a key of the log, number %d\n", i)
+	}
+	for text, want := range map[string]string{
+		"short": "is too short: 5 bytes", one + "\nshort": "key 2 is too short", "\n": "holds no key", one + "\n" + one: "key 2 has the id of key 1", many.String(): "more than 16",
+	} {
+		if _, err := chain.ParseKeys(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), one) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func BenchmarkLinker_head(b *testing.B) {
+	l := chain.NewLinker(chain.Keys{testKey(b, "0123456789abcdef")})
+	head := l.Next(chain.Head{}, []byte("the fields of a row"))
+	signatures := l.Sign(3, head)
+	for b.Loop() { // what a batch adds for each shard
+		if !l.Signed(3, head, signatures) {
+			b.Fatal("not signed")
+		}
+		signatures = l.Sign(3, head)
 	}
 }

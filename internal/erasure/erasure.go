@@ -83,9 +83,12 @@ type erased struct {
 // ErrNotAllowed tells that the role may not erase.
 var ErrNotAllowed = errors.New("this database role may not erase; the schema's owner may")
 
-// ErrKeyMissing tells that the log's chains are made with a key, which was not given: a
-// row linked without it would prove nothing.
-var ErrKeyMissing = errors.New("the audit log is chained with a key: set CONTACTMIRROR_AUDIT_KEY")
+// ErrKeyMissing and ErrOtherKey tell that the log's chains are written with keys, of which
+// none was given: a row linked without would prove nothing.
+var (
+	ErrKeyMissing = audit.ErrKeyMissing
+	ErrOtherKey   = audit.ErrOtherKey
+)
 
 // ErrNotErased tells that there is nothing to lift.
 var ErrNotErased = errors.New("the contact is not erased")
@@ -93,8 +96,8 @@ var ErrNotErased = errors.New("the contact is not erased")
 // Author is who erases or lifts.
 type Author struct {
 	Actor operator.Actor
-	// AuditKey is what the log is chained with; nil for none.
-	AuditKey *chain.Key
+	// AuditKeys are what the log is chained with; there may be none.
+	AuditKeys chain.Keys
 }
 
 // Options say how [Erase] goes about it.
@@ -151,7 +154,7 @@ var errDryRun = errors.New("dry run")
 // come up since. An error after the erasure has committed says so.
 func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) (Account, error) {
 	a := Account{ContextIdentifier: key.Tenant, ContactID: key.ID, DryRun: o.DryRun, Unattributed: []int64{}}
-	err := inTransaction(ctx, pool, key, o.AuditKey, func(tx pgx.Tx) error {
+	err := inTransaction(ctx, pool, key, o.AuditKeys, func(tx pgx.Tx) error {
 		seq, err := a.erase(ctx, tx, key, o)
 		if err != nil {
 			return err
@@ -183,7 +186,7 @@ func Erase(ctx context.Context, pool *pgxpool.Pool, key contact.Key, o Options) 
 // Lift lets events of the contact that are received from now on be kept with their
 // values again. What was received before stays without, whenever it is applied.
 func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by Author) error {
-	err := inTransaction(ctx, pool, key, by.AuditKey, func(tx pgx.Tx) error {
+	err := inTransaction(ctx, pool, key, by.AuditKeys, func(tx pgx.Tx) error {
 		found, err := inForceStmt.All(ctx, tx, argsOf(key))
 		switch {
 		case err != nil:
@@ -191,7 +194,7 @@ func Lift(ctx context.Context, pool *pgxpool.Pool, key contact.Key, by Author) e
 		case len(found) == 0:
 			return ErrNotErased
 		}
-		seq, err := appendRow(ctx, tx, key, audit.ErasureLifted, by.AuditKey)
+		seq, err := appendRow(ctx, tx, key, audit.ErasureLifted, by.AuditKeys)
 		if err != nil {
 			return err
 		}
@@ -218,14 +221,17 @@ const (
 )
 
 // inTransaction calls do with the lock of the contact's shard.
-func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKey *chain.Key, do func(tx pgx.Tx) error) error {
+func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKeys chain.Keys, do func(tx pgx.Tx) error) error {
+	if err := audit.SignEmpty(ctx, pool, auditKeys); err != nil { // before the shard's lock, because it takes all
+		return err
+	}
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval = tryPause
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		err := try(ctx, pool, key, auditKey, do)
+		err := try(ctx, pool, key, auditKeys, do)
 		if pg.NumberTaken(err) {
 			if _, err = sequence.Advance(ctx, pool); err == nil {
-				err = try(ctx, pool, key, auditKey, do)
+				err = try(ctx, pool, key, auditKeys, do)
 			}
 		}
 		if err != nil && !pg.Blocked(err) {
@@ -236,7 +242,7 @@ func inTransaction(ctx context.Context, pool *pgxpool.Pool, key contact.Key, aud
 	return err
 }
 
-func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKey *chain.Key, do func(tx pgx.Tx) error) error {
+func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKeys chain.Keys, do func(tx pgx.Tx) error) error {
 	// The function sees what others have committed before it was called.
 	return pgx.BeginTxFunc(ctx, pool, pg.ReadCommitted, func(tx pgx.Tx) error {
 		allowed, err := mayStmt.One(ctx, tx, pg.NoArgs{})
@@ -249,14 +255,8 @@ func try(ctx context.Context, pool *pgxpool.Pool, key contact.Key, auditKey *cha
 		if _, err := lockStmt.One(ctx, tx, lockArgs{key.Shard()}); err != nil {
 			return fmt.Errorf("lock its shard: %w", err)
 		}
-		if auditKey == nil {
-			keyed, err := audit.Keyed(ctx, tx)
-			switch {
-			case err != nil:
-				return err
-			case keyed > 0:
-				return ErrKeyMissing
-			}
+		if err := audit.RequireKeys(ctx, tx, auditKeys, key.Shard()); err != nil {
+			return err
 		}
 		if _, err := holdStmt.Run(ctx, tx, argsOf(key)); err != nil {
 			return fmt.Errorf("wait for what is being put: %w", err)
@@ -273,13 +273,13 @@ type stamp struct {
 
 // appendRow appends the row of an erasure or a lifting to the log, and returns its
 // number.
-func appendRow(ctx context.Context, tx pgx.Tx, key contact.Key, event string, auditKey *chain.Key) (int64, error) {
+func appendRow(ctx context.Context, tx pgx.Tx, key contact.Key, event string, auditKeys chain.Keys) (int64, error) {
 	found, err := stampStmt.All(ctx, tx, pg.NoArgs{})
 	if err != nil {
 		return 0, fmt.Errorf("read the time: %w", err)
 	}
 	row := audit.NewOperatorRow(event, key, found[0].ID, found[0].At)
-	if err := audit.Append(ctx, tx, auditKey, &row); err != nil {
+	if err := audit.Append(ctx, tx, auditKeys, &row); err != nil {
 		return 0, err
 	}
 	return row.AuditSeq, nil
@@ -309,7 +309,7 @@ func (a *Account) erase(ctx context.Context, tx pgx.Tx, key contact.Key, o Optio
 	case o.DryRun:
 		seq, err = appendProvisional(ctx, tx, key)
 	default:
-		seq, err = appendRow(ctx, tx, key, audit.Erased, o.AuditKey)
+		seq, err = appendRow(ctx, tx, key, audit.Erased, o.AuditKeys)
 	}
 	if err != nil {
 		return 0, err

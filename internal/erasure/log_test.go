@@ -82,12 +82,12 @@ func TestErase_ofAKeyedLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.worker.AuditKey = auditKey
+	r.worker.AuditKeys = chain.Keys{auditKey}
 	r.run(r.worker.Run)
 	key := contact.Key{Tenant: "Cust1", ID: 7}
 	r.put(secretEvent("contact.changed", "", received))
 	r.drain()
-	keyed := erasure.Author{Actor: "tester", AuditKey: auditKey}
+	keyed := erasure.Author{Actor: "tester", AuditKeys: chain.Keys{auditKey}}
 	refused := func(what string, err error) {
 		t.Helper()
 		if !errors.Is(err, erasure.ErrKeyMissing) {
@@ -112,7 +112,7 @@ func TestErase_ofAKeyedLog(t *testing.T) {
 	if err := erasure.Lift(t.Context(), r.Pool, key, keyed); err != nil {
 		t.Fatal(err)
 	}
-	report := r.verified(verify.Options{Key: auditKey})
+	report := r.verified(verify.Options{Keys: chain.Keys{auditKey}})
 	if report.Chain.Keyed != 3 || report.Chain.Rows != 3 {
 		t.Errorf("%+v, want 3 rows with the key", report.Chain)
 	}

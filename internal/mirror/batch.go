@@ -70,13 +70,17 @@ type beginner interface {
 func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first uint32, except []string) (found []inbox.Claimed, busy bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
 	defer cancel()
+	if err := w.prepare(ctx); err != nil {
+		return nil, false, err
+	}
 	began := time.Now()
 	var (
 		visible []Applied
 		blamed  int
+		links   = &links{keys: w.AuditKeys}
 	)
 	work := func(tx pgx.Tx) error {
-		found = nil
+		found, links.broken = nil, nil
 		held, err := inbox.LockShards(ctx, tx, &w.marks, int(shards), int32(first), except...)
 		if err != nil {
 			return err
@@ -89,7 +93,7 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 		if except == nil && w.backlogs.note(found, size) {
 			signal(w.express) // for what others had queued before, or to let its connection go
 		}
-		visible, blamed, err = applyClaimed(ctx, tx, w.AuditKey, found, held.At)
+		visible, blamed, err = applyClaimed(ctx, tx, links, found, held.At)
 		return err
 	}
 	err = pgx.BeginTxFunc(ctx, db, transaction, work)
@@ -106,16 +110,23 @@ func (w *Worker) apply(ctx context.Context, db beginner, size int, shards, first
 		return nil, false, err
 	}
 	w.marks.Passed(found)
+	w.warnOfBreaks(links.broken)
 	if len(found) > 0 {
 		w.observe(Batch{Took: time.Since(began), At: time.Now(), Applied: visible, Blamed: blamed})
 	}
 	return found, busy, nil
 }
 
+// links is what a batch links its rows with, and the broken chains that it met.
+type links struct {
+	keys   chain.Keys
+	broken []audit.Break
+}
+
 // applyClaimed reads the claimed events again and applies them. It returns those
 // that have an audit row now, and how many it quarantined; an event that was applied
 // before is neither.
-func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.Claimed, now time.Time) (applied []Applied, blamed int, err error) {
+func applyClaimed(ctx context.Context, tx pgx.Tx, links *links, found []inbox.Claimed, now time.Time) (applied []Applied, blamed int, err error) {
 	events := make([]claimed, 0, len(found))
 	for _, c := range found {
 		e, err := read(c)
@@ -128,7 +139,7 @@ func applyClaimed(ctx context.Context, tx pgx.Tx, key *chain.Key, found []inbox.
 		}
 		events = append(events, e)
 	}
-	applied, more, err := applyOrBlame(ctx, tx, key, events, now)
+	applied, more, err := applyOrBlame(ctx, tx, links, events, now)
 	return applied, blamed + more, err
 }
 
@@ -150,11 +161,11 @@ func read(c inbox.Claimed) (claimed, error) {
 
 // applyOrBlame applies events; where PostgreSQL refuses their data it looks for
 // the one at fault by halves, and quarantines that one alone.
-func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) (applied []Applied, blamed int, err error) {
+func applyOrBlame(ctx context.Context, tx pgx.Tx, links *links, events []claimed, now time.Time) (applied []Applied, blamed int, err error) {
 	if len(events) == 0 {
 		return nil, 0, nil
 	}
-	contacts, err := fold(ctx, tx, key, events, now)
+	contacts, err := fold(ctx, tx, links, events, now)
 	switch {
 	case err == nil:
 		return outcomes(contacts, len(events)), 0, nil
@@ -175,11 +186,11 @@ func applyOrBlame(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claim
 		return nil, 1, inbox.Blame(ctx, tx, events[0].seq, events[0].receivedAt, pg.Explain(err))
 	}
 	half := len(events) / 2
-	first, blamed, err := applyOrBlame(ctx, tx, key, events[:half], now)
+	first, blamed, err := applyOrBlame(ctx, tx, links, events[:half], now)
 	if err != nil {
 		return nil, 0, err
 	}
-	second, more, err := applyOrBlame(ctx, tx, key, events[half:], now)
+	second, more, err := applyOrBlame(ctx, tx, links, events[half:], now)
 	return append(first, second...), blamed + more, err
 }
 
@@ -197,9 +208,9 @@ const savepoint = "events"
 
 // fold folds events into what is stored of their contacts, writes it behind a
 // savepoint, and returns the contacts with the results.
-func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now time.Time) ([]*touched, error) {
+func fold(ctx context.Context, tx pgx.Tx, links *links, events []claimed, now time.Time) ([]*touched, error) {
 	touched := group(events)
-	log := audit.NewAppender(key, shardsOf(touched), len(events))
+	log := audit.NewAppender(links.keys, shardsOf(touched), len(events))
 	if err := load(ctx, tx, touched, log); err != nil {
 		return nil, err
 	}
@@ -217,6 +228,7 @@ func fold(ctx context.Context, tx pgx.Tx, key *chain.Key, events []claimed, now 
 	if err := write(ctx, tx, touched, len(events), log, now); err != nil {
 		return nil, err
 	}
+	links.broken = append(links.broken, log.Broken()...)
 	return touched, erasure.Applied(ctx, tx, erasedEvents(touched))
 }
 

@@ -3,101 +3,92 @@ package mirror
 import (
 	"context"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
+	"time"
 
 	"contactmirror/internal/audit"
-	"contactmirror/internal/chain"
 	"contactmirror/internal/pg"
-	"contactmirror/sql"
 )
 
-var (
-	allHeadsStmt = pg.NewQuery[pg.NoArgs, audit.Head](sql.MirrorAllHeads)
-	unsealedStmt = pg.NewColumn[unsealedArgs, bool](sql.MirrorUnsealed)
-	sealStmt     = pg.NewCommand[sealArgs](sql.MirrorSeal)
-)
+// signInterval is how often the heads of all chains are checked, and signed with keys
+// that have not signed them yet: those of shards without events too.
+const signInterval = 30 * time.Second
 
-type (
-	unsealedArgs struct{ KeyID []byte }
-	sealArgs     struct {
-		Shards     []int16
-		AuditSeals [][]byte
+// prepare signs the heads of an empty log, once and before the first batch.
+func (w *Worker) prepare(ctx context.Context) error {
+	w.preparing.Lock()
+	defer w.preparing.Unlock()
+	if w.prepared {
+		return nil
 	}
-)
-
-// seal seals the end of every chain with the worker's key, where another or none
-// made its last link: from then on each must end in a link or a seal of this
-// key, whether or not its shard has had an event since.
-func (w *Worker) seal(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
-	defer cancel()
-	id := w.AuditKey.ID()
-	open, err := unsealedStmt.One(ctx, w.pool, unsealedArgs{id[:]})
-	if err == nil && open {
-		err = pgx.BeginTxFunc(ctx, w.pool, pg.ReadCommitted, func(tx pgx.Tx) error { return sealAll(ctx, tx, w.AuditKey) })
+	if err := audit.SignEmpty(ctx, w.pool, w.AuditKeys); err != nil {
+		return fmt.Errorf("mirror: %w", err)
 	}
-	if err != nil {
-		return fmt.Errorf("mirror: seal the audit chains with the key: %w", err)
-	}
+	w.prepared = true
 	return nil
 }
 
-func sealAll(ctx context.Context, tx pgx.Tx, key *chain.Key) error {
-	stored, err := allHeadsStmt.All(ctx, tx, pg.NoArgs{})
-	if err != nil {
-		return err
-	}
-	var (
-		linker = chain.NewLinker(key)
-		shards []int16
-		seals  [][]byte
-	)
-	for i := range stored {
-		head, err := stored[i].Head()
-		if err != nil {
-			return err
-		}
-		if head.Link.Key() != key.ID() {
-			link := linker.Seal(stored[i].Shard, head)
-			shards, seals = append(shards, stored[i].Shard), append(seals, link[:])
-		}
-	}
-	_, err = sealStmt.Run(ctx, tx, sealArgs{shards, seals})
-	return err
-}
-
-// keyMissing tells the log when the chains end in links or seals of a key, and
-// the worker was given none: it goes on, for events must be applied, and verify
-// finds what it links from now on.
+// keyMissing tells the log when the chains are written with a key, and the worker was
+// given none: it goes on, for events must be applied, and verify finds what it links
+// from now on.
 func (w *Worker) keyMissing(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, batchTimeout)
-	defer cancel()
 	chains, err := audit.Keyed(ctx, w.pool)
 	if err != nil {
 		return fmt.Errorf("mirror: %w", err)
 	}
 	if chains > 0 {
-		w.log.Warn("the audit log has been chained with a key, and none is set: from now on anybody who may write the tables can link rows; set CONTACTMIRROR_AUDIT_KEY", "chains", chains)
+		w.log.Warn("the audit log is chained with a key, and none is set: its rows prove nothing from now on; set CONTACTMIRROR_AUDIT_KEY, and see contactmirror help audit adopt", "chains", chains)
 	}
 	return nil
 }
 
-// sealUntilDone seals, again after every failure, which the batches meet too.
-func (w *Worker) sealUntilDone(ctx context.Context) {
-	do := w.seal
-	if w.AuditKey == nil {
-		do = w.keyMissing
-	}
+// watchHeads checks and signs the heads as long as ctx lasts; without keys it only
+// looks, once, whether the chains have any. An error is one that the batches meet too.
+func (w *Worker) watchHeads(ctx context.Context) {
 	var troubled pg.RetryLog
 	for ctx.Err() == nil {
-		err := do(ctx)
-		if err == nil {
+		bounded, cancel := context.WithTimeout(ctx, batchTimeout)
+		err := w.checkHeads(bounded)
+		cancel()
+		pause := signInterval
+		switch {
+		case ctx.Err() != nil:
+		case err == nil && len(w.AuditKeys) == 0:
 			return
+		case err != nil:
+			pause = maxPause
+			if troubled.Due(err) {
+				w.log.Log(ctx, pg.Level(err), "can't check the heads of the audit chains", "error", pg.Explain(err))
+			}
 		}
-		if troubled.Due(err) {
-			w.log.Log(ctx, pg.Level(err), "can't look at the audit chains' key yet", "error", pg.Explain(err))
+		wait(ctx, pause)
+	}
+}
+
+func (w *Worker) checkHeads(ctx context.Context) error {
+	if len(w.AuditKeys) == 0 {
+		return w.keyMissing(ctx)
+	}
+	if err := w.prepare(ctx); err != nil { // an empty log's are not broken
+		return err
+	}
+	broken, err := audit.Sign(ctx, w.pool, w.AuditKeys)
+	w.warnOfBreaks(broken)
+	return err
+}
+
+// warnOfBreaks tells the log of each broken chain, once.
+func (w *Worker) warnOfBreaks(broken []audit.Break) {
+	if len(broken) == 0 {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range broken {
+		if w.warned[b.Shard] {
+			continue
 		}
-		wait(ctx, maxPause)
+		w.warned[b.Shard] = true
+		w.log.Warn("the head of an audit chain was signed by no configured key: rows of its shard are linked without a key until contactmirror audit adopt; see contactmirror verify",
+			"shard", b.Shard, "since_audit_seq", b.Since)
 	}
 }

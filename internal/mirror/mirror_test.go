@@ -381,7 +381,7 @@ func TestWorker_keepsInfiniteTimes(t *testing.T) {
 // event is quarantined for it.
 func TestWorker_showsAProgrammingError(t *testing.T) {
 	t.Parallel()
-	for _, statement := range []string{"Takes a batch out of the queues", "How many audit chains end"} {
+	for _, statement := range []string{"Takes a batch out of the queues", "Signs the heads of audit chains"} {
 		t.Run(statement, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1)
@@ -389,20 +389,19 @@ func TestWorker_showsAProgrammingError(t *testing.T) {
 			broken := r.DB.Broken(t, statement)
 			var log pgtest.Log
 			r.worker = mirror.New(broken.Pool, log.Logger(), 1)
+			r.worker.AuditKeys = auditKey(t, "a key of enough bytes")
 			r.run(r.worker.Run)
-			for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), statement); {
+			for deadline := time.Now().Add(20 * time.Second); !strings.Contains(log.String(), statement) || r.worker.Health().Err == nil; {
 				if time.Now().After(deadline) {
 					t.Fatalf("not logged within 20 s; health: %+v", r.worker.Health())
 				}
 				r.worker.Wake()
 			}
-			if statement == "Takes a batch out of the queues" {
-				if err := r.worker.Health().Err; err == nil || !strings.Contains(err.Error(), statement) {
-					t.Errorf("health: %v", err)
-				}
-				if got := column(t, r.Pool, `select concat_ws(' ', queued, quarantined) from event_accounting`); got[0] != "1 0" {
-					t.Errorf("queued and quarantined %q, want 1 0", got)
-				}
+			if err := r.worker.Health().Err; err == nil || !strings.Contains(err.Error(), statement) {
+				t.Errorf("health: %v", err)
+			}
+			if got := column(t, r.Pool, `select concat_ws(' ', queued, quarantined) from event_accounting`); got[0] != "1 0" {
+				t.Errorf("queued and quarantined %q, want 1 0", got)
 			}
 			broken.Repair()
 			r.drain()

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"contactmirror/internal/chain"
+	"contactmirror/internal/contact"
 	"contactmirror/internal/inbox"
 	"contactmirror/internal/pg"
 )
@@ -58,9 +59,9 @@ type Worker struct {
 	// Observe, when set before Run, is told of each batch after its transaction
 	// has ended. Loops call it at the same time, and wait for it.
 	Observe func(Batch)
-	// AuditKey, when set before Run, is what the audit log is chained with. Without
-	// one the chain holds, but whoever may write the tables can make it anew.
-	AuditKey *chain.Key
+	// AuditKeys, when set before Run, are what the audit log is chained with. Without
+	// any, everybody who may write the tables can forge the chain.
+	AuditKeys chain.Keys
 
 	// BatchSize is how many events one transaction applies at most; 0 is 500. It is
 	// to be set before Run.
@@ -82,7 +83,12 @@ type Worker struct {
 	backlogs backlogs
 	express  chan struct{}
 
+	preparing sync.Mutex // held during prepare
+	prepared  bool
+
 	mu sync.Mutex
+	// warned holds the shards whose broken chain the log was told of.
+	warned [contact.Shards]bool
 	// failing holds, for each loop whose last batch failed, why.
 	failing   map[int]error
 	since     time.Time
@@ -156,7 +162,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		group.Go(func() error { w.loop(ctx, i); return nil })
 	}
 	group.Go(func() error { w.expressLoop(ctx); return nil })
-	group.Go(func() error { w.sealUntilDone(ctx); return nil })
+	group.Go(func() error { w.watchHeads(ctx); return nil })
 	group.Go(func() error { w.poll(ctx); return nil })
 	group.Go(func() error { w.listen(ctx); return nil })
 	return group.Wait()

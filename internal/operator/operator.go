@@ -44,6 +44,7 @@ const (
 	ForgetProcess     Action = "forget_process"
 	Grant             Action = "grant"
 	Publish           Action = "publish"
+	AdoptAudit        Action = "adopt_audit"
 )
 
 // Detail is what was asked for and what came of it, by name. The values must have

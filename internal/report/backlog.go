@@ -30,6 +30,8 @@ type Backlog struct {
 	// HorizonWaitsSince is since when the change feed has waited for a transaction to
 	// end, nil if it does not.
 	HorizonWaitsSince *time.Time
+	// BrokenChains is how many shards have a broken audit chain, see [BrokenChain].
+	BrokenChains int64
 }
 
 // ReadBacklog is cheap however long the queue is: it may be asked for every few

@@ -17,6 +17,7 @@ var (
 	unbalancedStmt   = pg.NewColumn[pg.NoArgs, int64](sql.ReportUnbalanced)
 	processesStmt    = pg.NewQuery[pg.NoArgs, processRow](sql.ReportProcesses)
 	transactionsStmt = pg.NewQuery[pg.NoArgs, Transaction](sql.ReportTransactions)
+	chainsStmt       = pg.NewQuery[pg.NoArgs, BrokenChain](sql.ReportChains)
 	secretsStmt      = pg.NewQuery[pg.NoArgs, secretRow](sql.ReportSecrets)
 )
 
@@ -29,6 +30,16 @@ type Status struct {
 	Processes []Process `json:"processes"`
 	// Transactions are those that halt the change feed, or will.
 	Transactions []Transaction `json:"transactions"`
+	// BrokenChains are the shards of the audit log whose rows are linked without a key
+	// although there is one.
+	BrokenChains []BrokenChain `json:"broken_audit_chains"`
+}
+
+// BrokenChain is a shard whose chain has a head that no configured key signed.
+type BrokenChain struct {
+	Shard int16 `json:"shard"`
+	// SinceAuditSeq is the number in the log from which on no key proves its rows.
+	SinceAuditSeq int64 `json:"since_audit_seq"`
 }
 
 // Mirror counts what belongs to no one tenant's account.
@@ -112,7 +123,11 @@ func Read(ctx context.Context, db pg.DB) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("report: transactions: %w", err)
 	}
-	return Status{Mirror: totals[0], Tenants: tenants, Processes: processes, Transactions: transactions}, nil
+	chains, err := chainsStmt.All(ctx, db, pg.NoArgs{})
+	if err != nil {
+		return Status{}, fmt.Errorf("report: audit chains: %w", err)
+	}
+	return Status{Mirror: totals[0], Tenants: tenants, Processes: processes, Transactions: transactions, BrokenChains: chains}, nil
 }
 
 // Unbalanced is how many tenants' accounts do not add up: more than none means

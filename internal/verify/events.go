@@ -24,7 +24,7 @@ type Events struct {
 	Applied int64 `json:"applied"`
 	Bodies  int64 `json:"bodies"`
 	// Lost events were accepted and are nowhere, Invented audit rows come of no
-	// accepted event, Different ones say something else than it.
+	// accepted event, or nothing writes such, Different ones say something else than it.
 	Lost      int64    `json:"lost"`
 	Invented  int64    `json:"invented"`
 	Different int64    `json:"different"`
@@ -47,6 +47,9 @@ var (
 		EventSeq          *int64
 		ContextIdentifier string
 		ContactID         int64
+		Event             string
+		Origin            string
+		OfEvent           bool
 		Total             int64
 	}](sql.VerifyInvented)
 )
@@ -137,7 +140,11 @@ func unmatched(ctx context.Context, tx pgx.Tx, tenant *string, found *Events) er
 	}
 	for _, r := range rows {
 		found.Invented = r.Total
-		found.Lines = append(found.Lines, fmt.Sprintf("row %d of the log, contact %d of tenant %q: invented: its event was never accepted", r.AuditSeq, r.ContactID, r.ContextIdentifier))
+		reason := "its event was never accepted"
+		if !r.OfEvent {
+			reason = fmt.Sprintf("nothing writes such a row, of the event %q and the origin %q", r.Event, r.Origin)
+		}
+		found.Lines = append(found.Lines, fmt.Sprintf("row %d of the log, contact %d of tenant %q: invented: %s", r.AuditSeq, r.ContactID, r.ContextIdentifier, reason))
 	}
 	return nil
 }

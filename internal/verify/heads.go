@@ -19,15 +19,16 @@ type storedHead struct {
 	Shard      int16
 	AuditCount int64
 	AuditHead  []byte
-	AuditSeal  []byte
+	// AuditSignatures are those of keys on the head.
+	AuditSignatures []byte
 }
 
 // Heads is the ends of all chains at one instant, to be kept where nobody who
 // can write to the database can write.
 type Heads struct {
 	At time.Time `json:"at"`
-	// Key is the id of the key that was given; nil: none.
-	Key    *string     `json:"audit_key_id"`
+	// Keys are the ids of the keys that were given.
+	Keys   []string    `json:"audit_key_ids"`
 	Shards []ShardHead `json:"shards"`
 }
 
@@ -67,10 +68,10 @@ func loadHeads(ctx context.Context, db pg.DB) ([]storedHead, error) {
 }
 
 // export is the heads as they are to be kept.
-func export(at time.Time, key *chain.Key, stored []storedHead) *Heads {
-	h := &Heads{At: at}
-	if key != nil {
-		h.Key = new(key.ID().String())
+func export(at time.Time, keys chain.Keys, stored []storedHead) *Heads {
+	h := &Heads{At: at, Keys: []string{}}
+	for _, id := range keys.IDs() {
+		h.Keys = append(h.Keys, id.String())
 	}
 	for _, s := range stored {
 		h.Shards = append(h.Shards, ShardHead{s.Shard, s.AuditCount, hex.EncodeToString(s.AuditHead)})

@@ -21,8 +21,10 @@ type Options struct {
 	// Tenant limits everything to one tenant. The chain, which runs through all of
 	// them, is then not checked.
 	Tenant *string
-	// Key is what links were made with; nil: links that name a key are not checked.
-	Key *chain.Key
+	// Keys are what links were made with. Links that name other keys can't be checked:
+	// that is a difference, unless AllowUnchecked is set.
+	Keys           chain.Keys
+	AllowUnchecked bool
 	// Against is heads exported earlier, which the chains must still contain.
 	Against *Heads
 	// Progress, when set, is told how many of about how many rows have been read.
@@ -88,7 +90,11 @@ func run(ctx context.Context, pool *pgxpool.Pool, options Options) (*Report, err
 	if len(stored) != contact.Shards {
 		return nil, fmt.Errorf("sync_shards has %d rows, want %d", len(stored), contact.Shards)
 	}
-	report := &Report{At: snapshot.At, Heads: export(snapshot.At, options.Key, stored)}
+	adoptions, err := loadAdoptions(ctx, snapshot.Tx(0))
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{At: snapshot.At, Heads: export(snapshot.At, options.Keys, stored)}
 	passes := 2 // of the log: for the mirror, and beside the events
 	if options.Tenant == nil {
 		passes++
@@ -126,7 +132,7 @@ func run(ctx context.Context, pool *pgxpool.Pool, options Options) (*Report, err
 	})
 	if options.Tenant == nil {
 		check(func() error {
-			found, err := checkChains(ctx, snapshot.Tx(last+1), newChains(stored, options.Key, options.Against), progress.step)
+			found, err := checkChains(ctx, snapshot.Tx(last+1), newChains(stored, adoptions, options), progress.step)
 			report.Chain = &found
 			return err
 		})

@@ -3,10 +3,13 @@ package verify
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"contactmirror/internal/chain"
 )
 
 // lines is everything that a report finds fault with.
@@ -26,7 +29,7 @@ func lines(r *Report) []string {
 func TestWhatHolds(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 5)
-	if empty := r.run(Options{Key: testKey(t, "sixteen bytes or more")}); empty.Differences() != 0 || empty.Chain.Rows != 0 {
+	if empty := r.run(Options{Keys: testKey(t, "sixteen bytes or more")}); empty.Differences() != 0 || empty.Chain.Rows != 0 {
 		t.Errorf("of an empty database: %v", lines(empty))
 	}
 	r.apply(200, nil)
@@ -142,50 +145,81 @@ func TestWhatIsFound(t *testing.T) {
 	}
 }
 
-// What is missing of a key, and what was done without it, shows.
-func TestKeyComesAndGoes(t *testing.T) {
+// What is missing of a key, and what was done without it, shows until it is adopted,
+// and is listed after that.
+func TestRun_keysComeAndGo(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 8)
 	one, two := testKey(t, "the first key of the log"), testKey(t, "the second key of the log")
-	r.apply(60, nil)
-	want := func(options Options, count string, faults ...string) {
+	ids := map[string]string{"one": one[0].ID().String(), "two": two[0].ID().String()}
+	want := func(name string, options Options, counts string, faults ...string) {
 		t.Helper()
 		report := r.run(options)
-		if got := fmt.Sprint(report.Chain.Unkeyed, report.Chain.Keyed, report.Chain.OtherKey); got != count {
-			t.Errorf("links unkeyed, keyed, of another key: %s, want %s", got, count)
+		c := report.Chain
+		if got := fmt.Sprint(c.Unkeyed, c.Keyed, c.OtherKey, c.Adopted, c.Unchecked); got != counts {
+			t.Errorf("%s: rows without a key, with one given, with another, adopted, unchecked: %s, want %s", name, got, counts)
 		}
-		got := lines(report)
-		for i, line := range got {
-			if len(faults) > 0 && strings.Contains(line, faults[0]) {
-				got[i] = faults[0]
+		var got []string
+		for _, b := range c.Breaks {
+			if kind := b.What; !slices.Contains(got, kind) {
+				got = append(got, kind)
 			}
 		}
-		if diff := cmp.Diff(faults, got); diff != "" {
-			t.Errorf("faults (-want +got):\n%s", diff)
+		if diff := cmp.Diff(faults, got); diff != "" || report.Differences() != int64(len(c.Breaks)) {
+			t.Errorf("%s: breaks (-want +got):\n%s%q", name, diff, lines(report))
 		}
 	}
-	want(Options{Key: one}, "60 0 0", "chains of all shards: unsealed: they end in neither a link nor a seal of the key "+one.ID().String())
-	r.apply(0, two) // seals, and is then found to be the wrong one
-	r.apply(0, one)
-	want(Options{Key: one}, "60 0 0")
+	r.apply(60, nil)
+	want("never a key", Options{}, "60 0 0 0 0")
+	want("a key that nobody has used", Options{Keys: one}, "60 0 0 0 0", Unproved)
+	if done := r.adopt(one); len(done.Shards) != 32 || done.NotProved() != 60 {
+		t.Errorf("adopted %+v", done)
+	}
+	want("adopted", Options{Keys: one}, "60 0 0 60 0")
+	want("adopted, the key is not given", Options{}, "60 0 0 60 32", Unchecked)
+	want("adopted, allowed", Options{AllowUnchecked: true}, "60 0 0 60 32")
+	if done := r.adopt(one); len(done.Shards) != 0 {
+		t.Errorf("adopted again: %+v", done)
+	}
 	r.apply(60, one)
-	want(Options{Key: one}, "60 60 0")
-	want(Options{}, "60 0 60")
-	r.apply(0, two)
-	r.apply(60, two)
-	want(Options{Key: two}, "60 60 60")
-	before := r.value("select count(distinct shard)::text from contact_audit_log where audit_seq > (select max(audit_seq) - 30 from contact_audit_log)")
-	if before == "0" {
-		t.Fatal("nothing was applied")
+	want("with the key", Options{Keys: one}, "60 60 0 60 0")
+	// The key is changed while an old and a new process run.
+	both := chain.Keys{two[0], one[0]}
+	for range 3 {
+		r.apply(10, both)
+		r.apply(10, one)
 	}
-	r.apply(30, nil) // the key is lost
-	report := r.run(Options{Key: two})
-	shards := r.value("select count(distinct shard)::text from contact_audit_log where audit_seq > (select max(audit_seq) - 30 from contact_audit_log)")
-	if got := fmt.Sprint(len(report.Chain.Breaks)); got != shards || report.Chain.Breaks[0].What != Unsealed {
-		t.Errorf("%s chains are unsealed, want %s: %q", got, shards, lines(report))
+	r.apply(30, both)
+	want("changed", Options{Keys: both}, "60 150 0 60 0")
+	want("changed, the new key is not given", Options{Keys: one}, "60 90 60 60 60", Unchecked)
+	r.apply(0, two) // the old key is taken out
+	r.apply(30, two)
+	want("without the old one", Options{Keys: chain.Keys{one[0], two[0]}}, "60 180 0 60 0")
+	unchecked := r.run(Options{Keys: two})
+	if got := lines(unchecked); len(got) != 1 || !strings.Contains(got[0], ids["one"]) {
+		t.Errorf("the old key is not given: %q", got)
 	}
-	r.apply(0, two) // and found again
-	want(Options{Key: two}, "90 60 60")
+	want("… which is allowed", Options{Keys: two, AllowUnchecked: true}, "60 90 90 60 122")
+	// A worker without the key, and what it has done is adopted.
+	r.apply(30, nil)
+	want("a worker without a key", Options{Keys: both}, "90 180 0 60 0", Unproved)
+	want("… found without the keys too", Options{AllowUnchecked: true}, "90 0 180 60 212", Unproved)
+	r.apply(30, two)
+	lost := r.run(Options{Keys: both}).Chain
+	if len(lost.Breaks) == 0 || lost.Unkeyed <= 90 {
+		t.Errorf("a head without a signature was continued with the key: %+v", lost)
+	}
+	dry, err := Adopt(t.Context(), r.Pool, AdoptOptions{Keys: both, Actor: "tester", Reason: "a test", DryRun: true})
+	if err != nil || dry.NotProved() != lost.Unkeyed-60 {
+		t.Errorf("would adopt %+v, %v; want %d rows", dry, err, lost.Unkeyed-60)
+	}
+	want("a dry run", Options{Keys: both}, fmt.Sprint(lost.Unkeyed, lost.Keyed, " 0 60 0"), Unproved)
+	r.adopt(both)
+	r.apply(30, two)
+	want("adopted", Options{Keys: both}, fmt.Sprint(lost.Unkeyed, lost.Keyed+30, 0, lost.Unkeyed, 0))
+	if got := r.value("select string_agg(distinct concat_ws(' ', actor, action, detail->>'reason'), ', ') from operator_actions"); got != "tester adopt_audit a test" {
+		t.Errorf("operator_actions has %q", got)
+	}
 }
 
 // Somebody who owns the server makes the log anew, without the key or without
@@ -195,7 +229,7 @@ func TestRewrittenLog(t *testing.T) {
 	r := newRig(t, 9)
 	key := testKey(t, "the key of the log")
 	r.apply(80, key)
-	heads := r.run(Options{Key: key}).Heads
+	heads := r.run(Options{Keys: key}).Heads
 	content, err := json.Marshal(heads)
 	if err != nil {
 		t.Fatal(err)
@@ -204,18 +238,18 @@ func TestRewrittenLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.apply(40, key)
-	if report := r.run(Options{Key: key, Against: heads}); report.Differences() != 0 {
+	if report := r.run(Options{Keys: key, Against: heads}); report.Differences() != 0 {
 		t.Errorf("after more events: %q", lines(report))
 	}
 	r.tamper(
 		"create table kept_log as select * from contact_audit_log", "create table kept_shards as select * from sync_shards",
-		"delete from contact_audit_log", "update sync_shards set audit_count = 0, audit_head = null, audit_seal = null",
+		"delete from contact_audit_log", "update sync_shards set audit_count = 0, audit_head = null, audit_signatures = null",
 		"insert into sync_queue (shard, context_identifier, event_seq, received_at, body_bytes) select shard, context_identifier, event_seq, received_at, 1000 from kept_log",
 		"delete from contacts", "delete from contact_tombstones",
 	)
 	r.apply(0, nil)
-	report := r.run(Options{Key: key})
-	if got := lines(report); len(got) != 1 || !strings.Contains(got[0], "chains of all shards: unsealed") {
+	report := r.run(Options{Keys: key})
+	if got := lines(report); len(got) != 1 || !strings.Contains(got[0], "chains of all shards: not proved") {
 		t.Errorf("made anew without the key: %q", got)
 	}
 	if report := r.run(Options{Against: heads}); len(report.Chain.Breaks) < 10 || report.Chain.Breaks[0].What != Rewritten {
@@ -224,17 +258,20 @@ func TestRewrittenLog(t *testing.T) {
 	// Cut off at the end of one shard, which is long enough to be.
 	r.tamper(
 		"delete from contact_audit_log", "insert into contact_audit_log select * from kept_log",
-		`update sync_shards s set audit_count = k.audit_count, audit_head = k.audit_head, audit_seal = k.audit_seal from kept_shards k where k.shard = s.shard`,
+		`update sync_shards s set audit_count = k.audit_count, audit_head = k.audit_head, audit_signatures = k.audit_signatures from kept_shards k where k.shard = s.shard`,
 		`create table cut as select shard, audit_seq from contact_audit_log where chain_seq = 2 order by shard limit 1`,
 		`delete from contact_audit_log a using cut where a.shard = cut.shard and a.audit_seq >= cut.audit_seq`,
 		`update sync_shards s set audit_count = 1, audit_head = a.chain from contact_audit_log a, cut where a.shard = cut.shard and s.shard = cut.shard`,
 	)
-	report = r.run(Options{Key: key})
-	if len(report.Chain.Breaks) != 0 {
+	report = r.run(Options{Keys: key})
+	if got := report.Chain.Breaks; len(got) != 1 || got[0].What != Unsigned {
 		t.Errorf("cut off, by itself: %q", lines(report))
 	}
-	report = r.run(Options{Key: key, Against: heads})
-	if got := report.Chain.Breaks; len(got) != 1 || got[0].What != CutOff && got[0].What != Rewritten {
+	if report = r.run(Options{AllowUnchecked: true}); len(report.Chain.Breaks) != 0 {
+		t.Errorf("cut off, without the key: %q", lines(report))
+	}
+	report = r.run(Options{Keys: key, Against: heads})
+	if got := report.Chain.Breaks; len(got) != 2 || got[1].What != CutOff && got[1].What != Rewritten {
 		t.Errorf("cut off, beside its heads: %q", lines(report))
 	}
 	for _, bad := range []string{"", "{}", `{"shards":[]}`, strings.Replace(string(content), `"rows":`, `"rows":-`, 1), strings.Replace(string(content), `"shard":3,`, `"shard":2,`, 1)} {

@@ -393,7 +393,7 @@ COMMENT ON COLUMN public.contact_audit_log.last_known IS 'On a hard delete: the 
 
 COMMENT ON COLUMN public.contact_audit_log.chain_seq IS 'Place in the chain of the shard, from 1, without gaps.';
 
-COMMENT ON COLUMN public.contact_audit_log.chain IS 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it and of this row.';
+COMMENT ON COLUMN public.contact_audit_log.chain IS 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it, of a row or of an adoption, and of this row.';
 
 COMMENT ON COLUMN public.contact_audit_log.salt IS 'Random bytes that the link''s commitment to changed_columns, field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
 
@@ -3189,6 +3189,51 @@ COMMENT ON COLUMN public.accounting_seal.event_seq IS 'Up to here webhook_events
 
 COMMENT ON COLUMN public.accounting_seal.audit_seq IS 'Up to here contact_audit_log is counted.';
 
+CREATE TABLE public.audit_adoptions (
+    shard smallint NOT NULL,
+    ordinal bigint NOT NULL,
+    through_seq bigint NOT NULL,
+    adopted_rows bigint NOT NULL,
+    digest bytea NOT NULL,
+    adopted_count bigint NOT NULL,
+    adopted_head bytea,
+    link bytea NOT NULL,
+    adopted_at timestamp with time zone NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    CONSTRAINT audit_adoptions_count CHECK ((adopted_count >= 0)),
+    CONSTRAINT audit_adoptions_digest CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT audit_adoptions_head CHECK ((octet_length(adopted_head) = 36)),
+    CONSTRAINT audit_adoptions_link CHECK ((octet_length(link) = 36)),
+    CONSTRAINT audit_adoptions_ordinal CHECK ((ordinal > 0)),
+    CONSTRAINT audit_adoptions_rows CHECK ((adopted_rows >= 0)),
+    CONSTRAINT audit_adoptions_shard CHECK (((shard >= 0) AND (shard <= 31)))
+);
+
+COMMENT ON TABLE public.audit_adoptions IS 'Chains of the audit log that an operator has accepted as they were, with audit adopt: for a first key, or after a break. verify lists what they cover as not proved. Append-only.';
+
+COMMENT ON COLUMN public.audit_adoptions.shard IS 'The shard of the chain.';
+
+COMMENT ON COLUMN public.audit_adoptions.ordinal IS 'Place among the adoptions of the shard, from 1.';
+
+COMMENT ON COLUMN public.audit_adoptions.through_seq IS 'The greatest audit_seq in the log at the time: the adoption is about the shard''s rows up to it.';
+
+COMMENT ON COLUMN public.audit_adoptions.adopted_rows IS 'How many rows these are.';
+
+COMMENT ON COLUMN public.audit_adoptions.digest IS 'SHA-256 of these rows as they were, without values that can be erased.';
+
+COMMENT ON COLUMN public.audit_adoptions.adopted_count IS 'Number of rows in the shard''s chain at the time: the next row has the place after it.';
+
+COMMENT ON COLUMN public.audit_adoptions.adopted_head IS 'audit_head in sync_shards at the time; NULL where there was none.';
+
+COMMENT ON COLUMN public.audit_adoptions.link IS 'Link that the next row of the shard follows: an HMAC of all other columns, made with the first key of the command, after the key''s id.';
+
+COMMENT ON COLUMN public.audit_adoptions.adopted_at IS 'When, by the database''s clock.';
+
+COMMENT ON COLUMN public.audit_adoptions.actor IS 'Who: the user and host that ran the command.';
+
+COMMENT ON COLUMN public.audit_adoptions.reason IS 'Why, in the operator''s words.';
+
 CREATE TABLE public.webhook_bodies (
     event_seq bigint NOT NULL,
     received_at timestamp with time zone NOT NULL,
@@ -4051,7 +4096,7 @@ CREATE TABLE public.operator_actions (
     context_identifier text,
     contact_id bigint,
     detail jsonb NOT NULL,
-    CONSTRAINT operator_actions_action CHECK ((action = ANY (ARRAY['erase'::text, 'lift_erasure'::text, 'retry_quarantine'::text, 'discard_quarantine'::text, 'discard_spool'::text, 'prune'::text, 'rebuild'::text, 'replay'::text, 'forget_process'::text, 'grant'::text, 'publish'::text]))),
+    CONSTRAINT operator_actions_action CHECK ((action = ANY (ARRAY['erase'::text, 'lift_erasure'::text, 'retry_quarantine'::text, 'discard_quarantine'::text, 'discard_spool'::text, 'prune'::text, 'rebuild'::text, 'replay'::text, 'forget_process'::text, 'grant'::text, 'publish'::text, 'adopt_audit'::text]))),
     CONSTRAINT operator_actions_actor CHECK ((actor <> ''::text)),
     CONSTRAINT operator_actions_contact CHECK (((contact_id IS NULL) OR (context_identifier IS NOT NULL))),
     CONSTRAINT operator_actions_detail CHECK ((jsonb_typeof(detail) = 'object'::text))
@@ -4067,7 +4112,7 @@ COMMENT ON COLUMN public.operator_actions.actor IS 'Who: the user and host that 
 
 COMMENT ON COLUMN public.operator_actions.database_role IS 'The database role that the command was logged in as.';
 
-COMMENT ON COLUMN public.operator_actions.action IS 'What: erase, lift_erasure, retry_quarantine, discard_quarantine, discard_spool, prune, rebuild, replay, forget_process, grant or publish.';
+COMMENT ON COLUMN public.operator_actions.action IS 'What: erase, lift_erasure, retry_quarantine, discard_quarantine, discard_spool, prune, rebuild, replay, forget_process, grant, publish or adopt_audit.';
 
 COMMENT ON COLUMN public.operator_actions.context_identifier IS 'The tenant concerned; NULL where it is not one tenant, or not known.';
 
@@ -4215,10 +4260,11 @@ CREATE TABLE public.sync_shards (
     shard smallint NOT NULL,
     audit_count bigint DEFAULT 0 NOT NULL,
     audit_head bytea,
-    audit_seal bytea,
+    audit_signatures bytea,
+    audit_break bigint,
     CONSTRAINT sync_shards_audit_count CHECK ((audit_count >= 0)),
-    CONSTRAINT sync_shards_audit_head CHECK ((((octet_length(audit_head) = 36) AND (audit_count > 0)) OR ((audit_head IS NULL) AND (audit_count = 0)))),
-    CONSTRAINT sync_shards_audit_seal CHECK ((octet_length(audit_seal) = 36)),
+    CONSTRAINT sync_shards_audit_head CHECK (((octet_length(audit_head) = 36) OR ((audit_head IS NULL) AND (audit_count = 0)))),
+    CONSTRAINT sync_shards_audit_signatures CHECK ((((octet_length(audit_signatures) % 36) = 0) AND ((octet_length(audit_signatures) >= 36) AND (octet_length(audit_signatures) <= 576)))),
     CONSTRAINT sync_shards_shard CHECK (((shard >= 0) AND (shard <= 31)))
 )
 WITH (fillfactor='50');
@@ -4227,11 +4273,13 @@ COMMENT ON TABLE public.sync_shards IS 'One row for each shard of the contacts. 
 
 COMMENT ON COLUMN public.sync_shards.shard IS 'Number of the shard, a function of tenant and contact id.';
 
-COMMENT ON COLUMN public.sync_shards.audit_count IS 'Number of links in the shard''s chain: chain_seq of its last audit row.';
+COMMENT ON COLUMN public.sync_shards.audit_count IS 'Number of rows in the shard''s chain: chain_seq of its last audit row.';
 
-COMMENT ON COLUMN public.sync_shards.audit_head IS 'The last link of the shard''s chain: chain of its last audit row; NULL before the first.';
+COMMENT ON COLUMN public.sync_shards.audit_head IS 'The last link of the shard''s chain: chain of its last audit row, or link of an adoption after that; NULL before the first.';
 
-COMMENT ON COLUMN public.sync_shards.audit_seal IS 'Where a key took over since the last link: a hash of that link made with the key, after the key''s id.';
+COMMENT ON COLUMN public.sync_shards.audit_signatures IS 'HMACs of the shard, audit_count and audit_head, one for each key that the writer of the head had, each 4 bytes of the key''s id and 32 of hash; NULL where it was written without a key.';
+
+COMMENT ON COLUMN public.sync_shards.audit_break IS 'Where no key of a worker signed the head: the number of the log (audit_seq) from which on the shard''s rows are linked without a key, until audit adopt; NULL where nothing is wrong.';
 
 CREATE TABLE public.webhook_bodies_contact (
     event_seq bigint NOT NULL,
@@ -4337,6 +4385,9 @@ ALTER TABLE ONLY public.webhook_events ALTER COLUMN event_seq SET DEFAULT nextva
 ALTER TABLE ONLY public.accounting_seal
     ADD CONSTRAINT accounting_seal_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY public.audit_adoptions
+    ADD CONSTRAINT audit_adoptions_pkey PRIMARY KEY (shard, ordinal);
+
 ALTER TABLE ONLY public.contact_audit_log
     ADD CONSTRAINT contact_audit_log_pkey PRIMARY KEY (audit_seq);
 
@@ -4407,6 +4458,8 @@ ALTER TABLE ONLY public.webhook_events
     ADD CONSTRAINT webhook_events_pkey PRIMARY KEY (event_seq);
 
 COMMENT ON INDEX public.accounting_seal_pkey IS 'Keeps it one row.';
+
+COMMENT ON INDEX public.audit_adoptions_pkey IS 'Keeps two adoptions of a shard apart.';
 
 CREATE INDEX contact_audit_log_contact ON public.contact_audit_log USING btree (context_identifier, contact_id, occurred_ticks) INCLUDE (audit_seq, given_columns, soft_deleted, hard_deleted) WHERE (outcome IS NOT NULL);
 
@@ -4513,6 +4566,8 @@ ALTER INDEX public.webhook_bodies_pkey ATTACH PARTITION public.webhook_bodies_co
 ALTER INDEX public.webhook_bodies_ignored_pkey ATTACH PARTITION public.webhook_bodies_ignored_default_pkey;
 
 ALTER INDEX public.webhook_bodies_pkey ATTACH PARTITION public.webhook_bodies_ignored_pkey;
+
+CREATE TRIGGER audit_adoptions_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.audit_adoptions FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
 
 CREATE TRIGGER contact_audit_log_append_only BEFORE DELETE OR TRUNCATE ON public.contact_audit_log FOR EACH STATEMENT EXECUTE FUNCTION public.contactmirror_append_only();
 

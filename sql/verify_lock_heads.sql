@@ -1,0 +1,5 @@
+-- The heads of the audit chains, locked: nothing is linked until the transaction ends.
+select s.shard, s.audit_count, s.audit_head, s.audit_signatures
+from sync_shards s
+order by s.shard
+for update
