@@ -54,8 +54,8 @@ func (a *attack) load() {
 	if _, err := pgx.ForEachRow(rows, row.Targets(audit.All), func() error { a.rows = append(a.rows, row); return nil }); err != nil {
 		a.t.Fatal(err)
 	}
-	rows, _ = a.Pool.Query(a.t.Context(), `select shard, audit_count, audit_head, audit_signatures, audit_break from sync_shards where shard = $1`, a.shard)
-	head, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[audit.Head])
+	heads, _ := a.Pool.Query(a.t.Context(), `select shard, audit_count, audit_head, audit_signatures, audit_break from sync_shards where shard = $1`, a.shard)
+	head, err := pgx.CollectExactlyOneRow(heads, pgx.RowToStructByPos[audit.Head])
 	if err != nil {
 		a.t.Fatal(err)
 	}
