@@ -49,9 +49,12 @@ func newAttack(r *rig, seed uint64, key chain.Keys) *attack {
 func (a *attack) load() {
 	a.t.Helper()
 	rows, _ := a.Pool.Query(a.t.Context(), `select `+strings.Join(audit.Columns(audit.All), ", ")+` from contact_audit_log where shard = $1 order by audit_seq`, a.shard)
-	a.rows = nil
-	var row audit.Row
-	if _, err := pgx.ForEachRow(rows, row.Targets(audit.All), func() error { a.rows = append(a.rows, row); return nil }); err != nil {
+	var err error
+	a.rows, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r audit.Row, err error) {
+		err = row.Scan(r.Targets(audit.All)...)
+		return r, err
+	})
+	if err != nil {
 		a.t.Fatal(err)
 	}
 	heads, _ := a.Pool.Query(a.t.Context(), `select shard, audit_count, audit_head, audit_signatures, audit_break from sync_shards where shard = $1`, a.shard)
