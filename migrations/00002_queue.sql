@@ -12,11 +12,13 @@ create table sync_shards (
     shard            smallint primary key,
     audit_count      bigint not null default 0,
     audit_head       bytea,
+    audit_seq        bigint not null default 0,
     audit_signatures bytea,
     audit_break      bigint,
     constraint sync_shards_shard check (shard between 0 and 31),
     constraint sync_shards_audit_count check (audit_count >= 0),
     constraint sync_shards_audit_head check (octet_length(audit_head) = 36 or audit_head is null and audit_count = 0),
+    constraint sync_shards_audit_seq check (audit_seq >= 0),
     constraint sync_shards_audit_signatures check (octet_length(audit_signatures) % 36 = 0 and octet_length(audit_signatures) between 36 and 576)
 ) with (fillfactor = 50); -- every batch updates its rows, in place while their pages have room
 
@@ -27,6 +29,7 @@ comment on table sync_shards is 'One row for each shard of the contacts. A worke
 comment on column sync_shards.shard is 'Number of the shard, a function of tenant and contact id.';
 comment on column sync_shards.audit_count is 'Number of rows in the shard''s chain: chain_seq of its last audit row.';
 comment on column sync_shards.audit_head is 'The last link of the shard''s chain: chain of its last audit row, or link of an adoption after that; NULL before the first.';
+comment on column sync_shards.audit_seq is 'audit_seq of the shard''s last audit row; 0 before the first. For changes_cursor.';
 comment on column sync_shards.audit_signatures is 'HMACs of the shard, audit_count and audit_head, one for each key that the writer of the head had, each 4 bytes of the key''s id and 32 of hash; NULL where it was written without a key.';
 comment on column sync_shards.audit_break is 'Where no key of a worker signed the head: the number of the log (audit_seq) from which on the shard''s rows are linked without a key, until audit adopt; NULL where nothing is wrong.';
 comment on index sync_shards_pkey is 'For the statements that lock or move the heads of some shards.';

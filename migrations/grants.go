@@ -32,7 +32,7 @@ var rights = []right{
 	{"quarantined_deliveries", "select, insert (received_at, reason, context_identifier, vouched_for, vouched_except, event_seq, headers, signatures, verified, body, body_sha256, " +
 		"deliveries, attempts, resolved_at, resolution, bytes_removed_at), update (reason, signatures, verified, deliveries, attempts, resolved_at, resolution)", ""},
 	{"sync_queue", "select, insert, delete", "select"},
-	{"sync_shards", "select, update (audit_count, audit_head, audit_signatures, audit_break)", "select"},
+	{"sync_shards", "select, update (audit_count, audit_head, audit_seq, audit_signatures, audit_break)", "select"},
 	{"contacts", "select, insert, update, delete", "select"},
 	{"contact_tombstones", "select, insert, update (deleted_at, event_seq, occurred_ticks, event_id)", "select"},
 	{"contact_audit_log", "select, insert", "select"},
@@ -79,6 +79,8 @@ var functions = []right{
 	{"contactmirror_require_restored(boolean)", "execute", ""},
 	{"contactmirror_require_read_committed()", "execute", ""},
 	{"changes_since(bigint, integer)", "execute", "execute"},
+	{"changes_cursor(bigint)", "execute", "execute"},
+	{"changes_held(text)", "execute", "execute"},
 	{"contactmirror_bodies(bigint[], timestamptz, timestamptz)", "execute", ""},
 	{"contactmirror_extend_bodies()", "execute", ""},
 	{"contactmirror_drop_bodies(text, timestamptz, boolean)", "execute", ""},

@@ -178,14 +178,12 @@ var (
 	//go:embed settle_recount.sql
 	SettleRecount string
 
-	//go:embed feed_ready.sql
-	FeedReady string
+	//go:embed feed_check.sql
+	FeedCheck string
 	//go:embed feed_changes.sql
 	FeedChanges string
 	//go:embed feed_end.sql
 	FeedEnd string
-	//go:embed feed_rows.sql
-	FeedRows string
 
 	//go:embed operator_record.sql
 	OperatorRecord string

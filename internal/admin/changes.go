@@ -52,10 +52,10 @@ func (a *Admin) changes(c echo.Context) error {
 }
 
 // lost is what a consumer has to know whose cursor is refused.
-const lost = "This log does not hold the rows that the cursor names: the database was restored from a backup, " +
+const lost = "This log does not hold all rows that the cursor proves: the database was restored from a backup, " +
 	"or failed over to a server that had not received its last commits, or it is another database, or the cursor is not a next of this API. " +
 	"Changes that you have read may not have happened here, and others have taken their numbers. " +
-	"Start over: take next of after=now, replace your copy by a copy of contacts, and read on from that next."
+	"Start over: in one REPEATABLE READ transaction, run select changes_cursor() and copy contacts; replace your copy, and send that cursor as after."
 
 func unavailable(c echo.Context, detail string) error {
 	c.Response().Header().Set(echo.HeaderRetryAfter, "1")

@@ -29,6 +29,7 @@ type (
 		AuditHeads      [][]byte
 		AuditSignatures [][]byte
 		AuditBreaks     []*int64
+		AuditSeqs       []int64
 	}
 )
 
@@ -42,6 +43,7 @@ type Appender struct {
 	keyed  bool
 	linker *Linker
 	heads  map[int16]*head
+	last   map[int16]int64 // number of the last row appended
 	// For each row, its number in the log and its salt.
 	auditSeqs []int64
 	salts     []byte
@@ -64,7 +66,7 @@ type head struct {
 // the first key after heads that one of keys signed, and without a key after others.
 func NewAppender(keys chain.Keys, shards []int16, rows int) *Appender {
 	a := &Appender{
-		keyed: len(keys) > 0, linker: NewLinker(keys), heads: map[int16]*head{},
+		keyed: len(keys) > 0, linker: NewLinker(keys), heads: map[int16]*head{}, last: map[int16]int64{},
 		auditSeqs: make([]int64, 0, rows), salts: make([]byte, rows*chain.SaltSize),
 	}
 	_, _ = rand.Read(a.salts) // never fails
@@ -116,6 +118,7 @@ func (a *Appender) Append(r *Row, erase bool) error {
 		return err
 	}
 	h.Head = next
+	a.last[r.Shard] = r.AuditSeq
 	return nil
 }
 
@@ -129,7 +132,7 @@ func (a *Appender) QueueWrite(batch *pgx.Batch) {
 		}
 		args.Shards, args.AuditCounts = append(args.Shards, shard), append(args.AuditCounts, h.Count)
 		args.AuditHeads, args.AuditSignatures = append(args.AuditHeads, h.Link[:]), append(args.AuditSignatures, signatures)
-		args.AuditBreaks = append(args.AuditBreaks, h.broken)
+		args.AuditBreaks, args.AuditSeqs = append(args.AuditBreaks, h.broken), append(args.AuditSeqs, a.last[shard])
 	}
 	advanceStmt.Queue(batch, args)
 }

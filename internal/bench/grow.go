@@ -50,7 +50,9 @@ from made`
 			return fmt.Errorf("bench: grow to %d contacts: %w", to, err)
 		}
 	}
-	const heads = `update sync_shards set audit_count = $1, audit_head = decode(repeat('00', 36), 'hex') where audit_count < $1`
+	const heads = `update sync_shards set audit_count = $1, audit_head = decode(repeat('00', 36), 'hex'),
+			audit_seq = (select max(audit_seq) from contact_audit_log)
+		where audit_count < $1`
 	if _, err := pool.Exec(ctx, heads, t.First+int64(n)); err != nil {
 		return fmt.Errorf("bench: grow: move the heads of the chains: %w", err)
 	}

@@ -20,6 +20,7 @@ func BenchmarkRead(b *testing.B) {
 		`insert into contacts (context_identifier, contact_id, name, soft_deleted, pending_columns, last_event, last_event_id, last_event_at, last_event_ticks, first_seen_at, mirrored_at)
 			select 'Cust1', i, 'A company', false, '{}', 'contact.changed', gen_random_uuid(), now(), 0, now(), now() from generate_series(1, 20000) i`,
 		`update log_horizon set audit_seq = 100000, noted_audit_seq = 100000`,
+		`update sync_shards set audit_seq = 100000 - shard`,
 		`analyze`,
 	} {
 		if _, err := db.Pool.Exec(context.Background(), statement); err != nil {

@@ -34,8 +34,7 @@ import (
 var (
 	changesStmt = pg.NewQuery[changesArgs, Change](sql.FeedChanges)
 	endStmt     = pg.NewColumn[pg.NoArgs, int64](sql.FeedEnd)
-	readyStmt   = pg.NewColumn[pg.NoArgs, bool](sql.FeedReady)
-	rowsStmt    = pg.NewQuery[rowsArgs, row](sql.FeedRows)
+	checkStmt   = pg.NewQuery[checkArgs, checked](sql.FeedCheck)
 )
 
 type (
@@ -43,7 +42,12 @@ type (
 		After   int64
 		MaxRows int
 	}
-	rowsArgs struct{ AuditSeqs []int64 }
+	checkArgs struct{ Cursor string }
+	checked   struct {
+		Held bool
+		// Now is the cursor of the end.
+		Now string
+	}
 )
 
 // Change is one event that was dealt with, an erasure, or its lifting.
@@ -64,7 +68,7 @@ type Change struct {
 	Contact json.RawMessage `json:"contact"`
 }
 
-// ErrLost is returned for a cursor that names a row which this log does not hold:
+// ErrLost is returned for a cursor that proves a row which this log does not hold:
 // the database was restored, or failed over to a server that lost its last commits,
 // or it is another database.
 var ErrLost = errors.New("feed: the log does not hold the rows of the cursor")
@@ -119,19 +123,7 @@ func New(pool *pgxpool.Pool, log *slog.Logger) *Feed {
 func (f *Feed) Now(ctx context.Context) (Cursor, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	var now Cursor
-	err := pgx.BeginTxFunc(ctx, f.pool, snapshot, func(tx pgx.Tx) error {
-		if _, err := readyStmt.One(ctx, tx, pg.NoArgs{}); err != nil {
-			return err
-		}
-		end, err := endStmt.One(ctx, tx, pg.NoArgs{})
-		if err != nil {
-			return err
-		}
-		found, err := rows(ctx, tx, end)
-		now = Cursor{last: numbered(found, end), newest: newest(found)}
-		return err
-	})
+	_, now, err := check(ctx, f.pool, Cursor{})
 	if err != nil {
 		return Cursor{}, fmt.Errorf("feed: look for the end of the log: %w", err)
 	}
@@ -164,29 +156,34 @@ func (f *Feed) Read(ctx context.Context, after Cursor, limit int) (page []Change
 }
 
 func read(ctx context.Context, tx pgx.Tx, after Cursor, limit int) (page []Change, next Cursor, err error) {
-	if _, err := readyStmt.One(ctx, tx, pg.NoArgs{}); err != nil {
-		return nil, after, err
-	}
-	found, err := rows(ctx, tx, after.rows()...)
+	held, now, err := check(ctx, tx, after)
 	if err != nil {
 		return nil, after, err
 	}
-	if !after.in(found) {
+	if !held {
 		return nil, after, ErrLost
 	}
-	page, err = changesStmt.All(ctx, tx, changesArgs{After: after.last.AuditSeq, MaxRows: min(limit, MaxChanges)})
+	page, err = changesStmt.All(ctx, tx, changesArgs{After: after.after, MaxRows: min(limit, MaxChanges)})
 	if err != nil {
 		return nil, after, err
 	}
-	next = Cursor{last: after.last, newest: newest(found)}
+	next = Cursor{after: after.after, proof: now.proof}
 	if len(page) > 0 {
-		last := page[len(page)-1].AuditSeq
-		if found, err = rows(ctx, tx, last); err != nil {
-			return nil, after, err
-		}
-		next.last = numbered(found, last)
+		next.after = page[len(page)-1].AuditSeq
 	}
 	return page, next, nil
+}
+
+// check reports whether the log holds what c proves, and returns the cursor of the end.
+func check(ctx context.Context, db pg.DB, c Cursor) (held bool, now Cursor, err error) {
+	found, err := checkStmt.All(ctx, db, checkArgs{c.String()})
+	if err != nil {
+		return false, Cursor{}, err
+	}
+	if now, err = ParseCursor(found[0].Now); err != nil {
+		return false, Cursor{}, err
+	}
+	return found[0].Held, now, nil
 }
 
 // forgetAbove is for when the log was found to end at a cursor. An end above it may
@@ -195,32 +192,7 @@ func read(ctx context.Context, tx pgx.Tx, after Cursor, limit int) (page []Chang
 func (f *Feed) forgetAbove(c Cursor) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.end = min(f.end, c.last.AuditSeq)
-}
-
-// rows returns the audit rows of these numbers that there are, and the newest.
-func rows(ctx context.Context, tx pgx.Tx, auditSeqs ...int64) ([]row, error) {
-	return rowsStmt.All(ctx, tx, rowsArgs{auditSeqs})
-}
-
-// newest is the newest of rows, the zero row where there is none.
-func newest(rows []row) (r row) {
-	for _, found := range rows {
-		if found.AuditSeq > r.AuditSeq {
-			r = found
-		}
-	}
-	return r
-}
-
-// numbered is the one of rows that has that number, the zero row where none has.
-func numbered(rows []row, auditSeq int64) row {
-	for _, found := range rows {
-		if found.AuditSeq == auditSeq {
-			return found
-		}
-	}
-	return row{}
+	f.end = min(f.end, c.after)
 }
 
 // Wait returns when [Feed.Read] may say something else about a cursor: there is
@@ -240,8 +212,8 @@ func (f *Feed) Wait(ctx context.Context, after Cursor) {
 	default:
 	}
 	// An end that was seen before the call may be an old one.
-	for known := false; end <= after.last.AuditSeq; known = true {
-		if known && end < after.last.AuditSeq {
+	for known := false; end <= after.after; known = true {
+		if known && end < after.after {
 			return
 		}
 		select {

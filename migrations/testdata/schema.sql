@@ -122,6 +122,215 @@ $$;
 
 COMMENT ON FUNCTION public.advance_log_horizon() IS 'Moves log_horizon up as far as is certain; returns whether it moved, whether both logs are now settled to their ends, and how many numbers sealed_accounts is behind it; notifies contactmirror_settled of a move. Returns no row while another session runs it. Fails in the middle of a restore, and where rows are missing after it.';
 
+CREATE TABLE public.contact_audit_log (
+    audit_seq bigint NOT NULL,
+    event_seq bigint,
+    shard smallint NOT NULL,
+    context_identifier text NOT NULL,
+    contact_id bigint NOT NULL,
+    event text NOT NULL,
+    event_id uuid NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    occurred_ticks bigint NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    recorded_at timestamp with time zone NOT NULL,
+    changed_columns text[] NOT NULL,
+    field_values jsonb,
+    given_columns bigint NOT NULL,
+    id_values jsonb,
+    unreadable_columns text[] NOT NULL,
+    noticed_columns text[],
+    irregular boolean DEFAULT false NOT NULL,
+    soft_deleted boolean,
+    hard_deleted boolean NOT NULL,
+    outcome text,
+    effect text NOT NULL,
+    changed_by_associate_id bigint,
+    webhook_name text,
+    origin text NOT NULL,
+    last_known jsonb,
+    chain_seq bigint NOT NULL,
+    chain bytea NOT NULL,
+    salt bytea,
+    commitment bytea,
+    erased_columns text[],
+    CONSTRAINT contact_audit_log_chain CHECK ((octet_length(chain) = 36)),
+    CONSTRAINT contact_audit_log_chain_seq CHECK ((chain_seq > 0)),
+    CONSTRAINT contact_audit_log_commitment CHECK ((octet_length(commitment) = 32)),
+    CONSTRAINT contact_audit_log_contact_id CHECK ((contact_id > 0)),
+    CONSTRAINT contact_audit_log_effect CHECK (((effect = ANY (ARRAY['upserted'::text, 'soft_deleted'::text, 'restored'::text, 'deleted'::text, 'erased'::text, 'unchanged'::text])) AND ((effect = 'erased'::text) = (event = 'mirror.erased'::text)))),
+    CONSTRAINT contact_audit_log_erased CHECK (((erased_columns IS NULL) OR ((field_values IS NULL) AND (id_values IS NULL) AND (last_known IS NULL) AND (salt IS NULL)))),
+    CONSTRAINT contact_audit_log_event CHECK ((event = ANY (ARRAY['contact.created'::text, 'contact.changed'::text, 'contact.softdeleted'::text, 'contact.deleted'::text, 'mirror.erased'::text, 'mirror.erasure_lifted'::text]))),
+    CONSTRAINT contact_audit_log_fact CHECK (((outcome IS NULL) = (event = ANY (ARRAY['mirror.erased'::text, 'mirror.erasure_lifted'::text])))),
+    CONSTRAINT contact_audit_log_given_columns CHECK ((((given_columns >= 0) AND (given_columns <= (((1)::bigint << 38) - 1))) AND ((given_columns = 0) OR (field_values IS NOT NULL)))),
+    CONSTRAINT contact_audit_log_origin CHECK ((origin = ANY (ARRAY['webhook'::text, 'backfill'::text, 'fetch'::text, 'reconcile'::text, 'operator'::text]))),
+    CONSTRAINT contact_audit_log_outcome CHECK ((outcome = ANY (ARRAY['applied'::text, 'no_op'::text, 'superseded'::text, 'after_delete'::text]))),
+    CONSTRAINT contact_audit_log_salt CHECK ((octet_length(salt) = 16)),
+    CONSTRAINT contact_audit_log_shard CHECK (((shard >= 0) AND (shard <= 31)))
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
+
+COMMENT ON TABLE public.contact_audit_log IS 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do. Rows with an outcome are the facts about contacts.';
+
+COMMENT ON COLUMN public.contact_audit_log.audit_seq IS 'Key, in the order of writing. Numbers have gaps and may become visible out of order.';
+
+COMMENT ON COLUMN public.contact_audit_log.event_seq IS 'The event in webhook_events; NULL where the row did not come by webhook.';
+
+COMMENT ON COLUMN public.contact_audit_log.shard IS 'The shard of the contact.';
+
+COMMENT ON COLUMN public.contact_audit_log.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
+
+COMMENT ON COLUMN public.contact_audit_log.contact_id IS 'The contact.';
+
+COMMENT ON COLUMN public.contact_audit_log.event IS 'SuperOffice''s name of the event; mirror.erased: an operator erased the contact; mirror.erasure_lifted: values of later events are kept again.';
+
+COMMENT ON COLUMN public.contact_audit_log.event_id IS 'SuperOffice''s EventId; of an erasure or a lifting a random UUID.';
+
+COMMENT ON COLUMN public.contact_audit_log.occurred_at IS 'SuperOffice''s Timestamp, cut to microseconds; of an erasure or a lifting the same as recorded_at.';
+
+COMMENT ON COLUMN public.contact_audit_log.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
+
+COMMENT ON COLUMN public.contact_audit_log.received_at IS 'When the event arrived, by the receiver''s clock.';
+
+COMMENT ON COLUMN public.contact_audit_log.recorded_at IS 'When it was applied, by the database''s clock.';
+
+COMMENT ON COLUMN public.contact_audit_log.changed_columns IS 'SuperOffice''s Changes, verbatim: names of columns, and others that the mirror does not have. Erasure removes the others, which may be any text.';
+
+COMMENT ON COLUMN public.contact_audit_log.field_values IS 'The readable values the event gave contact columns, under SuperOffice''s names, as sent; NULL where it gave none at all. A date before 0001-01-03, or from 1759-12-31 to 1760-01-02, means that none is set.';
+
+COMMENT ON COLUMN public.contact_audit_log.given_columns IS 'The columns to which field_values gives a readable value, as a bit set: 1 << n is the n-th row of contact_columns, counted from 0; contact_id is never in it. 0 once the values were erased.';
+
+COMMENT ON COLUMN public.contact_audit_log.id_values IS 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
+
+COMMENT ON COLUMN public.contact_audit_log.unreadable_columns IS 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
+
+COMMENT ON COLUMN public.contact_audit_log.noticed_columns IS 'For contact_changes: the columns that changed although no event said so, as the facts recorded by then tell: the event gives them a value without naming them, and the last fact that named them or gave them a value gave another one. NULL where there are none, and of an irregular row.';
+
+COMMENT ON COLUMN public.contact_audit_log.irregular IS 'For contact_changes: the fact was not later than all facts of the contact recorded before, or it names a column twice, or gives a column that it does not name a value that can''t be read or was erased. What the facts of such a contact notice is computed from all of them, and not read from noticed_columns.';
+
+COMMENT ON COLUMN public.contact_audit_log.soft_deleted IS 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
+
+COMMENT ON COLUMN public.contact_audit_log.hard_deleted IS 'The event is a hard delete.';
+
+COMMENT ON COLUMN public.contact_audit_log.outcome IS 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete. NULL of an erasure and a lifting, which are no facts.';
+
+COMMENT ON COLUMN public.contact_audit_log.effect IS 'What this row did to the contact in contacts, compared with the contact just before it, in the order of audit_seq: upserted; soft_deleted: the flag was set, or the contact was first seen with it; restored: the flag was cleared; deleted: hard delete; erased: its values were erased, here and in earlier rows; unchanged: at most last_… columns changed, or an erasure was lifted. It depends on arrival order. rebuild and replay write no rows: they restore what the effects say.';
+
+COMMENT ON COLUMN public.contact_audit_log.changed_by_associate_id IS 'Who caused the event; NULL where it does not say.';
+
+COMMENT ON COLUMN public.contact_audit_log.webhook_name IS 'Name of the webhook definition at SuperOffice.';
+
+COMMENT ON COLUMN public.contact_audit_log.origin IS 'Where the fact came from: webhook, backfill, fetch or reconcile; operator: an erasure or a lifting.';
+
+COMMENT ON COLUMN public.contact_audit_log.last_known IS 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
+
+COMMENT ON COLUMN public.contact_audit_log.chain_seq IS 'Place in the chain of the shard, from 1, without gaps.';
+
+COMMENT ON COLUMN public.contact_audit_log.chain IS 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it, of a row or of an adoption, and of this row.';
+
+COMMENT ON COLUMN public.contact_audit_log.salt IS 'Random bytes that the link''s commitment to changed_columns, field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
+
+COMMENT ON COLUMN public.contact_audit_log.commitment IS 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
+
+COMMENT ON COLUMN public.contact_audit_log.erased_columns IS 'Of a row whose values were erased: the names in its field_values, in SuperOffice''s spelling and in ascending order; the link covers them. The columns count as changed to what is not known. NULL where nothing was erased.';
+
+CREATE TABLE public.log_horizon (
+    id smallint NOT NULL,
+    event_seq bigint NOT NULL,
+    audit_seq bigint NOT NULL,
+    noted_event_seq bigint NOT NULL,
+    noted_audit_seq bigint NOT NULL,
+    noted_by xid8,
+    noted_at timestamp with time zone,
+    CONSTRAINT log_horizon_noted CHECK (((event_seq <= noted_event_seq) AND (audit_seq <= noted_audit_seq))),
+    CONSTRAINT log_horizon_one_row CHECK ((id = 1)),
+    CONSTRAINT log_horizon_range CHECK (((event_seq >= 0) AND (audit_seq >= 0)))
+);
+
+COMMENT ON TABLE public.log_horizon IS 'One row: how far the two logs are complete. No row up to there can appear any more.';
+
+COMMENT ON COLUMN public.log_horizon.id IS 'Always 1.';
+
+COMMENT ON COLUMN public.log_horizon.event_seq IS 'Up to here webhook_events is complete.';
+
+COMMENT ON COLUMN public.log_horizon.audit_seq IS 'Up to here contact_audit_log is complete.';
+
+COMMENT ON COLUMN public.log_horizon.noted_event_seq IS 'The next event_seq, once all transactions up to noted_by have ended.';
+
+COMMENT ON COLUMN public.log_horizon.noted_audit_seq IS 'The next audit_seq, likewise.';
+
+COMMENT ON COLUMN public.log_horizon.noted_by IS 'The transaction that made the note, after it had seen these numbers; NULL before the first.';
+
+COMMENT ON COLUMN public.log_horizon.noted_at IS 'When the note was made. While the horizon is not at the ends of the logs, it has waited since then for transactions up to noted_by to end.';
+
+CREATE TABLE public.sync_shards (
+    shard smallint NOT NULL,
+    audit_count bigint DEFAULT 0 NOT NULL,
+    audit_head bytea,
+    audit_seq bigint DEFAULT 0 NOT NULL,
+    audit_signatures bytea,
+    audit_break bigint,
+    CONSTRAINT sync_shards_audit_count CHECK ((audit_count >= 0)),
+    CONSTRAINT sync_shards_audit_head CHECK (((octet_length(audit_head) = 36) OR ((audit_head IS NULL) AND (audit_count = 0)))),
+    CONSTRAINT sync_shards_audit_seq CHECK ((audit_seq >= 0)),
+    CONSTRAINT sync_shards_audit_signatures CHECK ((((octet_length(audit_signatures) % 36) = 0) AND ((octet_length(audit_signatures) >= 36) AND (octet_length(audit_signatures) <= 576)))),
+    CONSTRAINT sync_shards_shard CHECK (((shard >= 0) AND (shard <= 31)))
+)
+WITH (fillfactor='50');
+
+COMMENT ON TABLE public.sync_shards IS 'One row for each shard of the contacts. A worker locks the rows of the shards it works on before it does anything else.';
+
+COMMENT ON COLUMN public.sync_shards.shard IS 'Number of the shard, a function of tenant and contact id.';
+
+COMMENT ON COLUMN public.sync_shards.audit_count IS 'Number of rows in the shard''s chain: chain_seq of its last audit row.';
+
+COMMENT ON COLUMN public.sync_shards.audit_head IS 'The last link of the shard''s chain: chain of its last audit row, or link of an adoption after that; NULL before the first.';
+
+COMMENT ON COLUMN public.sync_shards.audit_seq IS 'audit_seq of the shard''s last audit row; 0 before the first. For changes_cursor.';
+
+COMMENT ON COLUMN public.sync_shards.audit_signatures IS 'HMACs of the shard, audit_count and audit_head, one for each key that the writer of the head had, each 4 bytes of the key''s id and 32 of hash; NULL where it was written without a key.';
+
+COMMENT ON COLUMN public.sync_shards.audit_break IS 'Where no key of a worker signed the head: the number of the log (audit_seq) from which on the shard''s rows are linked without a key, until audit adopt; NULL where nothing is wrong.';
+
+CREATE FUNCTION public.changes_cursor(after bigint DEFAULT NULL::bigint) RETURNS text
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT concat_ws('-'::text, COALESCE(changes_cursor.after, ( SELECT max(l.audit_seq) AS max
+            FROM public.contact_audit_log l
+           WHERE (l.audit_seq <= ( SELECT h.audit_seq
+                    FROM public.log_horizon h
+                   WHERE (h.id = 1)))), (0)::bigint), NULLIF(concat_ws('.'::text, max(r.audit_seq), string_agg(((r.newest - r.audit_seq))::text, '.'::text ORDER BY r.audit_seq DESC) FILTER (WHERE (r.audit_seq < r.newest))), ''::text), encode(SUBSTRING(sha256(string_agg((int8send(r.audit_seq) || r.chain), '\x'::bytea ORDER BY r.audit_seq)) FROM 1 FOR 8), 'hex'::text)) AS concat_ws
+    FROM ( SELECT a.audit_seq,
+             a.chain,
+             max(a.audit_seq) OVER () AS newest
+            FROM (public.sync_shards s
+              CROSS JOIN LATERAL ( SELECT l.audit_seq,
+                     l.chain
+                    FROM public.contact_audit_log l
+                   WHERE (l.audit_seq = s.audit_seq)
+                  LIMIT 1) a)) r;
+END;
+
+COMMENT ON FUNCTION public.changes_cursor(after bigint) IS 'changes_cursor(after): the cursor of a consumer that has read up to a row (after; by default the last row that changes_since returns now). It proves every row of the log that is visible in this transaction, so what was read and what contacts shows must have been read in it, in REPEATABLE READ. /changes takes it as after. For changes_since alone: after is the number before the first hyphen.';
+
+CREATE FUNCTION public.changes_held(cursor text) RETURNS boolean
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT (((c.after = 0) AND (c.proof = ''::text)) OR COALESCE(((c.after <= c.named[1]) AND (encode(SUBSTRING(sha256(( SELECT string_agg((int8send(l.audit_seq) || l.chain), '\x'::bytea ORDER BY l.audit_seq) AS string_agg
+            FROM public.contact_audit_log l
+           WHERE (l.audit_seq = ANY (ARRAY( SELECT
+                         CASE n.place
+                             WHEN 1 THEN n.number
+                             ELSE (c.named[1] - n.number)
+                         END AS "case"
+                    FROM unnest(c.named) WITH ORDINALITY n(number, place)))))) FROM 1 FOR 8), 'hex'::text) = c.proof)), false))
+    FROM ( SELECT (split_part(changes_held.cursor, '-'::text, 1))::bigint AS after,
+             (string_to_array(split_part(changes_held.cursor, '-'::text, 2), '.'::text))::bigint[] AS named,
+             split_part(changes_held.cursor, '-'::text, 3) AS proof) c;
+END;
+
+COMMENT ON FUNCTION public.changes_held(cursor text) IS 'changes_held(cursor): whether the log holds every row that was visible when the cursor was made. If not, the database was restored, or failed over, without some of them, or is another one: start over from a copy of contacts, made in one REPEATABLE READ transaction with changes_cursor(). A standby that lags behind does not hold the newest rows yet.';
+
 CREATE FUNCTION public.contactmirror_utc(at timestamp with time zone) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN ((to_jsonb((at AT TIME ZONE 'UTC'::text)) #>> '{}'::text[]) || 'Z'::text);
@@ -289,147 +498,6 @@ CREATE FUNCTION public.contactmirror_row(contact public.contacts) RETURNS jsonb
 
 COMMENT ON FUNCTION public.contactmirror_row(contact public.contacts) IS 'A row of contacts as JSON, by column name, with its times in UTC.';
 
-CREATE TABLE public.contact_audit_log (
-    audit_seq bigint NOT NULL,
-    event_seq bigint,
-    shard smallint NOT NULL,
-    context_identifier text NOT NULL,
-    contact_id bigint NOT NULL,
-    event text NOT NULL,
-    event_id uuid NOT NULL,
-    occurred_at timestamp with time zone NOT NULL,
-    occurred_ticks bigint NOT NULL,
-    received_at timestamp with time zone NOT NULL,
-    recorded_at timestamp with time zone NOT NULL,
-    changed_columns text[] NOT NULL,
-    field_values jsonb,
-    given_columns bigint NOT NULL,
-    id_values jsonb,
-    unreadable_columns text[] NOT NULL,
-    noticed_columns text[],
-    irregular boolean DEFAULT false NOT NULL,
-    soft_deleted boolean,
-    hard_deleted boolean NOT NULL,
-    outcome text,
-    effect text NOT NULL,
-    changed_by_associate_id bigint,
-    webhook_name text,
-    origin text NOT NULL,
-    last_known jsonb,
-    chain_seq bigint NOT NULL,
-    chain bytea NOT NULL,
-    salt bytea,
-    commitment bytea,
-    erased_columns text[],
-    CONSTRAINT contact_audit_log_chain CHECK ((octet_length(chain) = 36)),
-    CONSTRAINT contact_audit_log_chain_seq CHECK ((chain_seq > 0)),
-    CONSTRAINT contact_audit_log_commitment CHECK ((octet_length(commitment) = 32)),
-    CONSTRAINT contact_audit_log_contact_id CHECK ((contact_id > 0)),
-    CONSTRAINT contact_audit_log_effect CHECK (((effect = ANY (ARRAY['upserted'::text, 'soft_deleted'::text, 'restored'::text, 'deleted'::text, 'erased'::text, 'unchanged'::text])) AND ((effect = 'erased'::text) = (event = 'mirror.erased'::text)))),
-    CONSTRAINT contact_audit_log_erased CHECK (((erased_columns IS NULL) OR ((field_values IS NULL) AND (id_values IS NULL) AND (last_known IS NULL) AND (salt IS NULL)))),
-    CONSTRAINT contact_audit_log_event CHECK ((event = ANY (ARRAY['contact.created'::text, 'contact.changed'::text, 'contact.softdeleted'::text, 'contact.deleted'::text, 'mirror.erased'::text, 'mirror.erasure_lifted'::text]))),
-    CONSTRAINT contact_audit_log_fact CHECK (((outcome IS NULL) = (event = ANY (ARRAY['mirror.erased'::text, 'mirror.erasure_lifted'::text])))),
-    CONSTRAINT contact_audit_log_given_columns CHECK ((((given_columns >= 0) AND (given_columns <= (((1)::bigint << 38) - 1))) AND ((given_columns = 0) OR (field_values IS NOT NULL)))),
-    CONSTRAINT contact_audit_log_origin CHECK ((origin = ANY (ARRAY['webhook'::text, 'backfill'::text, 'fetch'::text, 'reconcile'::text, 'operator'::text]))),
-    CONSTRAINT contact_audit_log_outcome CHECK ((outcome = ANY (ARRAY['applied'::text, 'no_op'::text, 'superseded'::text, 'after_delete'::text]))),
-    CONSTRAINT contact_audit_log_salt CHECK ((octet_length(salt) = 16)),
-    CONSTRAINT contact_audit_log_shard CHECK (((shard >= 0) AND (shard <= 31)))
-)
-WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
-
-COMMENT ON TABLE public.contact_audit_log IS 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do. Rows with an outcome are the facts about contacts.';
-
-COMMENT ON COLUMN public.contact_audit_log.audit_seq IS 'Key, in the order of writing. Numbers have gaps and may become visible out of order.';
-
-COMMENT ON COLUMN public.contact_audit_log.event_seq IS 'The event in webhook_events; NULL where the row did not come by webhook.';
-
-COMMENT ON COLUMN public.contact_audit_log.shard IS 'The shard of the contact.';
-
-COMMENT ON COLUMN public.contact_audit_log.context_identifier IS 'SuperOffice''s ContextIdentifier, the tenant.';
-
-COMMENT ON COLUMN public.contact_audit_log.contact_id IS 'The contact.';
-
-COMMENT ON COLUMN public.contact_audit_log.event IS 'SuperOffice''s name of the event; mirror.erased: an operator erased the contact; mirror.erasure_lifted: values of later events are kept again.';
-
-COMMENT ON COLUMN public.contact_audit_log.event_id IS 'SuperOffice''s EventId; of an erasure or a lifting a random UUID.';
-
-COMMENT ON COLUMN public.contact_audit_log.occurred_at IS 'SuperOffice''s Timestamp, cut to microseconds; of an erasure or a lifting the same as recorded_at.';
-
-COMMENT ON COLUMN public.contact_audit_log.occurred_ticks IS 'SuperOffice''s Timestamp in units of 100 ns since 1970-01-01 UTC.';
-
-COMMENT ON COLUMN public.contact_audit_log.received_at IS 'When the event arrived, by the receiver''s clock.';
-
-COMMENT ON COLUMN public.contact_audit_log.recorded_at IS 'When it was applied, by the database''s clock.';
-
-COMMENT ON COLUMN public.contact_audit_log.changed_columns IS 'SuperOffice''s Changes, verbatim: names of columns, and others that the mirror does not have. Erasure removes the others, which may be any text.';
-
-COMMENT ON COLUMN public.contact_audit_log.field_values IS 'The readable values the event gave contact columns, under SuperOffice''s names, as sent; NULL where it gave none at all. A date before 0001-01-03, or from 1759-12-31 to 1760-01-02, means that none is set.';
-
-COMMENT ON COLUMN public.contact_audit_log.given_columns IS 'The columns to which field_values gives a readable value, as a bit set: 1 << n is the n-th row of contact_columns, counted from 0; contact_id is never in it. 0 once the values were erased.';
-
-COMMENT ON COLUMN public.contact_audit_log.id_values IS 'SuperOffice''s Values, the ids of a dead row; no column takes its value from them.';
-
-COMMENT ON COLUMN public.contact_audit_log.unreadable_columns IS 'Columns to which the event gave a value that can''t be read: one outside their type or outside the grammar of dates, or a DeletedDate before 1980 or more than a day after the event. They are pending, and the value decides nothing.';
-
-COMMENT ON COLUMN public.contact_audit_log.noticed_columns IS 'For contact_changes: the columns that changed although no event said so, as the facts recorded by then tell: the event gives them a value without naming them, and the last fact that named them or gave them a value gave another one. NULL where there are none, and of an irregular row.';
-
-COMMENT ON COLUMN public.contact_audit_log.irregular IS 'For contact_changes: the fact was not later than all facts of the contact recorded before, or it names a column twice, or gives a column that it does not name a value that can''t be read or was erased. What the facts of such a contact notice is computed from all of them, and not read from noticed_columns.';
-
-COMMENT ON COLUMN public.contact_audit_log.soft_deleted IS 'What the event says of the soft-delete flag; NULL where it says nothing, and on a hard delete.';
-
-COMMENT ON COLUMN public.contact_audit_log.hard_deleted IS 'The event is a hard delete.';
-
-COMMENT ON COLUMN public.contact_audit_log.outcome IS 'applied; no_op: the row was so already; superseded: later events had overwritten all it says; after_delete: later than the hard delete. NULL of an erasure and a lifting, which are no facts.';
-
-COMMENT ON COLUMN public.contact_audit_log.effect IS 'What this row did to the contact in contacts, compared with the contact just before it, in the order of audit_seq: upserted; soft_deleted: the flag was set, or the contact was first seen with it; restored: the flag was cleared; deleted: hard delete; erased: its values were erased, here and in earlier rows; unchanged: at most last_… columns changed, or an erasure was lifted. It depends on arrival order. rebuild and replay write no rows: they restore what the effects say.';
-
-COMMENT ON COLUMN public.contact_audit_log.changed_by_associate_id IS 'Who caused the event; NULL where it does not say.';
-
-COMMENT ON COLUMN public.contact_audit_log.webhook_name IS 'Name of the webhook definition at SuperOffice.';
-
-COMMENT ON COLUMN public.contact_audit_log.origin IS 'Where the fact came from: webhook, backfill, fetch or reconcile; operator: an erasure or a lifting.';
-
-COMMENT ON COLUMN public.contact_audit_log.last_known IS 'On a hard delete: the row that contacts held until then, by column name; NULL where there was none.';
-
-COMMENT ON COLUMN public.contact_audit_log.chain_seq IS 'Place in the chain of the shard, from 1, without gaps.';
-
-COMMENT ON COLUMN public.contact_audit_log.chain IS 'Link of the chain: an id of the key it was made with (4 bytes, zeros: none), and a hash (32 bytes) of the link before it, of a row or of an adoption, and of this row.';
-
-COMMENT ON COLUMN public.contact_audit_log.salt IS 'Random bytes that the link''s commitment to changed_columns, field_values, given_columns, id_values and last_known is made with; NULL once those were erased.';
-
-COMMENT ON COLUMN public.contact_audit_log.commitment IS 'The commitment to the values that were erased; NULL while they are here, because it can be computed from them.';
-
-COMMENT ON COLUMN public.contact_audit_log.erased_columns IS 'Of a row whose values were erased: the names in its field_values, in SuperOffice''s spelling and in ascending order; the link covers them. The columns count as changed to what is not known. NULL where nothing was erased.';
-
-CREATE TABLE public.log_horizon (
-    id smallint NOT NULL,
-    event_seq bigint NOT NULL,
-    audit_seq bigint NOT NULL,
-    noted_event_seq bigint NOT NULL,
-    noted_audit_seq bigint NOT NULL,
-    noted_by xid8,
-    noted_at timestamp with time zone,
-    CONSTRAINT log_horizon_noted CHECK (((event_seq <= noted_event_seq) AND (audit_seq <= noted_audit_seq))),
-    CONSTRAINT log_horizon_one_row CHECK ((id = 1)),
-    CONSTRAINT log_horizon_range CHECK (((event_seq >= 0) AND (audit_seq >= 0)))
-);
-
-COMMENT ON TABLE public.log_horizon IS 'One row: how far the two logs are complete. No row up to there can appear any more.';
-
-COMMENT ON COLUMN public.log_horizon.id IS 'Always 1.';
-
-COMMENT ON COLUMN public.log_horizon.event_seq IS 'Up to here webhook_events is complete.';
-
-COMMENT ON COLUMN public.log_horizon.audit_seq IS 'Up to here contact_audit_log is complete.';
-
-COMMENT ON COLUMN public.log_horizon.noted_event_seq IS 'The next event_seq, once all transactions up to noted_by have ended.';
-
-COMMENT ON COLUMN public.log_horizon.noted_audit_seq IS 'The next audit_seq, likewise.';
-
-COMMENT ON COLUMN public.log_horizon.noted_by IS 'The transaction that made the note, after it had seen these numbers; NULL before the first.';
-
-COMMENT ON COLUMN public.log_horizon.noted_at IS 'When the note was made. While the horizon is not at the ends of the logs, it has waited since then for transactions up to noted_by to end.';
-
 CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000) RETURNS TABLE(audit_seq bigint, context_identifier text, contact_id bigint, change text, event text, event_id uuid, occurred_at timestamp with time zone, outcome text, changed_columns text[], contact jsonb)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
@@ -487,7 +555,7 @@ CREATE FUNCTION public.changes_since(after bigint, max_rows integer DEFAULT 1000
    ORDER BY a.audit_seq;
 END;
 
-COMMENT ON FUNCTION public.changes_since(after bigint, max_rows integer) IS 'changes_since(after, max_rows): up to max_rows changes after a cursor in contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next cursor. Each change comes once and none is left out, whatever commits in which order. change: the effect of the row, as in contact_audit_log: a consumer that applies the changes in this order agrees with the mirror on which contacts there are and on soft_deleted, and erases its values where it is erased. outcome is NULL of an erasure and of its lifting. contact: the row of contacts as it is now, NULL where there is none. After a restore, or a failover that lost the last commits, numbers are used again, and reading on would skip changes. So a consumer keeps (audit_seq, event_id, recorded_at) of the last row returned, and of the newest row of contact_audit_log, whose effect contact may show already. Before it reads on it checks, in the same REPEATABLE READ transaction, exists (select from contact_audit_log where audit_seq = … and event_id = … and recorded_at = …) for both; where one is gone it starts over from a copy of contacts.';
+COMMENT ON FUNCTION public.changes_since(after bigint, max_rows integer) IS 'changes_since(after, max_rows): up to max_rows changes after a row of contact_audit_log, oldest first; 0 is the beginning, and the last audit_seq returned is the next after. Each change comes once and none is left out, whatever commits in which order. change: the effect of the row, as in contact_audit_log: a consumer that applies the changes in this order agrees with the mirror on which contacts there are and on soft_deleted, and erases its values where it is erased. outcome is NULL of an erasure and of its lifting. contact: the row of contacts as it is now, NULL where there is none. A restore, or a failover that lost the last commits, takes back rows that were read, so a consumer reads in REPEATABLE READ transactions: it checks changes_held(cursor), reads, and keeps changes_cursor(audit_seq of the last row) for the next transaction.';
 
 CREATE FUNCTION public.contactmirror_rank(event text) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -4255,31 +4323,6 @@ COMMENT ON TABLE public.schema_roles IS 'Roles that contactmirror migrate grants
 COMMENT ON COLUMN public.schema_roles.role_name IS 'The role.';
 
 COMMENT ON COLUMN public.schema_roles.kind IS 'service: what serve and its sister commands need; reporting: tables and views, but no bodies, quarantine and secrets.';
-
-CREATE TABLE public.sync_shards (
-    shard smallint NOT NULL,
-    audit_count bigint DEFAULT 0 NOT NULL,
-    audit_head bytea,
-    audit_signatures bytea,
-    audit_break bigint,
-    CONSTRAINT sync_shards_audit_count CHECK ((audit_count >= 0)),
-    CONSTRAINT sync_shards_audit_head CHECK (((octet_length(audit_head) = 36) OR ((audit_head IS NULL) AND (audit_count = 0)))),
-    CONSTRAINT sync_shards_audit_signatures CHECK ((((octet_length(audit_signatures) % 36) = 0) AND ((octet_length(audit_signatures) >= 36) AND (octet_length(audit_signatures) <= 576)))),
-    CONSTRAINT sync_shards_shard CHECK (((shard >= 0) AND (shard <= 31)))
-)
-WITH (fillfactor='50');
-
-COMMENT ON TABLE public.sync_shards IS 'One row for each shard of the contacts. A worker locks the rows of the shards it works on before it does anything else.';
-
-COMMENT ON COLUMN public.sync_shards.shard IS 'Number of the shard, a function of tenant and contact id.';
-
-COMMENT ON COLUMN public.sync_shards.audit_count IS 'Number of rows in the shard''s chain: chain_seq of its last audit row.';
-
-COMMENT ON COLUMN public.sync_shards.audit_head IS 'The last link of the shard''s chain: chain of its last audit row, or link of an adoption after that; NULL before the first.';
-
-COMMENT ON COLUMN public.sync_shards.audit_signatures IS 'HMACs of the shard, audit_count and audit_head, one for each key that the writer of the head had, each 4 bytes of the key''s id and 32 of hash; NULL where it was written without a key.';
-
-COMMENT ON COLUMN public.sync_shards.audit_break IS 'Where no key of a worker signed the head: the number of the log (audit_seq) from which on the shard''s rows are linked without a key, until audit adopt; NULL where nothing is wrong.';
 
 CREATE TABLE public.webhook_bodies_contact (
     event_seq bigint NOT NULL,
