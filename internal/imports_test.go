@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/refold":     {"internal/audit", "internal/contact", "internal/pg", "sql", "pgx"},
 	"internal/rebuild":    {"internal/contact", "internal/operator", "internal/pg", "internal/refold", "sql", "pgx"},
 	"internal/verify":     {"internal/chain", "internal/contact", "internal/event", "internal/operator", "internal/pg", "internal/refold", "sql", "pgx"},
-	"internal/freshness":  {"internal/pg", "sql"},
+	"internal/freshness":  {"internal/pg", "sql", "pgx"},
 	"internal/settle":     {"internal/pg", "sql", "pgx"},
 	"internal/feed":       {"internal/contact", "internal/pg", "sql", "pgx"},
 	"internal/bench":      {"internal/contact", "internal/signature", "pgx"},

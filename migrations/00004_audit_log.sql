@@ -91,7 +91,7 @@ create index contact_audit_log_occurred_at on contact_audit_log
 create index contact_audit_log_recorded_at on contact_audit_log
     using brin (recorded_at timestamptz_minmax_multi_ops) with (pages_per_range = 32, autosummarize = on);
 
-comment on table contact_audit_log is 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do. Rows with an outcome are the facts about contacts.';
+comment on table contact_audit_log is 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome, effect, last_known, noticed_columns and irregular do. Rows with an outcome are the facts about contacts.';
 comment on column contact_audit_log.audit_seq is 'Key, in the order of writing. Numbers have gaps and may become visible out of order.';
 comment on column contact_audit_log.event_seq is 'The event in webhook_events; NULL where the row did not come by webhook.';
 comment on column contact_audit_log.shard is 'The shard of the contact.';

@@ -13,6 +13,8 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"contactmirror/internal/pg"
 	"contactmirror/sql"
 )
@@ -33,30 +35,30 @@ const (
 
 // Advance brings complete_through up to date. It does nothing while another session
 // does it.
-func Advance(ctx context.Context, db pg.DB) error {
-	_, err := advance(ctx, db, 0)
+func Advance(ctx context.Context, pool *pgxpool.Pool) error {
+	_, err := advance(ctx, pool, 0)
 	return err
 }
 
-func advance(ctx context.Context, db pg.DB, maxAge time.Duration) (done bool, err error) {
+func advance(ctx context.Context, pool *pgxpool.Pool, maxAge time.Duration) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	done, err = advanceStmt.One(ctx, db, advanceArgs{maxAge})
+	found, err := advanceStmt.Commit(ctx, pool, advanceArgs{maxAge})
 	if err != nil {
 		return false, fmt.Errorf("freshness: advance complete_through: %w", err)
 	}
-	return done, nil
+	return found[0], nil
 }
 
 // Advancer calls [Advance] as long as it runs. Make one with [New], and [Advancer.Run]
 // it.
 type Advancer struct {
-	db  pg.DB
-	log *slog.Logger
+	pool *pgxpool.Pool
+	log  *slog.Logger
 }
 
-// New makes an advancer on db.
-func New(db pg.DB, log *slog.Logger) *Advancer { return &Advancer{db, log} }
+// New makes an advancer of pool's database.
+func New(pool *pgxpool.Pool, log *slog.Logger) *Advancer { return &Advancer{pool, log} }
 
 // Run brings complete_through up to date every [Interval], unless another process has
 // done so, until ctx ends. Where it takes long, it does so more rarely.
@@ -71,7 +73,7 @@ func (a *Advancer) Run(ctx context.Context) error {
 		case <-pause.C:
 		}
 		began := time.Now()
-		_, err := advance(ctx, a.db, Interval/2)
+		_, err := advance(ctx, a.pool, Interval/2)
 		if ctx.Err() == nil && troubled.Due(err) {
 			a.log.Log(ctx, pg.Level(err), "can't bring complete_through up to date", "error", pg.Explain(err))
 		}

@@ -232,7 +232,7 @@ func TestWorker_continuesForeignHeadsWithoutAKey(t *testing.T) {
 	}
 	got := column(t, r.Pool, `select concat_ws(' ', bool_or(substring(chain for 4) = '\x00000000'), bool_or(substring(chain for 4) <> '\x00000000'),
 		bool_and((substring(chain for 4) = '\x00000000') = (audit_break is not null)), bool_and((audit_signatures is null) = (audit_break is not null)))
-		from contact_audit_log join sync_shards using (shard) where audit_seq > `+before)
+		from contact_audit_log a join sync_shards using (shard) where a.audit_seq > `+before)
 	if got[0] != "t t t t" {
 		t.Errorf("rows without a key, with one, of broken shards without, of others with signatures: %s", got[0])
 	}

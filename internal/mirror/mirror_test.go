@@ -124,7 +124,7 @@ func mirrored(t testing.TB, db *pgxpool.Pool) []string {
 	return slices.Concat(
 		column(t, db, `select (to_jsonb(c) - 'first_seen_at' - 'mirrored_at')::text from contacts c order by context_identifier, contact_id`),
 		column(t, db, `select (to_jsonb(t) - 'event_seq')::text from contact_tombstones t order by context_identifier, contact_id`),
-		column(t, db, `select (to_jsonb(a) - array['audit_seq', 'event_seq', 'outcome', 'effect', 'last_known', 'recorded_at', 'received_at', 'chain_seq', 'chain', 'salt'])::text
+		column(t, db, `select (to_jsonb(a) - array['audit_seq', 'event_seq', 'outcome', 'effect', 'last_known', 'noticed_columns', 'irregular', 'recorded_at', 'received_at', 'chain_seq', 'chain', 'salt'])::text
 			from contact_audit_log a order by context_identifier, contact_id, event_id, event`),
 	)
 }

@@ -170,7 +170,7 @@ CREATE TABLE public.contact_audit_log (
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='500000', autovacuum_freeze_min_age='0');
 
-COMMENT ON TABLE public.contact_audit_log IS 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome and last_known do. Rows with an outcome are the facts about contacts.';
+COMMENT ON TABLE public.contact_audit_log IS 'One row for each contact event, written in the transaction that applied it, and one for each erasure of a contact and each lifting; never removed, and never changed except by erasure, which removes values. What the event said does not depend on when it arrived; outcome, effect, last_known, noticed_columns and irregular do. Rows with an outcome are the facts about contacts.';
 
 COMMENT ON COLUMN public.contact_audit_log.audit_seq IS 'Key, in the order of writing. Numbers have gaps and may become visible out of order.';
 
