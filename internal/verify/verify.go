@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
@@ -117,19 +118,7 @@ func run(ctx context.Context, pool *pgxpool.Pool, options Options) (*Report, err
 		report.Mirror, err = checkMirror(ctx, snapshot, options.Tenant, progress)
 		return err
 	})
-	check(func() (err error) {
-		report.Events, err = checkEvents(ctx, snapshot.Tx(last), options.Tenant, progress.step)
-		if err == nil {
-			report.Accounts, err = checkAccounts(ctx, snapshot.Tx(last), options.Tenant)
-		}
-		if err == nil {
-			report.Erasures, err = checkErasures(ctx, snapshot.Tx(last), options.Tenant)
-		}
-		if err == nil {
-			report.Duplicates, err = checkDuplicates(ctx, snapshot.Tx(last), options.Tenant)
-		}
-		return err
-	})
+	check(func() error { return report.checkTables(ctx, snapshot.Tx(last), options.Tenant, progress.step) })
 	if options.Tenant == nil {
 		check(func() error {
 			found, err := checkChains(ctx, snapshot.Tx(last+1), newChains(stored, adoptions, options), progress.step)
@@ -141,6 +130,22 @@ func run(ctx context.Context, pool *pgxpool.Pool, options Options) (*Report, err
 		return nil, err
 	}
 	return report, nil
+}
+
+// checkTables compares the log with events, account, erasures and duplicates, one after
+// another in tx.
+func (r *Report) checkTables(ctx context.Context, tx pgx.Tx, tenant *string, step func()) (err error) {
+	if r.Events, err = checkEvents(ctx, tx, tenant, step); err != nil {
+		return err
+	}
+	if r.Accounts, err = checkAccounts(ctx, tx, tenant); err != nil {
+		return err
+	}
+	if r.Erasures, err = checkErasures(ctx, tx, tenant); err != nil {
+		return err
+	}
+	r.Duplicates, err = checkDuplicates(ctx, tx, tenant)
+	return err
 }
 
 func checkMirror(ctx context.Context, snapshot *refold.Snapshot, tenant *string, progress *progress) (Mirror, error) {
