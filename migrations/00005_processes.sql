@@ -129,7 +129,7 @@ comment on table freshness is 'At most one row: up to when the mirror is complet
 comment on column freshness.id is 'Always 1.';
 comment on column freshness.database_identity is 'The database in which the row was written last: contactmirror_database_identity().';
 comment on column freshness.complete_through is 'Receipt time before which everything is applied that receivers were sent. It never goes back. NULL before the first heartbeat of a receiver.';
-comment on column freshness.last_heartbeat_at is 'The newest time that any receiver''s heartbeat allows, also of receivers that are gone: where complete_through stands while none runs.';
+comment on column freshness.last_heartbeat_at is 'The newest time that any receiver''s heartbeat allows, also of receivers that have stopped: complete_through stays there while no receiver runs.';
 comment on column freshness.waits_for is 'The transaction that keeps complete_through from advancing, because it writes events and has not ended; NULL if there is none.';
 comment on column freshness.advanced_at is 'When complete_through was last brought up to date, by the database''s clock.';
 comment on index freshness_pkey is 'Keeps it one row.';

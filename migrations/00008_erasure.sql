@@ -429,7 +429,7 @@ end
 $$;
 -- +goose StatementEnd
 
-comment on function contactmirror_analyze_values() is 'Makes the statistics of the tables with values of contacts again, so that pg_stats has none that were erased. For the owner, or whom the owner grants it to.';
+comment on function contactmirror_analyze_values() is 'Runs analyze on the tables with values of contacts, so that pg_stats holds no erased value. For the owner, or roles that the owner grants it to.';
 
 -- The service may insert into the log, but not rows that say a contact was erased or an
 -- erasure lifted. The trigger fires after the insert, for its condition does not keep

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"strings"
 
 	"contactmirror/internal/accept"
 	"contactmirror/internal/contact"
@@ -60,8 +59,7 @@ func spooledAbout(dir string, key contact.Key) ([]spooledFile, error) {
 // about reports whether d is about the contact of key, or may be.
 func about(d *inbox.Delivery, key contact.Key) bool {
 	if e := d.Event; e != nil {
-		ofContact := e.Contact != nil || strings.HasPrefix(e.Name, "contact.") || e.Entity != nil && strings.EqualFold(*e.Entity, "contact")
-		return ofContact && e.Tenant == key.Tenant && e.PrimaryKey != nil && *e.PrimaryKey == key.ID
+		return e.OfContact() && e.Tenant == key.Tenant && e.PrimaryKey != nil && *e.PrimaryKey == key.ID
 	}
 	if d.Tenant != nil && *d.Tenant != key.Tenant {
 		return false

@@ -78,7 +78,7 @@ func leave(ctx context.Context, heartbeat *process.Heartbeat, watch *watch) {
 		watch.log.Log(ctx, pg.Level(err), "can't remove this process's row from the table processes", "error", pg.Explain(err))
 		return
 	}
-	// It may be the last process: nobody else would say that the mirror is complete.
+	// It may be the last process, and complete_through is brought up to date by processes only.
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
 	if err := freshness.Advance(ctx, watch.pool); err != nil {

@@ -88,7 +88,7 @@ func (t timeline) write(w io.Writer, now time.Time) error {
 			details []string
 		}{
 			{"changed", changes(now, e, "changed")},
-			{"noticed, changed by unknown", changes(now, e, "noticed")},
+			{"noticed, author unknown", changes(now, e, "noticed")},
 			{"names no mirrored column", quoted(others(e))},
 			{"unreadable", quoted(e.UnreadableColumns)},
 		} {
@@ -136,8 +136,7 @@ func verdict(e audit.Entry) string {
 	return outcome + ": " + strings.ReplaceAll(*e.Transition, "_", "-")
 }
 
-// changes lists the changes of one kind that an entry tells of, as contact_changes
-// has them.
+// changes lists the entry's lines of contact_changes of one kind.
 func changes(now time.Time, e audit.Entry, kind string) (list []string) {
 	for _, change := range e.Changes {
 		if change.Kind != kind {

@@ -69,7 +69,7 @@ func assess(status report.Status) standing {
 	return s
 }
 
-// missing names the roles that nobody fills.
+// missing lists the roles that no running process has.
 func (s standing) missing() []string {
 	var roles []string
 	if s.ReceiversAlive == 0 {
@@ -110,7 +110,7 @@ func (s standing) write(w io.Writer) error {
 // writeMissing says loudly what does not run.
 func (s standing) writeMissing(w io.Writer) {
 	if s.ReceiversAlive == 0 {
-		fmt.Fprintln(w, "NO RECEIVER RUNS: nobody takes SuperOffice's deliveries, and they are lost; start contactmirror serve.")
+		fmt.Fprintln(w, "NO RECEIVER RUNS: deliveries from SuperOffice are lost; start contactmirror serve.")
 	}
 	if s.WorkersAlive == 0 {
 		fmt.Fprintln(w, "NO SYNC WORKER RUNS: nothing is applied; start contactmirror serve.")

@@ -16,8 +16,8 @@ import (
 
 const (
 	// drainTimeout bounds what the drain puts at a time, with a second more for each
-	// drainRate bytes. Nobody waits for it but the end of the process, which has ten
-	// seconds: a commit under way is waited for even where the server hangs.
+	// drainRate bytes. Only the shutdown of the process waits for it, which has ten
+	// seconds: it waits for a commit under way even where the server hangs.
 	drainTimeout = 5 * time.Second
 	drainRate    = 1 << 20
 )

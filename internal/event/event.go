@@ -1,6 +1,7 @@
 package event
 
 import (
+	"strings"
 	"time"
 
 	"contactmirror/internal/contact"
@@ -30,6 +31,12 @@ type Event struct {
 
 // Ignored reports whether e is no contact event: kept, but never applied.
 func (e *Event) Ignored() bool { return e.Contact == nil }
+
+// OfContact reports whether e is about a contact, so that its PrimaryKey is a contact's
+// id, as contactmirror_is_of_contact decides in SQL: ignored events may be.
+func (e *Event) OfContact() bool {
+	return strings.HasPrefix(e.Name, "contact.") || e.Entity != nil && strings.EqualFold(*e.Entity, "contact")
+}
 
 // Contact is what a contact event says beyond its envelope.
 type Contact struct {

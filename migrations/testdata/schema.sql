@@ -1629,7 +1629,7 @@ begin
 end
 $$;
 
-COMMENT ON FUNCTION public.contactmirror_analyze_values() IS 'Makes the statistics of the tables with values of contacts again, so that pg_stats has none that were erased. For the owner, or whom the owner grants it to.';
+COMMENT ON FUNCTION public.contactmirror_analyze_values() IS 'Runs analyze on the tables with values of contacts, so that pg_stats holds no erased value. For the owner, or roles that the owner grants it to.';
 
 CREATE FUNCTION public.contactmirror_append_only() RETURNS trigger
     LANGUAGE plpgsql
@@ -3819,7 +3819,7 @@ COMMENT ON COLUMN public.freshness.database_identity IS 'The database in which t
 
 COMMENT ON COLUMN public.freshness.complete_through IS 'Receipt time before which everything is applied that receivers were sent. It never goes back. NULL before the first heartbeat of a receiver.';
 
-COMMENT ON COLUMN public.freshness.last_heartbeat_at IS 'The newest time that any receiver''s heartbeat allows, also of receivers that are gone: where complete_through stands while none runs.';
+COMMENT ON COLUMN public.freshness.last_heartbeat_at IS 'The newest time that any receiver''s heartbeat allows, also of receivers that have stopped: complete_through stays there while no receiver runs.';
 
 COMMENT ON COLUMN public.freshness.waits_for IS 'The transaction that keeps complete_through from advancing, because it writes events and has not ended; NULL if there is none.';
 
