@@ -45,8 +45,8 @@ type Change struct {
 	// ColumnName is the column of contacts.
 	ColumnName string `json:"column"`
 	// Kind is changed where the event names the column, and noticed where it only
-	// gives another value than the last one known: it changed after NotBefore, and
-	// nobody knows by whom.
+	// gives another value than the last one known: it changed after NotBefore, by
+	// an unknown person.
 	Kind      string     `json:"kind"`
 	NotBefore *time.Time `json:"not_before"`
 	// OldValue is the value last known before, nil where none was.

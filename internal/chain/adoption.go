@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Adoption accepts the chain of a shard as it stands, whatever a key can say of it.
+// Adoption accepts the chain of a shard as it is, whether or not a key proves it.
 // Its link is the shard's head from then on, with Head.Count as before.
 type Adoption struct {
 	Shard int16

@@ -18,12 +18,12 @@
 // be changed while both run.
 //
 // What was written without a key proves nothing by itself. An [Adoption] accepts the
-// chain of a shard as it stands; it is made with a key, and takes a link's place
+// chain of a shard as it is; it is made with a key, and takes a link's place
 // in the chain, so neither it nor what it covers can be changed or removed
 // without the key.
 //
 // What no chain can show is that its end was cut off and an older head with its
-// signatures put back, or that all of it was made anew by somebody who has the
+// signatures put back, or that all of it was rewritten by somebody who has the
 // key: for that heads have to be kept elsewhere.
 //
 // The package is pure. It reads no table, makes no random bytes, and does not know

@@ -36,18 +36,17 @@ const (
 // Advance brings complete_through up to date. It does nothing while another session
 // does it.
 func Advance(ctx context.Context, pool *pgxpool.Pool) error {
-	_, err := advance(ctx, pool, 0)
-	return err
+	return advance(ctx, pool, 0)
 }
 
-func advance(ctx context.Context, pool *pgxpool.Pool, maxAge time.Duration) (done bool, err error) {
+// advance does nothing where that was done within maxAge.
+func advance(ctx context.Context, pool *pgxpool.Pool, maxAge time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	found, err := advanceStmt.Commit(ctx, pool, advanceArgs{maxAge})
-	if err != nil {
-		return false, fmt.Errorf("freshness: advance complete_through: %w", err)
+	if _, err := advanceStmt.Commit(ctx, pool, advanceArgs{maxAge}); err != nil {
+		return fmt.Errorf("freshness: advance complete_through: %w", err)
 	}
-	return found[0], nil
+	return nil
 }
 
 // Advancer calls [Advance] as long as it runs. Make one with [New], and [Advancer.Run]
@@ -73,7 +72,7 @@ func (a *Advancer) Run(ctx context.Context) error {
 		case <-pause.C:
 		}
 		began := time.Now()
-		_, err := advance(ctx, a.pool, Interval/2)
+		err := advance(ctx, a.pool, Interval/2)
 		if ctx.Err() == nil && troubled.Due(err) {
 			a.log.Log(ctx, pg.Level(err), "can't bring complete_through up to date", "error", pg.Explain(err))
 		}
