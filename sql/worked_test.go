@@ -88,7 +88,7 @@ var answers = map[string][]string{
 	"How often each column changes, and how often to a value that is known.": {
 		"(name,2,0)", "(country_id,1,100)",
 	},
-	"Contacts that nobody has touched for a year.":                                  {"(20,Old,2024-01-01 00:00:00+00)"},
+	"Contacts that nobody has touched for a year.":                                                  {"(20,Old,2024-01-01 00:00:00+00)"},
 	"Who changed what yesterday. A noticed change was made by an unknown person, after not_before.": {"(7,18,changed,,name,Acme,,f)", "(7,19,changed,,name,Beta,,f)"},
 	"Why is this contact gone?": {
 		"(soft,2026-06-02 00:00:00+00,6,contact.softdeleted,Gone Ltd,)",

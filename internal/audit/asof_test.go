@@ -16,7 +16,6 @@ import (
 
 	"contactmirror/internal/contact"
 	"contactmirror/internal/event"
-	"contactmirror/internal/inbox"
 	"contactmirror/internal/mirror"
 	"contactmirror/internal/pgtest"
 	"contactmirror/internal/simulator"
@@ -199,25 +198,9 @@ func asOfLives(t *testing.T, seed uint64) {
 }
 
 // put stores the events of bodies, and returns them.
-func put(t testing.TB, db *pgtest.DB, bodies ...[]byte) (events []event.Event) {
+func put(t testing.TB, db *pgtest.DB, bodies ...[]byte) []event.Event {
 	t.Helper()
-	err := pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {
-		for _, body := range bodies {
-			e, err := event.Parse(body, received)
-			if err != nil {
-				return fmt.Errorf("%s: %w", body, err)
-			}
-			events = append(events, e)
-			if _, err := inbox.PutIn(t.Context(), tx, inbox.Delivery{Body: body, ReceivedAt: received, Event: &e}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return events
+	return putAt(t, db, received, bodies...)
 }
 
 // drain applies what is queued.

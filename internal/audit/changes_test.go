@@ -387,7 +387,7 @@ func compareLines(t testing.TB, what string, want, got []string) {
 	}
 }
 
-// putAt stores the events of bodies as received at a time.
+// putAt stores the events of bodies as received at a time, and returns them.
 func putAt(t testing.TB, db *pgtest.DB, at time.Time, bodies ...[]byte) (events []event.Event) {
 	t.Helper()
 	err := pgx.BeginFunc(t.Context(), db.Pool, func(tx pgx.Tx) error {

@@ -117,6 +117,7 @@ func newQuarantineArgs(batch []*request) (quarantineArgs, error) {
 		args       quarantineArgs
 		signatures []map[string]time.Time
 		place      = map[[sha256.Size]byte]int{}
+		types      = pgtype.NewMap()
 	)
 	for _, r := range batch {
 		hash := sha256.Sum256(r.Body)
@@ -146,11 +147,19 @@ func newQuarantineArgs(batch []*request) (quarantineArgs, error) {
 		if tenant == nil {
 			vouchers = r.Vouchers
 		}
+		vouchedFor, err := textArray(types, vouchers.Tenants)
+		if err != nil {
+			return quarantineArgs{}, fmt.Errorf("tenants that it may be of: %w", err)
+		}
+		vouchedExcept, err := textArray(types, vouchers.Except)
+		if err != nil {
+			return quarantineArgs{}, fmt.Errorf("tenants that it is not of: %w", err)
+		}
 		args.ReceivedAt = append(args.ReceivedAt, r.ReceivedAt)
 		args.Reasons = append(args.Reasons, r.Reason)
 		args.ContextIdentifiers = append(args.ContextIdentifiers, tenant)
-		args.VouchedFor = append(args.VouchedFor, textArray(vouchers.Tenants))
-		args.VouchedExcept = append(args.VouchedExcept, textArray(vouchers.Except))
+		args.VouchedFor = append(args.VouchedFor, vouchedFor)
+		args.VouchedExcept = append(args.VouchedExcept, vouchedExcept)
 		args.Headers = append(args.Headers, string(header))
 		args.Verified = append(args.Verified, verified)
 		args.Bodies = append(args.Bodies, r.Body)
@@ -178,17 +187,11 @@ func arrayOf(ids []int64) string {
 	return "{" + strings.Join(texts, ",") + "}"
 }
 
-var escapeElement = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
-
 // textArray writes texts as PostgreSQL does; nil for nil.
-func textArray(texts []string) *string {
-	if texts == nil {
-		return nil
+func textArray(types *pgtype.Map, texts []string) (*string, error) {
+	literal, err := types.Encode(pgtype.TextArrayOID, pgtype.TextFormatCode, texts, nil)
+	if err != nil || literal == nil {
+		return nil, err
 	}
-	elements := make([]string, len(texts))
-	for i, text := range texts {
-		elements[i] = `"` + escapeElement.Replace(text) + `"`
-	}
-	array := "{" + strings.Join(elements, ",") + "}"
-	return &array
+	return new(string(literal)), nil
 }
