@@ -9,6 +9,7 @@ select a.audit_seq, a.chain_seq, a.chain, a.salt, a.commitment,
         and coalesce(array_dims(a.unreadable_columns), '[1:0]') = format('[1:%s]', cardinality(a.unreadable_columns))
         and coalesce(array_dims(a.noticed_columns), '[1:0]') = format('[1:%s]', coalesce(cardinality(a.noticed_columns), 0))
         and coalesce(array_dims(a.erased_columns), '[1:0]') = format('[1:%s]', coalesce(cardinality(a.erased_columns), 0))
+        and a.noticed_columns is distinct from '{}' -- NULL for none
         and array_position(a.changed_columns, null) is null
         and array_position(a.noticed_columns, null) is null
         and array_position(a.erased_columns, null) is null
