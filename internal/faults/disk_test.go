@@ -150,6 +150,7 @@ func unreadableSegments(l *lab) {
 	mirror := l.serve("mirror", db.url(""))
 	load := l.traffic(mirror.webhook())
 	load.answered(100, "accepted")
+	began := time.Now()
 	db.end(syscall.SIGQUIT)
 	load.answered(outage(), "spooled")
 	mirror.end(syscall.SIGKILL)
@@ -173,7 +174,8 @@ func unreadableSegments(l *lab) {
 		l.Fatalf("%d files are moved aside, %v, want %d:\n%s", len(files), err, damaged, out)
 	}
 	held := func() bool {
-		return ask[bool](db, "select bool_or(complete_through < '2001-01-01') from mirror_freshness")
+		return ask[bool](db, fmt.Sprintf(`select bool_and(coalesce(complete_through < '%s', true) and exists (select from unnest(held_by) h where h like 'spool%%'))
+			from mirror_freshness`, began.Format(time.RFC3339Nano)))
 	}
 	l.await("the files hold the mirror back", patience, held)
 	discard := []string{"spool", "discard", "--yes", "--data-dir", mirror.dataDir}
